@@ -1,0 +1,1 @@
+"""The engine: runs a loaded model; knows tokens, not users, HTTP or SQL."""

@@ -1,0 +1,184 @@
+"""What the rest of the house may ask of a loaded model.
+
+Knows requests, deltas and figures; knows nothing of processes, sockets or llama.cpp.
+All values are msgspec structs because they cross the pipe to the worker unchanged.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from webui.messages import Message
+from webui.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+class Priority(IntEnum):
+    """Who goes first when not all can; smaller is sooner."""
+
+    CHAT = 0
+    API = 1
+    BACKGROUND = 2
+
+
+class FinishReason(StrEnum):
+    """Why a sequence ended."""
+
+    STOP = "stop"  # an end-of-generation token or a stop string
+    LENGTH = "length"  # max_tokens or the context is used up
+    ABORT = "abort"  # somebody pressed Stop
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One reply to be written.
+
+    Attributes:
+        request_id: Unique among live requests.
+        owner: Opaque id by which work is shared fairly and caches are kept apart.
+        conversation_id: Opaque id for purging caches; None for an ephemeral request.
+        priority: Chat before API before background work.
+        messages: The conversation, oldest first, at least one.
+        continue_last: True writes on at the end of the last message (an assistant's)
+            instead of opening a new turn.
+        params: How to sample.
+        ignore_eos: True goes on past end-of-generation tokens (benchmarks).
+    """
+
+    request_id: str
+    owner: str
+    conversation_id: str | None
+    priority: Priority
+    messages: tuple[Message, ...]
+    params: SamplingParams
+    continue_last: bool = False
+    ignore_eos: bool = False
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Token counts of one request; `cached_tokens` of the prompt were not read anew."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """Seconds, measured where the work is done.
+
+    Attributes:
+        queued_s: From arrival to the first step.
+        prefill_s: Reading the prompt: first step to first token.
+        decode_s: First token to last token.
+    """
+
+    queued_s: float
+    prefill_s: float
+    decode_s: float
+
+
+class Queued(msgspec.Struct, frozen=True, tag="queued"):
+    """The request waits; `place` 1 is next, `eta_s` None is unknown."""
+
+    place: int
+    eta_s: float | None = None
+
+
+class Prefill(msgspec.Struct, frozen=True, tag="prefill"):
+    """`done` of `total` prompt tokens are read; `cached` of them came from the cache."""
+
+    done: int
+    total: int
+    cached: int = 0
+
+
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    """New text, whole characters only; `num_tokens` sampled since the last delta."""
+
+    text: str
+    num_tokens: int
+
+
+class Finish(msgspec.Struct, frozen=True, tag="finish"):
+    """The last delta of every request that did not raise."""
+
+    reason: FinishReason
+    usage: Usage
+    timings: Timings
+
+
+Delta = Queued | Prefill | Text | Finish
+
+
+class EngineState(StrEnum):
+    """Where a loaded model stands."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"  # the worker died; the next one is on its way
+    FAILED = "failed"  # the crash breaker is open, or the restart did not succeed
+    CLOSED = "closed"
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Bytes a loaded model takes, as its runner reports them."""
+
+    weights_bytes: int
+    kv_bytes: int
+    compute_bytes: int
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a runner knows of the model it opened.
+
+    Attributes:
+        name: Name for people and for `/v1/models`.
+        context_length: Tokens one sequence may hold.
+        num_slots: Sequences that may run at once.
+        num_threads: Compute threads.
+        memory: Bytes taken.
+        chat_template_sha256: Hex digest of the template text; empty when there is none.
+    """
+
+    name: str
+    context_length: int
+    num_slots: int
+    num_threads: int
+    memory: Memory
+    chat_template_sha256: str = ""
+
+
+class Engine(Protocol):
+    """A model that is loaded and answers; one loop task uses it, nobody blocks it."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is loaded."""
+        ...
+
+    @property
+    def state(self) -> EngineState:
+        """Where it stands now; advisory."""
+        ...
+
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        """Write one reply; yields any number of deltas and one `Finish` last.
+
+        Closing the generator aborts the sequence and frees its slot. While the worker is
+        being restarted the call waits for it.
+
+        Raises:
+            ContextLengthExceeded: Prompt longer than `info.context_length`; both numbers named.
+            InvalidRequest: The chat template refuses these messages.
+            Busy: The queue is full.
+            EngineDied: The worker ended; what was yielded so far stands.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End the model and its process within 5 s; idempotent."""
+        ...

@@ -1,0 +1,121 @@
+"""Everything that can go wrong in words a person can act on.
+
+A value file: it knows no HTTP, no logging and no other module of ours.
+`message` says what is so, with the value; `hint` says what to do about it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class WebuiError(Exception):
+    """Root of all errors that are shown to people; anything else is a bug.
+
+    Args:
+        message: What is so, with the offending value.
+        hint: What the reader can do about it; may be empty.
+        field: Dotted name of the offending input field, where there is one.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, hint: str = "", *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.field = field
+
+
+class NotAuthenticated(WebuiError):
+    """Nobody is signed in."""
+
+    code = "not_authenticated"
+
+
+class PermissionDenied(WebuiError):
+    """The actor may not do this."""
+
+    code = "permission_denied"
+
+
+class NotFound(WebuiError):
+    """There is no such thing, or it is somebody else's."""
+
+    code = "not_found"
+
+
+class Conflict(WebuiError):
+    """The thing changed meanwhile, or is busy with something else."""
+
+    code = "conflict"
+
+
+class InvalidRequest(WebuiError):
+    """The input is not of the required form."""
+
+    code = "invalid_request"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt has more tokens than the model's context holds."""
+
+    code = "context_length_exceeded"
+
+
+class Busy(WebuiError):
+    """The queue is full.
+
+    Args:
+        message: What is full.
+        hint: What to do.
+        retry_after_s: Seconds after which trying again makes sense.
+    """
+
+    code = "busy"
+
+    def __init__(self, message: str, hint: str = "", *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
+
+
+class ModelNotLoaded(WebuiError):
+    """No model is loaded and none is on its way."""
+
+    code = "model_not_loaded"
+
+
+class StorageFull(WebuiError):
+    """The disk has no room left."""
+
+    code = "storage_full"
+
+
+class StorageUnusable(WebuiError):
+    """The data folder cannot be used: locked, corrupt, newer or read-only."""
+
+    code = "storage_unusable"
+
+
+class StorageBusy(WebuiError):
+    """Another program holds the database; the write was not made."""
+
+    code = "storage_busy"
+
+
+class EngineError(WebuiError):
+    """The engine could not do what it was asked."""
+
+    code = "engine_error"
+
+
+class LoadFailed(EngineError):
+    """A model could not be loaded."""
+
+    code = "load_failed"
+
+
+class EngineDied(EngineError):
+    """The worker process that ran the model ended."""
+
+    code = "engine_died"
