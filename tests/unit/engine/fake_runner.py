@@ -1,0 +1,208 @@
+"""A runner that counts: what it says depends on nothing but the tokens of its own sequence.
+
+Keeps its "KV cells" as lists and checks every row against them, so that a scheduler that mixes
+sequences up, skips or repeats a token fails here. Tokens are bytes, and two halves of a crab.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import time
+import zlib
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from webui.engine.interface import Memory, ModelInfo
+from webui.errors import EngineError, LoadFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from webui.engine.runner import Row, RunnerSpec
+    from webui.sampling_params import SamplingParams
+
+BOS, EOS, CRAB_HEAD, CRAB_TAIL = 256, 257, 258, 259
+CRAB = "🦀".encode()
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+DEEDS = {b"fail now", b"crash now", b"hang now", b"raise now", b"show environment"}
+LETTERS = b"abcdefghijklmnopqrstuvwxyz  \n"
+
+
+class FakeOptions(BaseModel):
+    """How the made-up model behaves.
+
+    Attributes:
+        step_s: Each step takes so long.
+        token_s: And each of its tokens so long.
+        load_s: Loading takes so long.
+        on_load: What happens at the end of it.
+        once: A file; where it exists already, `on_load` passes and deadly words are harmless.
+        can_cut: Whether the memory can be cut.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    context_length: int = 512
+    slots: int = 2
+    max_batch_tokens: int = 64
+    step_s: float = 0.0
+    token_s: float = 0.0
+    load_s: float = 0.0
+    on_load: Literal["pass", "refuse", "crash", "crash_again", "garbage", "huge"] = "pass"
+    once: str = ""
+    can_cut: bool = True
+
+
+class FakeRunner:
+    """Obeys `ModelRunner`; words in a prompt make it misbehave (see `_misbehave`)."""
+
+    def __init__(self, options: FakeOptions | None = None, name: str = "counting") -> None:
+        self.options = options or FakeOptions()
+        self.info = ModelInfo(
+            name=name,
+            context_length=self.options.context_length,
+            num_slots=self.options.slots,
+            num_threads=1,
+            memory=Memory(weights_bytes=1, kv_bytes=2, compute_bytes=3),
+        )
+        self.max_batch_tokens = self.options.max_batch_tokens
+        self.chat_template = TEMPLATE
+        self.add_bos = True
+        self.bos_id = BOS
+        self.num_steps = 0
+        self.num_tokens_read = 0
+        self.is_closed = False
+        self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
+        self._samplers: dict[int, SamplingParams] = {}
+
+    def bos_eos(self) -> tuple[str, str]:
+        return "<s>", "</s>"
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        return list(text.encode())
+
+    def token_bytes(self, token: int) -> bytes:
+        if token < BOS:
+            return bytes([token])
+        return {CRAB_HEAD: CRAB[:2], CRAB_TAIL: CRAB[2:]}.get(token, b"")
+
+    def is_eog(self, token: int) -> bool:
+        return token == EOS
+
+    def open_sampler(self, slot: int, params: SamplingParams, prompt: Sequence[int]) -> None:
+        assert slot not in self._samplers, "the sampler of the sequence before was not closed"
+        self._samplers[slot] = params
+
+    def close_sampler(self, slot: int) -> None:
+        self._samplers.pop(slot, None)
+
+    def forward(self, rows: Sequence[Row]) -> list[int | None]:
+        assert not self.is_closed
+        assert rows
+        assert len({row.slot for row in rows}) == len(rows), "a slot twice in one step"
+        num_tokens = sum(len(row.tokens) for row in rows)
+        assert num_tokens <= self.max_batch_tokens
+        self.num_steps += 1
+        self.num_tokens_read += num_tokens
+        for row in rows:
+            cells = self._cells[row.slot]
+            assert row.tokens
+            assert row.slot in self._samplers
+            assert row.position == len(cells), "a hole, or cells that were not forgotten"
+            cells += row.tokens
+            assert len(cells) <= self.options.context_length
+            self._misbehave(cells)
+        if delay_s := self.options.step_s + num_tokens * self.options.token_s:
+            time.sleep(delay_s)
+        return [self._sample(row.slot) if row.sample else None for row in rows]
+
+    def forget(self, slot: int, from_position: int) -> bool:
+        cells = self._cells[slot]
+        if from_position and from_position < len(cells) and not self.options.can_cut:
+            return False
+        del cells[from_position:]
+        return True
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def _sample(self, slot: int) -> int:
+        cells = self._cells[slot]
+        params = self._samplers[slot]
+        said = self.text(cells)
+        asked, _, begun = said.rpartition(b"assistant: ")
+        command = asked.rpartition(b"user: ")[2].rstrip(b"\n")
+        if command.startswith(b"say "):
+            return (command[4:] + bytes([0]))[len(begun)] or EOS
+        seed = b"" if params.temperature == 0 else str(params.seed).encode()
+        number = zlib.crc32(seed + hashlib.sha256(repr(cells).encode()).digest())
+        if cells[-1] == CRAB_HEAD:
+            return CRAB_TAIL
+        if number % 40 == 0:
+            return EOS
+        return CRAB_HEAD if number % 7 == 0 else LETTERS[number // 1000 % len(LETTERS)]
+
+    def text(self, cells: Sequence[int]) -> bytes:
+        return b"".join(map(self.token_bytes, cells))
+
+    def _misbehave(self, cells: Sequence[int]) -> None:
+        """Do what the last question asks for; deadly deeds only once where `once` is set."""
+        deed = self.text(cells).rpartition(b"user: ")[2].partition(b"\n")
+        if not deed[1] or deed[0] not in DEEDS:
+            return
+        if deed[0] != b"fail now" and self.options.once and self._was_here():
+            return
+        match deed[0]:
+            case b"fail now":
+                raise EngineError("The step failed", "It was asked to.")
+            case b"crash now":
+                os.write(2, b"\x1b[31mfake.cpp:7: FAKE_ASSERT(ok) failed\x1b[0m\n")
+                os.kill(os.getpid(), signal.SIGABRT)
+            case b"hang now":
+                time.sleep(3600)
+            case b"raise now":
+                raise RuntimeError("a bug of the runner")
+            case _:
+                sys.stderr.write(" ".join(sorted(os.environ)) + "\n")
+                os._exit(7)
+
+    def _was_here(self) -> bool:
+        """Return whether the file is there; it is from now on."""
+        try:
+            os.close(os.open(self.options.once, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return True
+        return False
+
+
+def open_fake(spec: RunnerSpec, on_progress: Callable[[float], None]) -> FakeRunner:
+    """Open the made-up model; the child's side of `FakeLoader`."""
+    options = FakeOptions.model_validate(spec["options"])
+    for i in range(1, 11):
+        time.sleep(options.load_s / 10)
+        on_progress(i / 10)
+    runner = FakeRunner(options, spec["name"])
+    match options.on_load:
+        case "refuse":
+            raise LoadFailed("The file is not to my taste", "Try another one.")
+        case "crash_again" if not runner._was_here():
+            pass  # only the second life ends over the load
+        case "crash" | "crash_again":
+            os.write(2, b"fake.cpp:1: cannot stand this file\n")
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "garbage":
+            os.write(int(sys.argv[1]), b"\x00\x00\x00\x03abc")
+            time.sleep(3600)
+        case "huge":
+            os.write(int(sys.argv[1]), b"\xff\xff\xff\xff")
+            time.sleep(3600)
+        case _:
+            pass
+    return runner

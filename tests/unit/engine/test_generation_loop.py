@@ -1,0 +1,273 @@
+"""The oracle: what a sequence says does not depend on who else is there."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.engine.contract import make_request
+from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
+from webui.engine.generation_loop import Aborted, Announced, GenerationLoop, Prepared, Refused
+from webui.engine.interface import Finish, Prefill, Queued, Text
+from webui.engine.ipc import Outputs, RequestError
+from webui.engine.prefill_budget import PrefillBudget
+from webui.engine.scheduler import Scheduler
+from webui.errors import EngineError, InvalidRequest
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request of a random load.
+
+    Attributes:
+        arrives: Step at which it comes.
+        leaves: Steps after which it is aborted; None stays.
+    """
+
+    owner: str
+    prompt: tuple[int, ...]
+    max_tokens: int
+    stop: tuple[str, ...]
+    seed: int
+    arrives: int = 0
+    leaves: int | None = None
+
+
+jobs = st.builds(
+    Job,
+    owner=st.sampled_from(["ann", "bob", "cid"]),
+    prompt=st.lists(st.sampled_from(b"ab"), min_size=1, max_size=40).map(tuple),
+    max_tokens=st.integers(1, 30),
+    stop=st.lists(st.sampled_from(["a", "zz", "🦀", "e "]), max_size=2).map(tuple),
+    seed=st.integers(0, 3),
+    arrives=st.integers(0, 30),
+    leaves=st.one_of(st.none(), st.integers(0, 25)),
+)
+
+
+class Clock:
+    """A clock on which every look costs a millisecond."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        self.now_s += 0.001
+        return self.now_s
+
+
+def make_loop(runner, **bounds):
+    clock = Clock()
+    budget = PrefillBudget(runner.max_batch_tokens, first_token_s=0.05)
+    scheduler = Scheduler(
+        num_slots=runner.info.num_slots, max_batch_tokens=runner.max_batch_tokens, **bounds
+    )
+    return GenerationLoop(runner, budget, clock, scheduler)
+
+
+def request_of(job, name):
+    return make_request(
+        "",
+        request_id=name,
+        owner=job.owner,
+        max_tokens=job.max_tokens,
+        stop=job.stop,
+        seed=job.seed,
+        temperature=0.5,
+    )
+
+
+def send(loop, job, name):
+    assert loop.take(Announced(name)) == []
+    return loop.take(Prepared(request_of(job, name), list(job.prompt), 0.0))
+
+
+def run(loop, load) -> dict[str, list]:
+    """Play a load to its end; return the deltas by name."""
+    got = {str(i): [] for i in range(len(load))}
+    for step in itertools.count():
+        assert step < 5000, "it does not end"
+        for i, job in enumerate(load):
+            if job.arrives == step:
+                assert send(loop, job, str(i)) == []
+            if job.leaves is not None and job.arrives + job.leaves == step:
+                loop.take(Aborted(str(i)))
+        if loop.has_work:
+            for message in loop.step():
+                assert isinstance(message, Outputs)
+                for output in message.items:
+                    got[output.request_id].append(output.delta)
+        elif step > 60:
+            return got
+    raise AssertionError
+
+
+def text_of(deltas):
+    return "".join(delta.text for delta in deltas if isinstance(delta, Text))
+
+
+def alone(job) -> list:
+    runner = FakeRunner(FakeOptions(context_length=48, slots=1, max_batch_tokens=7))
+    still = Job(job.owner, job.prompt, job.max_tokens, job.stop, job.seed)
+    return run(make_loop(runner), [still])["0"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    load=st.lists(jobs, min_size=1, max_size=10),
+    slots=st.integers(1, 4),
+    batch=st.integers(4, 40),
+    can_cut=st.booleans(),
+)
+def test_batched_output_equals_one_at_a_time(load, slots, batch, can_cut):
+    runner = FakeRunner(
+        FakeOptions(context_length=48, slots=slots, max_batch_tokens=batch, can_cut=can_cut)
+    )
+    got = run(make_loop(runner), load)
+    assert runner._samplers == {}, "a sampler was left open"
+    for name, job in enumerate(load):
+        together, single = got[str(name)], alone(job)
+        if together and isinstance(together[-1], Finish):
+            assert text_of(together) == text_of(single)
+            end, single_end = together[-1], single[-1]
+            assert end.reason is single_end.reason
+            assert end.usage.prompt_tokens == len(job.prompt)
+            assert end.usage.completion_tokens == single_end.usage.completion_tokens
+            tokens = sum(d.num_tokens for d in together if isinstance(d, Text))
+            assert tokens == end.usage.completion_tokens <= job.max_tokens
+        else:
+            assert job.leaves is not None, "only who was aborted may end without a finish"
+            assert text_of(single).startswith(text_of(together))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 9)), min_size=2, max_size=24))
+def test_owners_who_wait_are_served_in_turn(requests):
+    runner = FakeRunner(FakeOptions(slots=1, context_length=64))
+    loop = make_loop(runner)
+    load = [Job(owner, (97,) * num, 1, (), 0) for owner, num in requests]
+    for i, job in enumerate(load):
+        send(loop, job, str(i))
+    order = []
+    while loop.has_work:
+        for message in loop.step():
+            order += [load[int(o.request_id)].owner for o in message.items if isinstance(o.delta, Finish)]
+    left = {owner: [o for o, _ in requests].count(owner) for owner, _ in requests}
+    while order:
+        with_work = {owner for owner, num in left.items() if num}
+        turn, order = order[: len(with_work)], order[len(with_work) :]
+        assert set(turn) == with_work, "somebody was served twice before everybody was once"
+        for owner in turn:
+            left[owner] -= 1
+
+
+def test_prefix_of_the_same_owner_is_read_once():
+    runner = FakeRunner()
+    loop = make_loop(runner)
+    run(loop, [Job("ann", (97,) * 60, 1, (), 0)])
+    before = runner.num_tokens_read
+    got = run(loop, [Job("ann", (97,) * 60 + (98,) * 4, 1, (), 0)])
+    assert got["0"][-1].usage.cached_tokens == 60
+    assert runner.num_tokens_read - before == 4
+
+
+def test_memory_that_cannot_be_cut_is_cleared():
+    runner = FakeRunner(FakeOptions(can_cut=False, slots=1))
+    loop = make_loop(runner)
+    run(loop, [Job("ann", (97,) * 30, 3, (), 0)])
+    got = run(loop, [Job("ann", (97,) * 30, 3, (), 0)])
+    assert got["0"][-1].usage.cached_tokens == 0
+
+
+def test_abort_before_the_prompt_is_made_drops_it():
+    loop = make_loop(FakeRunner())
+    loop.take(Announced("x"))
+    loop.take(Aborted("x"))
+    request = request_of(Job("ann", (97,), 1, (), 0), "x")
+    assert loop.take(Prepared(request, [97], 0.0)) == []
+    assert loop.take(Refused("x", InvalidRequest("no"))) == []
+    assert not loop.has_work
+
+
+def test_refusal_is_told_with_code_and_hint():
+    loop = make_loop(FakeRunner())
+    loop.take(Announced("x"))
+    assert loop.take(Refused("x", InvalidRequest("no", "do it so"))) == [
+        RequestError("x", "invalid_request", "no", "do it so")
+    ]
+
+
+def test_busy_is_told_with_its_pause():
+    loop = make_loop(FakeRunner(), max_waiting=1)
+    job = Job("ann", (97,), 1, (), 0)
+    assert send(loop, job, "a") == []
+    (told,) = send(loop, job, "b")
+    assert (told.code, told.request_id) == ("busy", "b")
+    assert told.retry_after_s > 0
+
+
+def test_waiting_ones_hear_their_place_only_when_it_changes():
+    loop = make_loop(FakeRunner(FakeOptions(slots=1)))
+    for name in "abc":
+        send(loop, Job("ann", (97,), 20, (), 0), name)
+    places = {"b": [], "c": []}
+    while loop.has_work:
+        for message in loop.step():
+            for output in message.items:
+                if isinstance(output.delta, Queued):
+                    places[output.request_id].append(output.delta.place)
+    assert places == {"b": [1], "c": [2, 1]}
+
+
+def test_failed_step_is_told_to_its_requests_and_leaves_a_clean_slot():
+    runner = FakeRunner(FakeOptions(slots=1))
+    loop = make_loop(runner)
+    bad = Job("ann", tuple(b"user: fail now\n"), 3, (), 0)
+    send(loop, bad, "bad")
+    told = []
+    while loop.has_work:
+        told += [m for m in loop.step() if isinstance(m, RequestError)]
+    assert [(m.request_id, m.code) for m in told] == [("bad", "engine_error")]
+    assert runner._samplers == {}
+    assert text_of(run(loop, [Job("ann", tuple(b"user: fai"), 3, (), 0)])["0"])
+
+
+def test_sampler_that_cannot_be_opened_fails_its_request_alone():
+    class Picky(FakeRunner):
+        def open_sampler(self, slot, params, prompt):
+            if params.seed == 3:
+                raise EngineError("no such grammar")
+            super().open_sampler(slot, params, prompt)
+
+    loop = make_loop(Picky())
+    send(loop, Job("ann", (97,), 2, (), 3), "bad")
+    send(loop, Job("bob", (97,), 2, (), 1), "good")
+    told = []
+    while loop.has_work:
+        told += loop.step()
+    errors = [m for m in told if isinstance(m, RequestError)]
+    assert [(m.request_id, m.message) for m in errors] == [("bad", "no such grammar")]
+    ends = [o for m in told if isinstance(m, Outputs) for o in m.items if isinstance(o.delta, Finish)]
+    assert [o.request_id for o in ends] == ["good"]
+
+
+@pytest.mark.parametrize("num_prompt", [1, 7, 40])
+def test_all_that_a_step_made_goes_in_one_message(num_prompt):
+    loop = make_loop(FakeRunner(FakeOptions(slots=2)))
+    for name in "ab":
+        send(loop, Job(name, (97,) * num_prompt, 5, (), 0), name)
+    while loop.has_work:
+        assert sum(isinstance(message, Outputs) for message in loop.step()) <= 1
+
+
+def test_prefill_is_told_while_a_long_prompt_is_read():
+    loop = make_loop(FakeRunner(FakeOptions(max_batch_tokens=8)))
+    got = run(loop, [Job("ann", (97,) * 100, 1, (), 0)])
+    done = [delta.done for delta in got["0"] if isinstance(delta, Prefill)]
+    assert done == sorted(set(done))
+    assert len(done) > 10
+    assert done[-1] == 100

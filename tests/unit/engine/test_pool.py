@@ -1,0 +1,253 @@
+import asyncio
+
+import pytest
+
+from tests.unit.engine.fake_worker import fake_spec
+from webui.engine.fake import FakeEngine
+from webui.engine.interface import EngineState
+from webui.engine.loader import ModelSpec
+from webui.engine.pool import EnginePool, PoolError, PoolState, PoolStatus
+from webui.errors import Conflict, EngineDied, LoadFailed, ModelNotLoaded
+
+
+def spec(name):
+    plain = fake_spec()
+    return ModelSpec(name, name.title(), plain.path, plain.loader, plain.options)
+
+
+class Opener:
+    """Opens made-up engines when told to."""
+
+    def __init__(self):
+        self.engines = {}
+        self.on_state = {}
+        self.on_progress = None
+        self.go = asyncio.Event()
+        self.go.set()
+        self.error = None
+        self.num_cancelled = 0
+
+    async def __call__(self, spec, on_progress, on_state):
+        self.on_progress = on_progress
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.num_cancelled += 1
+            raise
+        if self.error:
+            raise self.error
+        engine = self.engines[spec.model_id] = FakeEngine(1000)
+        self.on_state[spec.model_id] = on_state
+        return engine
+
+
+@pytest.fixture
+def opener():
+    return Opener()
+
+
+@pytest.fixture
+async def pool(opener):
+    pool = EnginePool(opener)
+    yield pool
+    await pool.close()
+
+
+async def settle():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def start_load(pool, opener, name):
+    """Begin a load that waits for `opener.go`."""
+    opener.go.clear()
+    task = asyncio.create_task(pool.load(spec(name)))
+    await settle()
+    return task
+
+
+async def test_load_tells_its_way_and_then_answers(pool, opener):
+    seen = []
+    pool.subscribe(seen.append)
+    assert pool.status == PoolStatus()
+    task = await start_load(pool, opener, "one")
+    opener.on_progress(0.5)
+    opener.on_progress(0.501)
+    opener.go.set()
+    await task
+    assert [(s.state, s.fraction) for s in seen] == [
+        ("loading", 0.0),
+        ("loading", 0.5),
+        ("ready", None),
+    ]
+    assert pool.current is opener.engines["one"]
+    assert pool.status.model_id == "one"
+    assert pool.status.info == pool.current.info
+
+
+async def test_swap_closes_the_old_engine_after_the_new_one_is_open(pool, opener):
+    await pool.load(spec("one"))
+    task = await start_load(pool, opener, "two")
+    assert pool.current is opener.engines["one"]
+    assert pool.status.state is PoolState.LOADING
+    assert pool.status.model_id == "two"
+    assert pool.status.info is not None
+    opener.go.set()
+    await task
+    assert pool.current is opener.engines["two"]
+    assert opener.engines["one"].state is EngineState.CLOSED
+    assert opener.engines["two"].state is EngineState.READY
+
+
+async def test_failed_load_leaves_the_old_engine_alone(pool, opener):
+    await pool.load(spec("one"))
+    opener.error = LoadFailed("broken", "take another")
+    with pytest.raises(LoadFailed):
+        await pool.load(spec("two"))
+    assert pool.current is opener.engines["one"]
+    assert pool.current.state is EngineState.READY
+    assert pool.status.state is PoolState.READY
+    assert pool.status.model_id == "one"
+    assert pool.status.error == PoolError("broken", "take another")
+
+
+async def test_failed_first_load_is_shown_until_the_next_one(pool, opener):
+    opener.error = LoadFailed("broken", "take another")
+    with pytest.raises(LoadFailed):
+        await pool.load(spec("one"))
+    assert pool.status == PoolStatus(
+        PoolState.FAILED, "one", "One", None, PoolError("broken", "take another")
+    )
+    with pytest.raises(ModelNotLoaded, match="broken"):
+        await pool.acquire(1)
+    opener.error = None
+    await pool.load(spec("one"))
+    assert pool.status.error is None
+
+
+async def test_second_load_meanwhile_is_a_conflict(pool, opener):
+    task = await start_load(pool, opener, "one")
+    with pytest.raises(Conflict, match="One is being loaded"):
+        await pool.load(spec("two"))
+    opener.go.set()
+    await task
+    assert pool.status.model_id == "one"
+
+
+async def test_cancelled_load_leaves_what_was_there(pool, opener):
+    await pool.load(spec("one"))
+    task = await start_load(pool, opener, "two")
+    pool.cancel_load()
+    with pytest.raises(Conflict, match="cancelled"):
+        await task
+    assert opener.num_cancelled == 1
+    assert pool.current is opener.engines["one"]
+    assert (pool.status.state, pool.status.error) == (PoolState.READY, None)
+
+
+async def test_load_that_came_just_before_its_cancel_is_closed(pool, opener):
+    task = await start_load(pool, opener, "one")
+    opener.go.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    pool.cancel_load()
+    with pytest.raises(Conflict):
+        await task
+    assert pool.current is None
+    assert all(e.state is EngineState.CLOSED for e in opener.engines.values())
+
+
+async def test_cancel_of_the_caller_cancels_the_load(pool, opener):
+    task = await start_load(pool, opener, "one")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert opener.num_cancelled == 1
+    assert pool.status == PoolStatus()
+
+
+async def test_unload_closes_and_cancels(pool, opener):
+    await pool.load(spec("one"))
+    task = await start_load(pool, opener, "two")
+    await pool.unload()
+    with pytest.raises(Conflict):
+        await task
+    assert pool.current is None
+    assert pool.status == PoolStatus()
+    assert opener.engines["one"].state is EngineState.CLOSED
+    await pool.unload()
+
+
+async def test_acquire_without_a_model_says_so(pool):
+    with pytest.raises(ModelNotLoaded, match="No model is loaded") as caught:
+        await pool.acquire(1)
+    assert caught.value.hint
+
+
+async def test_acquire_waits_for_the_first_load(pool, opener):
+    task = await start_load(pool, opener, "one")
+    waiting = asyncio.create_task(pool.acquire(10))
+    await settle()
+    assert not waiting.done()
+    opener.go.set()
+    await task
+    assert await waiting is opener.engines["one"]
+
+
+async def test_acquire_gives_up_in_time_and_when_the_load_fails(pool, opener):
+    task = await start_load(pool, opener, "one")
+    with pytest.raises(ModelNotLoaded, match="still being loaded"):
+        await pool.acquire(0.01)
+    waiting = asyncio.create_task(pool.acquire(10))
+    await settle()
+    opener.error = LoadFailed("broken")
+    opener.go.set()
+    with pytest.raises(ModelNotLoaded, match="broken"):
+        await waiting
+    with pytest.raises(LoadFailed):
+        await task
+
+
+async def test_acquire_while_another_model_loads_gives_the_old_one(pool, opener):
+    await pool.load(spec("one"))
+    task = await start_load(pool, opener, "two")
+    assert await pool.acquire(1) is opener.engines["one"]
+    opener.go.set()
+    await task
+
+
+async def test_state_of_the_engine_is_shown(pool, opener):
+    await pool.load(spec("one"))
+    engine, on_state = opener.engines["one"], opener.on_state["one"]
+    seen = []
+    unsubscribe = pool.subscribe(seen.append)
+    for state, error in (
+        (EngineState.RESTARTING, EngineDied("it died", "wait")),
+        (EngineState.READY, None),
+        (EngineState.FAILED, EngineDied("3 times", "load it again")),
+    ):
+        engine._state = state
+        on_state(state, error)
+    unsubscribe()
+    await pool.unload()
+    assert [(s.state, s.error) for s in seen] == [
+        ("restarting", PoolError("it died", "wait")),
+        ("ready", None),
+        ("failed", PoolError("3 times", "load it again")),
+    ]
+
+
+async def test_adopted_engine_answers_and_is_closed(pool):
+    engine = FakeEngine(1000)
+    await pool.adopt(engine)
+    assert pool.status.state is PoolState.READY
+    assert pool.status.name == engine.info.name
+    assert await pool.acquire(1) is engine
+    await pool.close()
+    assert engine.state is EngineState.CLOSED
+
+
+async def test_closed_pool_loads_nothing(pool):
+    await pool.close()
+    with pytest.raises(Conflict):
+        await pool.load(spec("one"))

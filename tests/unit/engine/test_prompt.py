@@ -1,0 +1,86 @@
+import pytest
+
+from tests.unit.engine.contract import make_request
+from tests.unit.engine.fake_runner import BOS, FakeOptions, FakeRunner
+from webui.engine.prompt import PromptMaker
+from webui.errors import ContextLengthExceeded, InvalidRequest
+from webui.messages import Message, Role
+
+
+class CountingTokenizer(FakeRunner):
+    """Takes 100 characters a token where they are spaces, else one; counts what it reads."""
+
+    num_chars = 0
+
+    def tokenize(self, text, *, special):
+        self.num_chars += len(text)
+        words = text.replace(" " * 100, "\x01")
+        return list(words.encode())
+
+
+def make_runner(context_length=100, kind=FakeRunner):
+    return kind(FakeOptions(context_length=context_length))
+
+
+def test_prompt_begins_with_bos_and_holds_the_template():
+    _, prompt = PromptMaker(make_runner()).make(make_request("hi"))
+    assert prompt == [BOS, *b"user: hi\nassistant: "]
+
+
+def test_continued_reply_is_left_open():
+    said = (Message(Role.USER, "hi"), Message(Role.ASSISTANT, "well"))
+    request = make_request("", messages=said, continue_last=True)
+    _, prompt = PromptMaker(make_runner()).make(request)
+    assert prompt == [BOS, *b"user: hi\nassistant: well"]
+
+
+def test_prompt_of_exactly_the_context_fits_and_one_more_does_not():
+    maker = PromptMaker(make_runner())
+    room = 100 - len(b"user: \nassistant: ") - 1
+    assert len(maker.make(make_request("x" * room))[1]) == 100
+    with pytest.raises(ContextLengthExceeded) as caught:
+        maker.make(make_request("x" * (room + 1)))
+    assert "101 tokens" in caught.value.message
+    assert "holds 100" in caught.value.message
+    assert caught.value.field == "messages"
+
+
+def test_huge_text_is_refused_by_its_beginning():
+    runner = make_runner(kind=CountingTokenizer)
+    with pytest.raises(ContextLengthExceeded, match="more than 1184 tokens.* holds 100"):
+        PromptMaker(runner).make(make_request("x" * 3_000_000))
+    assert runner.num_chars <= 1200
+
+
+def test_many_messages_are_counted_together():
+    runner = make_runner(kind=CountingTokenizer)
+    said = [Message(Role.USER, "x" * 60)] * 1000
+    with pytest.raises(ContextLengthExceeded, match="more than 120 tokens"):
+        PromptMaker(runner).make(make_request("", messages=said))
+    assert runner.num_chars == 120
+
+
+def test_long_text_of_few_tokens_is_not_refused():
+    runner = make_runner(kind=CountingTokenizer)
+    request = make_request("a" + " " * 7000 + "b")
+    assert len(PromptMaker(runner).make(request)[1]) < 100
+
+
+def test_spaces_that_the_template_may_trim_are_not_counted():
+    runner = make_runner()
+    runner.chat_template = "{% for m in messages %}{{ m.content | trim }}{% endfor %}"
+    _, prompt = PromptMaker(runner).make(make_request("hi" + " " * 5000))
+    assert prompt == [BOS, *b"hi"]
+
+
+def test_empty_conversation_is_refused():
+    with pytest.raises(InvalidRequest, match="empty"):
+        PromptMaker(make_runner()).make(make_request("", messages=()))
+
+
+def test_model_without_a_template_stops_where_the_user_would_speak():
+    runner = make_runner()
+    runner.chat_template = ""
+    request, _ = PromptMaker(runner).make(make_request("hi", stop=("x",)))
+    assert request.params.stop[0] == "x"
+    assert len(request.params.stop) > 1

@@ -1,0 +1,204 @@
+import pytest
+
+from tests.unit.engine.contract import make_request
+from tests.unit.engine.fake_runner import EOS, FakeRunner
+from webui.engine.interface import FinishReason, Priority
+from webui.engine.scheduler import Scheduler
+from webui.engine.sequence import Phase, Sequence
+from webui.errors import Busy
+
+VOCABULARY = FakeRunner()
+A = ord("a")
+
+
+def make(name, owner="ann", num=3, **fields):
+    request = make_request("", owner=owner, request_id=name, **fields)
+    return Sequence(request, [1] * num, context_length=512, arrived_s=0.0)
+
+
+def make_scheduler(num_slots=2, max_batch_tokens=16, **bounds):
+    return Scheduler(num_slots=num_slots, max_batch_tokens=max_batch_tokens, **bounds)
+
+
+def step(scheduler, token=A, max_prefill=16, now_s=1.0):
+    """Admit, schedule, answer every sample with `token`; return rows and what was touched."""
+    scheduler.admit(now_s)
+    rows = scheduler.schedule(max_prefill)
+    tokens = [token if row.sample else None for row in rows]
+    return rows, scheduler.update(rows, tokens, VOCABULARY, now_s)
+
+
+def served(scheduler, num_steps=1000):
+    """Run to the end, one token a reply; return the names in the order of their ends."""
+    names = []
+    for _ in range(num_steps):
+        _, touched = step(scheduler, token=EOS)
+        names += [s.request_id for s in touched if s.phase is Phase.ENDED]
+        if not (scheduler.num_running or scheduler.num_waiting):
+            return names
+    raise AssertionError("it does not end")
+
+
+def test_decode_comes_first_and_prefill_fills_the_step():
+    scheduler = make_scheduler()
+    scheduler.add(make("old", num=3))
+    step(scheduler)
+    scheduler.add(make("new", "bob", num=40))
+    scheduler.admit(0.0)
+    rows = scheduler.schedule(100)
+    assert [(len(row.tokens), row.position, row.sample) for row in rows] == [
+        (1, 3, True),
+        (15, 0, False),
+    ]
+    assert rows[0].tokens == [A]
+
+
+def test_prompt_is_read_in_chunks_and_sampled_after_the_last():
+    scheduler = make_scheduler()
+    scheduler.add(make("r", num=10))
+    shapes = []
+    for _ in range(4):
+        rows, _ = step(scheduler, max_prefill=4)
+        shapes += [(row.position, len(row.tokens), row.sample) for row in rows]
+    assert shapes == [(0, 4, False), (4, 4, False), (8, 2, True), (10, 1, True)]
+
+
+def test_two_owners_take_turns_reading():
+    scheduler = make_scheduler()
+    scheduler.add(make("a1", "ann", num=12))
+    scheduler.add(make("b1", "bob", num=12))
+    readers = []
+    for _ in range(6):
+        _, touched = step(scheduler, max_prefill=4)
+        readers += [s.request_id for s in touched]
+    assert readers[:4] in (["a1", "b1", "a1", "b1"], ["b1", "a1", "b1", "a1"])
+
+
+def test_eight_requests_of_one_person_get_one_persons_share():
+    scheduler = make_scheduler(num_slots=1)
+    for i in range(8):
+        scheduler.add(make(f"a{i}", "ann"))
+    scheduler.add(make("b0", "bob"))
+    scheduler.add(make("b1", "bob"))
+    scheduler.add(make("c0", "cid"))
+    names = served(scheduler)
+    assert names[:5] == ["a0", "b0", "c0", "a1", "b1"]
+    assert names[5:] == [f"a{i}" for i in range(2, 8)]
+
+
+def test_person_with_nothing_running_gets_the_next_free_slot():
+    scheduler = make_scheduler(num_slots=2)
+    for i in range(4):
+        scheduler.add(make(f"a{i}", "ann", max_tokens=5))
+    step(scheduler)
+    scheduler.add(make("b0", "bob", max_tokens=5))
+    while scheduler.num_waiting == 3:
+        step(scheduler)
+    scheduler.admit(0.0)
+    assert "b0" not in scheduler.places()
+
+
+def test_chat_goes_before_api_before_background():
+    scheduler = make_scheduler(num_slots=1)
+    for name, priority in (("z", 2), ("y", 1), ("x", 0), ("w", 0)):
+        scheduler.add(make(name, priority=Priority(priority)))
+    assert served(scheduler) == ["x", "w", "y", "z"]
+
+
+def test_places_foretell_the_order_of_service():
+    scheduler = make_scheduler(num_slots=1)
+    for name, owner in (("a0", "ann"), ("a1", "ann"), ("a2", "ann"), ("b0", "bob"), ("c0", "cid")):
+        scheduler.add(make(name, owner))
+    places = scheduler.places()
+    assert sorted(places.values()) == [1, 2, 3, 4, 5]
+    assert served(scheduler) == sorted(places, key=places.get)
+
+
+def test_full_queue_is_busy_for_all():
+    scheduler = make_scheduler(max_waiting=2)
+    scheduler.add(make("a", "ann"))
+    scheduler.add(make("b", "bob"))
+    with pytest.raises(Busy, match="2 replies") as caught:
+        scheduler.add(make("c", "cid"))
+    assert caught.value.retry_after_s > 0
+
+
+def test_full_part_of_the_queue_is_busy_for_its_owner_only():
+    scheduler = make_scheduler(max_waiting_per_owner=1)
+    scheduler.add(make("a", "ann"))
+    with pytest.raises(Busy, match="Your part"):
+        scheduler.add(make("b", "ann"))
+    scheduler.add(make("c", "bob"))
+
+
+def test_abort_frees_the_slot_and_keeps_what_was_read():
+    scheduler = make_scheduler(num_slots=1)
+    scheduler.add(make("a", num=10))
+    step(scheduler, max_prefill=8)
+    assert scheduler.abort("a") is not None
+    assert scheduler.num_running == 0
+    scheduler.add(make("b", num=12))
+    placed = scheduler.admit(0.0)
+    assert [(s.request_id, s.num_cached) for s in placed] == [("b", 8)]
+
+
+def test_abort_of_one_who_waits_and_of_nobody():
+    scheduler = make_scheduler()
+    scheduler.add(make("a"))
+    assert scheduler.abort("a") is not None
+    assert scheduler.abort("a") is None
+    assert (scheduler.num_waiting, scheduler.places()) == (0, {})
+    assert scheduler.admit(0.0) == []
+
+
+def test_failed_step_drops_its_sequences_and_doubts_their_cells():
+    scheduler = make_scheduler(num_slots=1)
+    scheduler.add(make("a"))
+    scheduler.admit(0.0)
+    rows = scheduler.schedule(16)
+    assert [s.request_id for s in scheduler.fail(rows)] == ["a"]
+    scheduler.add(make("b"))
+    assert scheduler.admit(0.0)[0].num_cached == 0
+
+
+def test_max_tokens_context_and_eog_end_with_their_reasons():
+    scheduler = make_scheduler(num_slots=3, max_batch_tokens=600)
+    scheduler.add(make("max", max_tokens=2))
+    scheduler.add(make("context", num=510))
+    ended = {}
+    for _ in range(4):
+        _, touched = step(scheduler, max_prefill=600)
+        ended |= {s.request_id: (s.finish_reason, s.num_reply) for s in touched}
+    assert ended == {
+        "max": (FinishReason.LENGTH, 2),
+        "context": (FinishReason.LENGTH, 2),
+    }
+    scheduler.add(make("eog"))
+    _, touched = step(scheduler, token=EOS)
+    assert [(s.finish_reason, s.num_reply) for s in touched] == [(FinishReason.STOP, 0)]
+
+
+def test_prompt_as_long_as_the_context_gets_one_token():
+    scheduler = make_scheduler(max_batch_tokens=600)
+    scheduler.add(make("full", num=512))
+    _, touched = step(scheduler, max_prefill=600)
+    assert [(s.finish_reason, s.num_reply) for s in touched] == [(FinishReason.LENGTH, 1)]
+
+
+def test_eta_is_unknown_until_a_reply_has_ended():
+    scheduler = make_scheduler(num_slots=2)
+    assert scheduler.eta_s(1) is None
+    scheduler.add(make("a", max_tokens=2))
+    step(scheduler, now_s=1.0)
+    step(scheduler, now_s=5.0)
+    assert scheduler.eta_s(2) == 4.0
+
+
+def test_turns_are_remembered_for_a_bounded_number_of_owners():
+    scheduler = make_scheduler(num_slots=1)
+    for i in range(1200):
+        scheduler.add(make(f"r{i}", f"o{i}"))
+        step(scheduler, token=EOS)
+    assert len(scheduler._admitted._last) <= 1025
+    assert len(scheduler._prefilled._last) <= 1025
+    assert scheduler._arrivals == {}

@@ -1,0 +1,76 @@
+from tests.unit.engine.contract import make_request
+from webui.engine.interface import Finish, FinishReason, Prefill, Text, Timings, Usage
+from webui.engine.sequence import Sequence
+
+
+def make(num=4, **fields):
+    return Sequence(make_request("", **fields), [7] * num, context_length=100, arrived_s=1.0)
+
+
+def take(sequence, data, now_s=3.0, *, is_eog=False):
+    sequence.read(1)
+    sequence.take(5, data, is_eog=is_eog, now_s=now_s)
+
+
+def placed(**fields):
+    sequence = make(**fields)
+    sequence.place(0, 1, 2.0)
+    sequence.read(2)
+    return sequence
+
+
+def test_deltas_of_a_whole_life():
+    sequence = placed(max_tokens=3)
+    assert sequence.deltas() == [Prefill(3, 4, 1)]
+    take(sequence, b"a", 3.0)
+    assert sequence.deltas() == [Prefill(4, 4, 1), Text("a", 1)]
+    take(sequence, "ü".encode()[:1], 4.0)
+    assert sequence.deltas() == []
+    take(sequence, "ü".encode()[1:], 5.5)
+    assert sequence.deltas() == [
+        Text("ü", 2),
+        Finish(FinishReason.LENGTH, Usage(4, 3, 1), Timings(1.0, 1.0, 2.5)),
+    ]
+
+
+def test_eog_is_not_counted_and_not_shown():
+    sequence = placed()
+    take(sequence, b"a")
+    sequence.deltas()
+    take(sequence, b"", is_eog=True)
+    assert sequence.deltas() == [Finish(FinishReason.STOP, Usage(4, 1, 1), sequence.timings())]
+
+
+def test_ignored_eog_counts_and_says_nothing():
+    sequence = placed(ignore_eos=True, max_tokens=1)
+    take(sequence, b"", is_eog=True)
+    *_, text, finish = sequence.deltas()
+    assert text == Text("", 1)
+    assert finish.reason is FinishReason.LENGTH
+
+
+def test_stop_string_ends_and_its_tokens_are_counted():
+    sequence = placed(stop=("!!",))
+    take(sequence, b"a!")
+    take(sequence, b"!b")
+    assert sequence.deltas()[1:] == [
+        Text("a", 2),
+        Finish(FinishReason.STOP, Usage(4, 2, 1), sequence.timings()),
+    ]
+
+
+def test_lost_cache_is_read_anew():
+    sequence = make()
+    sequence.place(0, 3, 2.0)
+    sequence.lose_cache()
+    sequence.read(2)
+    assert sequence.deltas() == [Prefill(2, 4, 0)]
+
+
+def test_clock_that_goes_back_gives_no_negative_seconds():
+    sequence = make(max_tokens=1)
+    sequence.place(0, 0, 0.5)
+    sequence.read(3)
+    take(sequence, b"a", 0.1)
+    timings = sequence.deltas()[-1].timings
+    assert min(timings.queued_s, timings.prefill_s, timings.decode_s) >= 0

@@ -1,0 +1,244 @@
+"""A made-up model in the web process: every page, load and API test runs against it.
+
+Obeys the engine's contract suite. Words are its tokens; it waits between them as a model would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from webui.engine.detokenizer import Detokenizer
+from webui.engine.fake_answer import answer, rest_of, tokens
+from webui.engine.interface import (
+    EngineState,
+    Finish,
+    FinishReason,
+    Memory,
+    ModelInfo,
+    Prefill,
+    Queued,
+    Text,
+    Timings,
+    Usage,
+)
+from webui.errors import Busy, Conflict, ContextLengthExceeded, EngineDied, InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from webui.engine.interface import Delta, GenerateRequest
+
+NAME = "Made-up model"
+PREFILL_SPEEDUP = 20  # prompts are read so much faster than replies are written
+PREFILL_STEPS = 4
+MIN_SLEEP_S = 0.005
+MAX_NAP_S = 0.25
+NUM_SLOTS = 64
+MAX_WAITING = 64
+
+
+class FakeEngine:
+    """Implements `Engine` without a model.
+
+    Args:
+        rate: Tokens a second of each reply.
+        context_length: Words a conversation may have.
+        num_slots: Replies written at once; the others wait in order.
+        max_waiting: How many may wait.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        context_length: int = 8192,
+        *,
+        num_slots: int = NUM_SLOTS,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
+        self._rate = rate
+        self._max_waiting = max_waiting
+        self._num_free = num_slots
+        self._live: set[str] = set()
+        self._waiting: deque[asyncio.Event] = deque()
+        self._state = EngineState.READY
+        self._closed = asyncio.Event()
+        self._info = ModelInfo(
+            name=NAME,
+            context_length=context_length,
+            num_slots=num_slots,
+            num_threads=1,
+            memory=Memory(weights_bytes=0, kv_bytes=0, compute_bytes=0),
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is loaded."""
+        return self._info
+
+    @property
+    def state(self) -> EngineState:
+        """Where it stands now."""
+        return self._state
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        """Write one reply; see `Engine.generate`."""
+        self._check_open()
+        request_id = request.request_id
+        if request_id in self._live:
+            raise Conflict(f"The request {request_id} is already running")
+        num_prompt = self._num_prompt(request)
+        arrived_s = time.monotonic()
+        turn = asyncio.Event()
+        self._queue(turn)
+        self._live.add(request_id)
+        try:
+            told = 0
+            while not turn.is_set():
+                place = self._waiting.index(turn) + 1
+                if place != told:
+                    told = place
+                    yield Queued(place)
+                await self._wait(turn, MIN_SLEEP_S * 4)
+            started_s = time.monotonic()
+            async for prefill in self._read(num_prompt):
+                yield prefill
+            async for delta in self._write(request, num_prompt, arrived_s, started_s):
+                yield delta
+        finally:
+            self._live.discard(request_id)
+            self._leave(turn)
+
+    async def close(self) -> None:
+        """End all replies with an error; idempotent."""
+        self._state = EngineState.CLOSED
+        self._closed.set()
+
+    async def _read(self, num_prompt: int) -> AsyncGenerator[Prefill, None]:
+        step = max(1, num_prompt // PREFILL_STEPS)
+        for done in range(step, num_prompt, step):
+            await self._sleep(step / (self._rate * PREFILL_SPEEDUP))
+            yield Prefill(done, num_prompt)
+        yield Prefill(num_prompt, num_prompt)
+
+    async def _write(
+        self, request: GenerateRequest, num_prompt: int, arrived_s: float, started_s: float
+    ) -> AsyncGenerator[Text | Finish, None]:
+        params = request.params
+        room = max(1, self._info.context_length - num_prompt)
+        max_tokens = min(params.max_tokens, room)
+        words = _reply(request)
+        detokenizer = Detokenizer(params.stop)
+        begun_s = time.monotonic()
+        num_done = num_told = 0
+        reason = None
+        while reason is None:
+            await self._sleep(max(MIN_SLEEP_S, 1 / self._rate))
+            num_due = max(num_done + 1, int((time.monotonic() - begun_s) * self._rate))
+            text = ""
+            while num_done < num_due and reason is None:
+                word = _word(words, num_done, is_endless=request.ignore_eos)
+                if word is None:
+                    reason = FinishReason.STOP
+                    break
+                text += detokenizer.feed(word.encode())
+                num_done += 1
+                if detokenizer.is_stopped:
+                    reason = FinishReason.STOP
+                elif num_done >= max_tokens:
+                    reason = FinishReason.LENGTH
+            if reason is not None:
+                text += detokenizer.finish()
+            if text or (reason is not None and num_done > num_told):
+                yield Text(text, num_done - num_told)
+                num_told = num_done
+        timings = Timings(
+            queued_s=started_s - arrived_s,
+            prefill_s=begun_s - started_s,
+            decode_s=time.monotonic() - begun_s,
+        )
+        yield Finish(reason, Usage(num_prompt, num_done), timings)
+
+    def _num_prompt(self, request: GenerateRequest) -> int:
+        """Return the words of the prompt.
+
+        Raises:
+            ContextLengthExceeded: They are more than the context holds.
+            InvalidRequest: They are not text, or there is none.
+        """
+        if not request.messages:
+            raise InvalidRequest("The conversation is empty", field="messages")
+        try:
+            for message in request.messages:
+                message.text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(
+                f"The message holds something that is not text: {error}", field="messages"
+            ) from error
+        num_prompt = sum(len(tokens(message.text)) + 1 for message in request.messages)
+        limit = self._info.context_length
+        if num_prompt > limit:
+            raise ContextLengthExceeded(
+                f"The conversation has {num_prompt} tokens, and the context of this model "
+                f"holds {limit}",
+                "Shorten the message or start a new conversation.",
+                field="messages",
+            )
+        return num_prompt
+
+    def _queue(self, turn: asyncio.Event) -> None:
+        if self._num_free:
+            self._num_free -= 1
+            turn.set()
+            return
+        if len(self._waiting) >= self._max_waiting:
+            raise Busy(
+                f"The queue is full: {len(self._waiting)} replies are waiting",
+                "Try again when some of them are done.",
+            )
+        self._waiting.append(turn)
+
+    def _leave(self, turn: asyncio.Event) -> None:
+        """Hand a slot to the next one, or give up a place in the queue."""
+        if not turn.is_set():
+            self._waiting.remove(turn)
+        elif self._waiting:
+            self._waiting.popleft().set()
+        else:
+            self._num_free += 1
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep in naps, so that `close` need not wait for a slow model's next word."""
+        while seconds > 0:
+            await asyncio.sleep(min(seconds, MAX_NAP_S))
+            self._check_open()
+            seconds -= MAX_NAP_S
+
+    async def _wait(self, turn: asyncio.Event, seconds: float) -> None:
+        """Wait for a turn, but not so long that a new place would not be told."""
+        try:
+            await asyncio.wait_for(turn.wait(), seconds)
+        except TimeoutError:
+            self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise EngineDied("The model was unloaded", "Load a model and send the message again.")
+
+
+def _reply(request: GenerateRequest) -> list[str]:
+    whole = answer(request.messages)
+    if request.continue_last:
+        whole = rest_of(whole, request.messages[-1].text)
+    return tokens(whole)
+
+
+def _word(words: list[str], index: int, *, is_endless: bool) -> str | None:
+    """Return the word at an index; an endless reply begins again behind its end."""
+    if index < len(words):
+        return words[index]
+    if not is_endless:
+        return None
+    return words[index % len(words)] if words else "… "

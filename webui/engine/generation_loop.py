@@ -1,0 +1,199 @@
+"""Mail in, one forward pass, messages out: the loop that owns the model.
+
+Knows the runner and the scheduler; knows neither threads nor sockets, so that it runs the same
+in the worker, in tests and beside any runner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from webui.engine.interface import Queued
+from webui.engine.ipc import Output, Outputs, RequestError
+from webui.engine.scheduler import Scheduler
+from webui.engine.sequence import Sequence
+from webui.errors import Busy, EngineError, WebuiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from collections.abc import Sequence as Several
+
+    from webui.engine.interface import GenerateRequest
+    from webui.engine.ipc import ToParent
+    from webui.engine.prefill_budget import PrefillBudget
+    from webui.engine.runner import ModelRunner, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A request came in and is being turned into tokens."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The tokens of a request that was announced."""
+
+    request: GenerateRequest
+    prompt: list[int]
+    arrived_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A request that was announced cannot be run."""
+
+    request_id: str
+    error: WebuiError
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """Nobody wants this reply any more."""
+
+    request_id: str
+
+
+Mail = Announced | Prepared | Refused | Aborted
+
+
+class GenerationLoop:
+    """All sequences of one model; called by one thread.
+
+    Args:
+        runner: The open model.
+        budget: How much of the prompts a step may read.
+        clock: Monotonic seconds.
+        scheduler: Who runs; made to measure when left out.
+    """
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        budget: PrefillBudget,
+        clock: Callable[[], float],
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        self._runner = runner
+        self._budget = budget
+        self._clock = clock
+        self._scheduler = scheduler or Scheduler(
+            num_slots=runner.info.num_slots, max_batch_tokens=runner.max_batch_tokens
+        )
+        self._preparing: set[str] = set()
+        self._places: dict[str, int] = {}
+        self._is_queue_changed = False
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` has anything to do."""
+        return bool(self._scheduler.num_running or self._scheduler.num_waiting)
+
+    def take(self, mail: Mail) -> list[ToParent]:
+        """Take one piece of mail; return what is to be said about it at once."""
+        match mail:
+            case Announced():
+                self._preparing.add(mail.request_id)
+            case Prepared():
+                return self._add(mail)
+            case Refused():
+                if mail.request_id in self._preparing:
+                    self._preparing.discard(mail.request_id)
+                    return [_request_error(mail.request_id, mail.error)]
+            case Aborted():
+                self._preparing.discard(mail.request_id)
+                sequence = self._scheduler.abort(mail.request_id)
+                if sequence is not None:
+                    self._is_queue_changed = True
+                    self._close([sequence])
+            case _:
+                assert_never(mail)
+        return []
+
+    def step(self) -> list[ToParent]:
+        """Give out free slots, make one forward pass, return what is new."""
+        failures = self._admit()
+        told = self._queue_news()
+        num_decoding = self._scheduler.num_decoding
+        rows = self._scheduler.schedule(self._budget.tokens(num_decoding=num_decoding))
+        if rows:
+            try:
+                told += self._forward(rows, num_decoding)
+            except EngineError as error:
+                failures += self._fail(rows, error)
+        return [Outputs(told), *failures] if told else failures
+
+    def _add(self, mail: Prepared) -> list[ToParent]:
+        request_id = mail.request.request_id
+        if request_id not in self._preparing:
+            return []  # aborted meanwhile
+        self._preparing.discard(request_id)
+        sequence = Sequence(
+            mail.request,
+            mail.prompt,
+            context_length=self._runner.info.context_length,
+            arrived_s=mail.arrived_s,
+        )
+        try:
+            self._scheduler.add(sequence)
+        except Busy as error:
+            return [_request_error(request_id, error)]
+        self._is_queue_changed = True
+        return []
+
+    def _admit(self) -> list[ToParent]:
+        failures: list[ToParent] = []
+        for sequence in self._scheduler.admit(self._clock()):
+            self._is_queue_changed = True
+            if not self._runner.forget(sequence.slot, sequence.num_cached):
+                self._runner.forget(sequence.slot, 0)
+                sequence.lose_cache()
+            try:
+                self._runner.open_sampler(sequence.slot, sequence.request.params, sequence.tokens)
+            except WebuiError as error:
+                self._scheduler.abort(sequence.request_id)
+                self._close([sequence])
+                failures.append(_request_error(sequence.request_id, error))
+        return failures
+
+    def _queue_news(self) -> list[Output]:
+        """Tell those who wait, when their place changed."""
+        if not self._is_queue_changed:
+            return []
+        self._is_queue_changed = False
+        places, told = self._scheduler.places(), self._places
+        self._places = places
+        return [
+            Output(request_id, Queued(place, self._scheduler.eta_s(place)))
+            for request_id, place in places.items()
+            if told.get(request_id) != place
+        ]
+
+    def _forward(self, rows: Several[Row], num_decoding: int) -> list[Output]:
+        begun_s = self._clock()
+        tokens = self._runner.forward(rows)
+        now_s = self._clock()
+        touched = self._scheduler.update(rows, tokens, self._runner, now_s)
+        num_prefill = sum(len(row.tokens) for row in rows) - num_decoding
+        self._budget.note(num_prefill, now_s - begun_s)
+        self._close(sequence for sequence in touched if sequence.finish_reason is not None)
+        return [Output(s.request_id, delta) for s in touched for delta in s.deltas()]
+
+    def _fail(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
+        failed = self._scheduler.fail(rows)
+        self._close(failed)
+        for sequence in failed:
+            self._runner.forget(sequence.slot, 0)
+        return [_request_error(sequence.request_id, error) for sequence in failed]
+
+    def _close(self, sequences: Iterable[Sequence]) -> None:
+        for sequence in sequences:
+            if sequence.slot >= 0:
+                self._runner.close_sampler(sequence.slot)
+
+
+def _request_error(request_id: str, error: WebuiError) -> RequestError:
+    retry_after_s = error.retry_after_s if isinstance(error, Busy) else 0.0
+    return RequestError(request_id, error.code, error.message, error.hint, retry_after_s)

@@ -1,0 +1,196 @@
+"""The messages between the web process and a worker, and how they lie on the wire.
+
+A frame is 4 bytes of length, big-endian, and one msgpack message. Both sides decode into the
+closed unions below, so that nothing unknown gets through; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from webui.engine.interface import Delta, GenerateRequest, ModelInfo
+from webui.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEADER_BYTES: Final = 4
+MAX_FRAME_TO_WORKER_BYTES: Final = 64 << 20
+MAX_FRAME_TO_PARENT_BYTES: Final = 8 << 20
+
+
+class Load(msgspec.Struct, frozen=True, tag="load", forbid_unknown_fields=True):
+    """Open this model; the first message of every worker."""
+
+    model_id: str
+    name: str
+    path: str
+    options: dict[str, Any]
+
+
+class Add(msgspec.Struct, frozen=True, tag="add", forbid_unknown_fields=True):
+    """Write a reply."""
+
+    request: GenerateRequest
+
+
+class Abort(msgspec.Struct, frozen=True, tag="abort", forbid_unknown_fields=True):
+    """Stop a reply; unknown ids are ignored, because it may just have ended."""
+
+    request_id: str
+
+
+class Quit(msgspec.Struct, frozen=True, tag="quit", forbid_unknown_fields=True):
+    """Free the model and exit."""
+
+
+class LoadProgress(msgspec.Struct, frozen=True, tag="load_progress", forbid_unknown_fields=True):
+    """How much of the model is read, 0 to 1."""
+
+    fraction: float
+
+
+class Loaded(msgspec.Struct, frozen=True, tag="loaded", forbid_unknown_fields=True):
+    """The model is open and has shown that it can make a token."""
+
+    info: ModelInfo
+
+
+class LoadError(msgspec.Struct, frozen=True, tag="load_error", forbid_unknown_fields=True):
+    """The model cannot be opened; the worker exits."""
+
+    message: str
+    hint: str
+
+
+class Output(msgspec.Struct, frozen=True, array_like=True):
+    """One delta of one request."""
+
+    request_id: str
+    delta: Delta
+
+
+class Outputs(msgspec.Struct, frozen=True, tag="outputs", forbid_unknown_fields=True):
+    """All deltas of a step, in one send."""
+
+    items: list[Output]
+
+
+class RequestError(msgspec.Struct, frozen=True, tag="request_error", forbid_unknown_fields=True):
+    """A request ended without `Finish`; `code` names the class in `errors.py`."""
+
+    request_id: str
+    code: str
+    message: str
+    hint: str
+    retry_after_s: float = 0.0
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", forbid_unknown_fields=True):
+    """The worker lives; `busy_s` is how long its present step or template already takes."""
+
+    busy_s: float
+
+
+ToWorker = Load | Add | Abort | Quit
+ToParent = LoadProgress | Loaded | LoadError | Outputs | RequestError | Heartbeat
+
+
+class BadFrame(Exception):  # noqa: N818 - it says what is so, as the names in errors.py do
+    """The other side sent what the protocol does not allow."""
+
+
+def _encode_foreign(value: object) -> object:
+    if isinstance(value, SamplingParams):
+        return value.model_dump()
+    raise NotImplementedError(f"{type(value).__name__} does not travel")
+
+
+def _decode_foreign(kind: type, value: object) -> object:
+    if kind is SamplingParams:
+        return SamplingParams.model_validate(value)
+    raise NotImplementedError(f"{kind.__name__} does not travel")
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_encode_foreign)
+
+
+def encode(message: ToWorker | ToParent) -> bytes:
+    """Return the frame of a message."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(HEADER_BYTES, "big") + body
+
+
+class _Frames:
+    """Cut a byte stream into frame bodies."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the bodies that are complete now.
+
+        Raises:
+            BadFrame: A frame is longer than allowed.
+        """
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        try:
+            while len(buffer) - start >= HEADER_BYTES:
+                length = int.from_bytes(buffer[start : start + HEADER_BYTES], "big")
+                if length > self._max_bytes:
+                    raise BadFrame(f"a message of {length} bytes; {self._max_bytes} are allowed")
+                end = start + HEADER_BYTES + length
+                if len(buffer) < end:
+                    break
+                body = bytes(buffer[start + HEADER_BYTES : end])
+                start = end
+                yield body
+        finally:
+            del buffer[:start]
+
+
+class ToParentDecoder:
+    """Turn bytes from a worker into messages."""
+
+    def __init__(self, max_bytes: int = MAX_FRAME_TO_PARENT_BYTES) -> None:
+        self._frames = _Frames(max_bytes)
+        self._decode = msgspec.msgpack.Decoder(ToParent).decode
+
+    def feed(self, data: bytes) -> Iterator[ToParent]:
+        """Yield the messages that are complete now.
+
+        Raises:
+            BadFrame: Too long, or not one of `ToParent`.
+        """
+        for body in self._frames.feed(data):
+            try:
+                message = self._decode(body)
+            except msgspec.MsgspecError as error:
+                raise BadFrame(str(error)) from error
+            yield message
+
+
+class ToWorkerDecoder:
+    """Turn bytes from the web process into messages."""
+
+    def __init__(self, max_bytes: int = MAX_FRAME_TO_WORKER_BYTES) -> None:
+        self._frames = _Frames(max_bytes)
+        self._decode = msgspec.msgpack.Decoder(ToWorker, dec_hook=_decode_foreign).decode
+
+    def feed(self, data: bytes) -> Iterator[ToWorker]:
+        """Yield the messages that are complete now.
+
+        Raises:
+            BadFrame: Too long, or not one of `ToWorker`.
+        """
+        for body in self._frames.feed(data):
+            try:
+                message = self._decode(body)
+            except msgspec.MsgspecError as error:
+                raise BadFrame(str(error)) from error
+            yield message

@@ -1,0 +1,333 @@
+"""A model in a child process that is started again when it dies.
+
+Knows requests and lives of workers; knows neither tokens nor llama.cpp. Everything runs on one
+event loop, in the main thread. A request that was at work when its worker died is never sent
+again by us: it may be what killed it. One that only waited is, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from webui.engine import ipc
+from webui.engine.child import Patience, WorkerProcess
+from webui.engine.interface import Delta, EngineState, Finish, GenerateRequest, ModelInfo, Queued
+from webui.errors import (
+    Busy,
+    Conflict,
+    ContextLengthExceeded,
+    EngineDied,
+    EngineError,
+    InvalidRequest,
+    LoadFailed,
+    WebuiError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from webui.engine.loader import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of an engine; tests take smaller ones.
+
+    Attributes:
+        patience: How long a worker may be silent or busy.
+        backoff_s: Pause before the first, second … start again; the last one repeats.
+        max_deaths: So many deaths within `deaths_window_s` open the breaker.
+        deaths_window_s: See `max_deaths`.
+        max_requests: Live requests in all, running and waiting.
+    """
+
+    patience: Patience = field(default_factory=Patience)
+    backoff_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    max_deaths: int = 3
+    deaths_window_s: float = 60.0
+    max_requests: int = 512
+
+
+class LocalEngine:
+    """Implements `Engine`; made by `open`.
+
+    Args:
+        spec: What is loaded, and again after a death.
+        on_state: Called on every change of state, with the error where there is one.
+        limits: Bounds.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        on_state: Callable[[EngineState, EngineError | None], None] | None,
+        limits: Limits,
+    ) -> None:
+        self._spec = spec
+        self._on_state = on_state
+        self._limits = limits
+        self._state = EngineState.STARTING
+        self._failure: EngineError | None = None
+        self._changed = asyncio.Event()
+        self._live: dict[str, _Mailbox] = {}
+        self._deaths: deque[float] = deque()
+        self._worker: WorkerProcess
+        self._info: ModelInfo
+        self._supervisor: asyncio.Task[None]
+
+    @classmethod
+    async def open(
+        cls,
+        spec: ModelSpec,
+        on_progress: Callable[[float], None],
+        on_state: Callable[[EngineState, EngineError | None], None] | None = None,
+        *,
+        limits: Limits | None = None,
+    ) -> LocalEngine:
+        """Start a worker and wait until it has loaded the model; cancelling kills it.
+
+        Raises:
+            LoadFailed: The model cannot be opened, or the worker died over it.
+        """
+        engine = cls(spec, on_state, limits or Limits())
+        try:
+            await engine._start_worker(on_progress)
+        except EngineDied as error:
+            raise LoadFailed(
+                f"Loading {spec.name} ended the engine. {error.message}",
+                "The file may be damaged, or the memory too small for it.",
+            ) from error
+        engine._supervisor = asyncio.create_task(engine._supervise(), name="engine supervisor")
+        engine._set_state(EngineState.READY)
+        return engine
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is loaded."""
+        return self._info
+
+    @property
+    def state(self) -> EngineState:
+        """Where it stands now."""
+        return self._state
+
+    @property
+    def pid(self) -> int:
+        """Process id of the worker, dead or alive."""
+        return self._worker.pid
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        """Write one reply; see `Engine.generate`."""
+        request_id = request.request_id
+        if request_id in self._live:
+            raise Conflict(f"The request {request_id} is already running")
+        if len(self._live) >= self._limits.max_requests:
+            raise Busy(
+                f"The queue is full: {len(self._live)} replies are on their way",
+                "Try again when some of them are done.",
+            )
+        frame = _encode_request(request)
+        mailbox = self._live[request_id] = _Mailbox()
+        try:
+            while True:
+                worker = mailbox.worker = await self._ready_worker()
+                worker.send(frame)
+                while (delta := await mailbox.get()) is not None:
+                    yield delta
+                    if type(delta) is Finish:
+                        return
+        finally:
+            del self._live[request_id]
+            if mailbox.worker is not None and not mailbox.is_over:
+                mailbox.worker.send(ipc.encode(ipc.Abort(request_id)))
+
+    async def close(self) -> None:
+        """End the model and its process; idempotent."""
+        if self._state is EngineState.CLOSED:
+            return
+        self._set_state(EngineState.CLOSED)
+        self._supervisor.cancel()
+        await asyncio.wait({self._supervisor})
+        error = EngineDied("The model was unloaded", "Load a model and send the message again.")
+        for mailbox in self._live.values():
+            mailbox.put(error)
+        await self._worker.close()
+
+    async def _start_worker(self, on_progress: Callable[[float], None]) -> None:
+        """Bring up a worker that has loaded the model; none is left if that fails."""
+        worker = WorkerProcess(self._limits.patience, self._deliver, on_progress)
+        await worker.start(self._spec)
+        try:
+            self._info = await worker.loaded()
+        except BaseException:
+            await asyncio.shield(worker.close(politely=False))
+            raise
+        self._worker = worker
+
+    async def _ready_worker(self) -> WorkerProcess:
+        waiting = {EngineState.STARTING, EngineState.RESTARTING}
+        while self._state in waiting or (self._state is EngineState.READY and self._worker.is_cut):
+            await self._changed.wait()
+        if self._state is EngineState.READY:
+            return self._worker
+        if self._failure is not None:
+            raise EngineDied(self._failure.message, self._failure.hint)
+        raise EngineDied("The model was unloaded", "Load a model and send the message again.")
+
+    async def _supervise(self) -> None:
+        """Start a new worker whenever one dies, until the breaker opens."""
+        while True:
+            error = await self._worker.wait_dead()
+            logger.warning("model %s: %s", self._spec.model_id, error.message)
+            self._fail_requests(error)
+            if not await self._revive(error):
+                return
+
+    async def _revive(self, error: EngineError) -> bool:
+        """Start a worker again after a pause; False when that is given up."""
+        while True:
+            num_deaths = self._count_death()
+            if num_deaths >= self._limits.max_deaths:
+                self._set_state(
+                    EngineState.FAILED,
+                    EngineDied(
+                        f"The engine stopped {num_deaths} times within "
+                        f"{self._limits.deaths_window_s:.0f} s and is not started again. "
+                        f"{error.message}",
+                        "Load the model again or choose another one.",
+                    ),
+                )
+                return False
+            self._set_state(EngineState.RESTARTING, error)
+            backoff_s = self._limits.backoff_s
+            await asyncio.sleep(backoff_s[min(num_deaths, len(backoff_s)) - 1])
+            try:
+                await self._start_worker(lambda _fraction: None)
+            except EngineDied as death:
+                error = death
+            except LoadFailed as failure:
+                self._set_state(EngineState.FAILED, failure)
+                return False
+            else:
+                self._set_state(EngineState.READY)
+                return True
+
+    def _count_death(self) -> int:
+        now_s = time.monotonic()
+        self._deaths.append(now_s)
+        while self._deaths[0] < now_s - self._limits.deaths_window_s:
+            self._deaths.popleft()
+        return len(self._deaths)
+
+    def _fail_requests(self, error: EngineDied) -> None:
+        for mailbox in self._live.values():
+            if mailbox.worker is self._worker:
+                mailbox.lose(error)
+
+    def _set_state(self, state: EngineState, error: EngineError | None = None) -> None:
+        self._state = state
+        self._failure = error
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if self._on_state is not None:
+            self._on_state(state, error)
+
+    def _deliver(self, message: ipc.Outputs | ipc.RequestError) -> None:
+        live = self._live
+        if isinstance(message, ipc.RequestError):
+            mailbox = live.get(message.request_id)
+            if mailbox is not None:
+                mailbox.put(_as_error(message))
+            return
+        for output in message.items:
+            mailbox = live.get(output.request_id)
+            if mailbox is not None:  # else it was closed while this was on its way
+                mailbox.put(output.delta)
+
+
+class _Mailbox:
+    """What came for one request; read by its generator alone."""
+
+    __slots__ = ("_items", "_waiter", "has_waited", "is_over", "is_started", "worker")
+
+    def __init__(self) -> None:
+        self.worker: WorkerProcess | None = None
+        self.is_over = False  # the worker has nothing more to say
+        self.has_waited = False  # its prompt is made and it has a place in the queue
+        self.is_started = False  # it does not only wait any more, or was sent again
+        self._items: deque[Delta | WebuiError | None] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, item: Delta | WebuiError | None) -> None:
+        """Append; None asks to send the request again."""
+        kind = type(item)
+        if kind is Queued:
+            self.has_waited = True
+        else:
+            self.is_started = True
+            self.is_over = kind is Finish or isinstance(item, WebuiError)
+        self._items.append(item)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def lose(self, error: EngineDied) -> None:
+        """Note that the worker died: sent again if it surely was not the cause."""
+        if self.is_over:
+            return
+        self.worker = None
+        self.put(None if self.has_waited and not self.is_started else error)
+
+    async def get(self) -> Delta | None:
+        """Return the next delta, or None to send again.
+
+        Raises:
+            WebuiError: The request ended so.
+        """
+        while not self._items:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        item = self._items.popleft()
+        if isinstance(item, WebuiError):
+            raise item
+        return item
+
+
+def _encode_request(request: GenerateRequest) -> bytes:
+    try:
+        frame = ipc.encode(ipc.Add(request))
+    except (UnicodeEncodeError, msgspec.MsgspecError) as error:
+        raise InvalidRequest(
+            f"The message holds something that is not text: {error}", field="messages"
+        ) from error
+    if len(frame) > ipc.MAX_FRAME_TO_WORKER_BYTES:
+        raise ContextLengthExceeded(
+            f"The conversation has {len(frame)} bytes; {ipc.MAX_FRAME_TO_WORKER_BYTES} are allowed",
+            "Shorten the message or start a new conversation.",
+            field="messages",
+        )
+    return frame
+
+
+def _as_error(message: ipc.RequestError) -> WebuiError:
+    if message.code == Busy.code:
+        return Busy(message.message, message.hint, retry_after_s=message.retry_after_s)
+    kind = _BY_CODE.get(message.code, EngineError)
+    return kind(message.message, message.hint)
+
+
+_BY_CODE: dict[str, type[WebuiError]] = {
+    kind.code: kind for kind in (InvalidRequest, ContextLengthExceeded, EngineError, Conflict)
+}

@@ -1,0 +1,97 @@
+"""From a request to its prompt's tokens, never more work than a prompt that fits would make.
+
+Runs on the worker's template thread. Tokenising a megabyte takes seconds, so that a long
+conversation is first counted from its beginning; nothing that would fit is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from webui.engine.chat_template import ChatTemplate
+from webui.errors import ContextLengthExceeded, InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from webui.engine.interface import GenerateRequest
+    from webui.engine.runner import ModelRunner
+    from webui.messages import Message
+
+LIKELY_CHARS_PER_TOKEN = 12
+PROBE_GROWTH = 4
+CUT_TOKENS = 16  # by so many a cut may make a text longer: its last word is torn
+
+
+class PromptMaker:
+    """The template and the tokenizer of one model; used by one thread.
+
+    Args:
+        runner: Whose `tokenize` is asked.
+    """
+
+    def __init__(self, runner: ModelRunner) -> None:
+        bos, eos = runner.bos_eos()
+        self._runner = runner
+        self._max_tokens = runner.info.context_length
+        bos_id = runner.bos_id if runner.add_bos else -1
+        self._template = ChatTemplate(runner.chat_template, bos, eos, bos_id=bos_id)
+
+    def make(self, request: GenerateRequest) -> tuple[GenerateRequest, list[int]]:
+        """Return the request with the template's own stop strings, and its tokens.
+
+        Raises:
+            ContextLengthExceeded: The prompt is longer than the context.
+            InvalidRequest: The template refuses the messages.
+        """
+        if not request.messages:
+            raise InvalidRequest("The conversation is empty", field="messages")
+        self._check_length(request.messages)
+        prompt = self._template.tokenize(
+            request.messages,
+            add_generation_prompt=not request.continue_last,
+            continue_last=request.continue_last,
+            tokenize=self._runner.tokenize,
+        )
+        if not prompt:
+            raise InvalidRequest("The conversation is empty", field="messages")
+        if len(prompt) > self._max_tokens:
+            raise self._too_long(str(len(prompt)))
+        own = self._template.stop_strings
+        if own:
+            stop = (*request.params.stop, *own)
+            params = request.params.model_copy(update={"stop": stop})
+            request = msgspec.structs.replace(request, params=params)
+        return request, prompt
+
+    def _check_length(self, messages: Sequence[Message]) -> None:
+        """Refuse what is surely too long without tokenising all of it."""
+        size = self._max_tokens * LIKELY_CHARS_PER_TOKEN
+        texts = [message.text.strip() for message in messages]  # templates may trim
+        if sum(map(len, texts)) <= size:
+            return
+        num_tokens = 0
+        for text in texts:
+            num_tokens += self._count(text, size, self._max_tokens - num_tokens)
+            if num_tokens > self._max_tokens:
+                raise self._too_long(f"more than {num_tokens}")
+
+    def _count(self, text: str, size: int, room: int) -> int:
+        """Return how many tokens a text has at least; all of them where they fit `room`."""
+        while size < len(text):
+            num_tokens = len(self._runner.tokenize(text[:size], special=False)) - CUT_TOKENS
+            if num_tokens > room:
+                return num_tokens
+            size *= PROBE_GROWTH
+        return len(self._runner.tokenize(text, special=False))
+
+    def _too_long(self, num_tokens: str) -> ContextLengthExceeded:
+        return ContextLengthExceeded(
+            f"The conversation has {num_tokens} tokens, and the context of this model holds "
+            f"{self._max_tokens}",
+            "Shorten the message, start a new conversation, "
+            "or load the model with a longer context.",
+            field="messages",
+        )

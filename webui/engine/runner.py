@@ -1,0 +1,128 @@
+"""What the worker's loop needs of a backend: one forward pass over rows of tokens.
+
+Knows tokens and slots; knows neither requests nor owners nor sockets. One thread, the loop's,
+calls everything but `tokenize`, which the template thread calls at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from webui.engine.interface import ModelInfo
+    from webui.sampling_params import SamplingParams
+
+
+class RunnerSpec(TypedDict):
+    """What the child is told to open; `options` are the fields of the loader's `Options`."""
+
+    model_id: str
+    name: str
+    path: str
+    options: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sequence's share of a step.
+
+    Attributes:
+        slot: Where its KV cells live, 0 to `info.num_slots` - 1.
+        tokens: What to read, at least one.
+        position: Index of `tokens[0]` in the sequence.
+        sample: Choose the next token after the last of these.
+    """
+
+    slot: int
+    tokens: Sequence[int]
+    position: int
+    sample: bool
+
+
+class ModelRunner(Protocol):
+    """An open model. All calls block; the loop is their only caller unless said otherwise."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Facts and figures of the open model."""
+        ...
+
+    @property
+    def max_batch_tokens(self) -> int:
+        """Tokens all rows of one step may have together."""
+        ...
+
+    @property
+    def chat_template(self) -> str:
+        """Jinja source from the model file; empty when there is none."""
+        ...
+
+    @property
+    def add_bos(self) -> bool:
+        """Whether every prompt begins with `bos_id`."""
+        ...
+
+    @property
+    def bos_id(self) -> int:
+        """Token that opens a text; negative when there is none."""
+        ...
+
+    def bos_eos(self) -> tuple[str, str]:
+        """Return both tokens as the template spells them; empty where there is none."""
+        ...
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return token ids without a BOS; called by the template thread only.
+
+        Args:
+            text: Anything that is valid UTF-8.
+            special: Read `<|im_start|>` and its like as control tokens, else as plain text.
+        """
+        ...
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return what a token adds to the text; nothing for control tokens."""
+        ...
+
+    def is_eog(self, token: int) -> bool:
+        """Return whether a token ends the reply."""
+        ...
+
+    def open_sampler(self, slot: int, params: SamplingParams, prompt: Sequence[int]) -> None:
+        """Prepare choosing tokens for a new sequence; penalties look back into `prompt`."""
+        ...
+
+    def close_sampler(self, slot: int) -> None:
+        """Drop the sampler of a slot; idempotent."""
+        ...
+
+    def forward(self, rows: Sequence[Row]) -> list[int | None]:
+        """Read the rows in one pass and choose where they ask for it.
+
+        Returns:
+            One entry a row, in their order: the token when `sample`, else None.
+
+        Raises:
+            EngineError: The step failed; the cells of all its rows are in doubt.
+        """
+        ...
+
+    def forget(self, slot: int, from_position: int) -> bool:
+        """Drop KV cells from `from_position` on; 0 always succeeds.
+
+        Returns:
+            False when this kind of memory cannot be cut there; nothing was dropped then.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model; idempotent."""
+        ...
+
+
+OpenRunner = Callable[[RunnerSpec, Callable[[float], None]], ModelRunner]
+"""Open a model; the second argument is told the loaded fraction, 0 to 1. Raises LoadFailed."""

@@ -1,0 +1,138 @@
+"""One request at work: its tokens, how far they are read, and what it has to tell.
+
+Knows no other sequence and no clock; whoever calls says what time it is.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from webui.engine.detokenizer import Detokenizer
+from webui.engine.interface import Finish, FinishReason, Prefill, Text, Timings, Usage
+
+if TYPE_CHECKING:
+    from webui.engine.interface import Delta, GenerateRequest
+
+
+class Phase(Enum):
+    """Where a sequence stands."""
+
+    WAITING = "waiting"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    ENDED = "ended"
+
+
+class Sequence:
+    """A prompt and the reply that grows behind it.
+
+    Args:
+        request: What was asked.
+        prompt: Its token ids, at least one.
+        context_length: Tokens that prompt and reply may have together; a prompt that fills
+            it alone still gets one token.
+        arrived_s: When the request came.
+    """
+
+    def __init__(
+        self, request: GenerateRequest, prompt: list[int], *, context_length: int, arrived_s: float
+    ) -> None:
+        assert prompt
+        self.request = request
+        self.request_id = request.request_id
+        self.owner = request.owner
+        self.tokens = list(prompt)
+        self.num_prompt = len(prompt)
+        self.num_read = 0  # tokens that lie in the KV cache
+        self.num_cached = 0
+        self.slot = -1
+        self.phase = Phase.WAITING
+        self.finish_reason: FinishReason | None = None
+        room = max(1, context_length - len(prompt))
+        self._max_reply = min(request.params.max_tokens, room)
+        self._detokenizer = Detokenizer(request.params.stop)
+        self._text = ""
+        self._num_untold = 0
+        self._prefill_told = -1
+        self._arrived_s = arrived_s
+        self._started_s = arrived_s
+        self._first_token_s = arrived_s
+        self._last_token_s = arrived_s
+
+    @property
+    def num_reply(self) -> int:
+        """Tokens sampled so far, without the one that ended the reply."""
+        return len(self.tokens) - self.num_prompt
+
+    def place(self, slot: int, num_cached: int, now_s: float) -> None:
+        """Give it a slot whose first `num_cached` cells already hold its tokens."""
+        assert self.phase is Phase.WAITING
+        assert 0 <= num_cached < self.num_prompt
+        self.slot = slot
+        self.num_read = self.num_cached = num_cached
+        self.phase = Phase.PREFILL
+        self._started_s = now_s
+
+    def lose_cache(self) -> None:
+        """Read the whole prompt after all."""
+        assert self.phase is Phase.PREFILL
+        self.num_read = self.num_cached = 0
+
+    def read(self, num_tokens: int) -> None:
+        """Note that the next tokens lie in the KV cache."""
+        self.num_read += num_tokens
+        assert self.num_read <= len(self.tokens)
+
+    def take(self, token: int, data: bytes, *, is_eog: bool, now_s: float) -> None:
+        """Take a sampled token and the bytes it stands for; may end the sequence."""
+        if self.num_reply == 0:
+            self._first_token_s = now_s
+        self._last_token_s = now_s
+        self.phase = Phase.DECODE
+        if is_eog and not self.request.ignore_eos:
+            self._end(FinishReason.STOP)
+            return
+        self.tokens.append(token)
+        self._num_untold += 1
+        self._text += self._detokenizer.feed(data)
+        if self._detokenizer.is_stopped:
+            self._end(FinishReason.STOP)
+        elif self.num_reply >= self._max_reply:
+            self._end(FinishReason.LENGTH)
+
+    def drop(self) -> None:
+        """End without a word: aborted or failed."""
+        self.phase = Phase.ENDED
+
+    def deltas(self) -> list[Delta]:
+        """Return what is new since the last call; a `Finish` last when it has ended."""
+        told: list[Delta] = []
+        done = min(self.num_read, self.num_prompt)
+        if self.phase is not Phase.WAITING and done != self._prefill_told:
+            self._prefill_told = done
+            told.append(Prefill(done, self.num_prompt, self.num_cached))
+        if self._text or (self.finish_reason and self._num_untold):
+            told.append(Text(self._text, self._num_untold))
+            self._text = ""
+            self._num_untold = 0
+        if self.finish_reason is not None:
+            told.append(Finish(self.finish_reason, self.usage(), self.timings()))
+        return told
+
+    def usage(self) -> Usage:
+        """Return the token counts so far."""
+        return Usage(self.num_prompt, self.num_reply, self.num_cached)
+
+    def timings(self) -> Timings:
+        """Return the seconds so far."""
+        return Timings(
+            queued_s=max(0.0, self._started_s - self._arrived_s),
+            prefill_s=max(0.0, self._first_token_s - self._started_s),
+            decode_s=max(0.0, self._last_token_s - self._first_token_s),
+        )
+
+    def _end(self, reason: FinishReason) -> None:
+        self._text += self._detokenizer.finish()
+        self.finish_reason = reason
+        self.phase = Phase.ENDED

@@ -1,0 +1,233 @@
+"""The child process: one loop owns the model, a second thread makes prompts.
+
+Knows the socket and the threads; what is generated is the business of `generation_loop`. The
+main thread runs the loop, a reader thread takes mail, the template thread has a large stack
+because tokenizers recurse, a heartbeat thread says how long the present step takes. The loop's
+mail queue is the only hand-over; the only lock keeps frames of loop and heartbeat apart.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING, NoReturn
+
+from webui.engine import ipc
+from webui.engine.generation_loop import (
+    Aborted,
+    Announced,
+    GenerationLoop,
+    Mail,
+    Prepared,
+    Refused,
+)
+from webui.engine.prefill_budget import PrefillBudget
+from webui.engine.prompt import PromptMaker
+from webui.engine.runner import Row, RunnerSpec
+from webui.errors import EngineError, WebuiError
+from webui.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from webui.engine.runner import ModelRunner, OpenRunner
+
+HEARTBEAT_S = 1.0
+TEMPLATE_STACK_BYTES = 512 << 20
+READ_BYTES = 1 << 16
+PR_SET_PDEATHSIG = 1
+
+
+def run(open_runner: OpenRunner) -> NoReturn:
+    """Serve one model over the socket whose number is the first argument; never returns."""
+    _harden()
+    link = socket.socket(fileno=int(sys.argv[1]))
+    code = 0
+    try:
+        _Worker(link).serve(open_runner)
+    except BaseException:  # noqa: BLE001 - the rim: the last line on stderr reaches the user
+        traceback.print_exc()
+        code = 1
+    _exit(code)
+
+
+class _Worker:
+    """Threads and mail of one child.
+
+    Args:
+        link: Connected to the web process.
+    """
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._send_lock = threading.Lock()
+        self._mail: queue.SimpleQueue[Mail | ipc.Load | ipc.Quit] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[ipc.Add, float]] = queue.SimpleQueue()
+        self._unprepared: set[str] = set()  # asked for and not yet a prompt, nor aborted
+        self._step_begun_s: float | None = None
+        self._template_begun_s: float | None = None
+
+    def serve(self, open_runner: OpenRunner) -> None:
+        """Load what the first message names, then generate until told to quit."""
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        load = self._mail.get()
+        if not isinstance(load, ipc.Load):
+            raise ipc.BadFrame("the first message is not a load")
+        try:
+            runner = open_runner(_spec(load), self._report_progress)
+        except EngineError as error:
+            self._send(ipc.LoadError(error.message, error.hint))
+            return
+        try:
+            loop = self._open_loop(runner)
+        except EngineError as error:
+            self._send(ipc.LoadError(error.message, error.hint))
+        else:
+            self._send(ipc.Loaded(runner.info))
+            self._generate(loop)
+        runner.close()
+
+    def _open_loop(self, runner: ModelRunner) -> GenerationLoop:
+        budget = PrefillBudget(runner.max_batch_tokens, _warm_up(runner))
+        loop = GenerationLoop(runner, budget, time.monotonic)
+        maker = PromptMaker(runner)
+        _start_with_large_stack(lambda: self._make_prompts(maker))
+        return loop
+
+    def _generate(self, loop: GenerationLoop) -> None:
+        while True:
+            while not loop.has_work or not self._mail.empty():
+                self._step_begun_s = None
+                mail = self._mail.get()
+                self._step_begun_s = time.monotonic()
+                if isinstance(mail, ipc.Quit):
+                    return
+                assert not isinstance(mail, ipc.Load)
+                for message in loop.take(mail):
+                    self._send(message)
+            self._step_begun_s = time.monotonic()
+            for message in loop.step():
+                self._send(message)
+
+    def _make_prompts(self, maker: PromptMaker) -> None:
+        while True:
+            self._template_begun_s = None
+            add, arrived_s = self._requests.get()
+            self._template_begun_s = time.monotonic()
+            request_id = add.request.request_id
+            if request_id not in self._unprepared:
+                continue  # aborted while it waited here; the loop was told by the reader
+            try:
+                request, prompt = maker.make(add.request)
+                self._mail.put(Prepared(request, prompt, arrived_s))
+            except WebuiError as error:
+                self._mail.put(Refused(request_id, error))
+            except Exception as error:  # noqa: BLE001 - the rim: one request fails, not the model
+                traceback.print_exc()
+                failure = EngineError(f"The prompt could not be made: {error!r}")
+                self._mail.put(Refused(request_id, failure))
+            self._unprepared.discard(request_id)
+
+    def _read(self) -> None:
+        """Take mail until the other side is gone; then there is nothing left to live for."""
+        decoder = ipc.ToWorkerDecoder()
+        try:
+            while data := self._link.recv(READ_BYTES):
+                for message in decoder.feed(data):
+                    self._sort(message)
+        except ConnectionError:
+            pass
+        except ipc.BadFrame as error:
+            sys.stderr.write(f"bad message from the web process: {error}\n")
+            _exit(1)
+        _exit(0)
+
+    def _sort(self, message: ipc.ToWorker) -> None:
+        match message:
+            case ipc.Add():
+                self._unprepared.add(message.request.request_id)
+                self._mail.put(Announced(message.request.request_id))
+                self._requests.put((message, time.monotonic()))
+            case ipc.Abort():
+                self._unprepared.discard(message.request_id)
+                self._mail.put(Aborted(message.request_id))
+            case ipc.Load() | ipc.Quit():
+                self._mail.put(message)
+
+    def _beat(self) -> None:
+        while True:
+            now_s = time.monotonic()
+            begun = (self._step_begun_s, self._template_begun_s)
+            busy_s = max((now_s - begun_s for begun_s in begun if begun_s is not None), default=0.0)
+            self._send(ipc.Heartbeat(busy_s))
+            time.sleep(HEARTBEAT_S)
+
+    def _report_progress(self, fraction: float) -> None:
+        self._send(ipc.LoadProgress(min(1.0, max(0.0, fraction))))
+
+    def _send(self, message: ipc.ToParent) -> None:
+        frame = ipc.encode(message)
+        with self._send_lock:
+            try:
+                self._link.sendall(frame)
+            except OSError:
+                _exit(0)  # the web process is gone
+
+
+def _warm_up(runner: ModelRunner) -> float:
+    """Make one token, which shows that the model can; return the seconds it took.
+
+    Raises:
+        EngineError: It cannot.
+    """
+    first = runner.bos_id if runner.bos_id >= 0 else runner.tokenize("Hello", special=False)[0]
+    runner.open_sampler(0, SamplingParams(temperature=0), [first])
+    begun_s = time.monotonic()
+    runner.forward([Row(0, [first], 0, sample=True)])
+    took_s = time.monotonic() - begun_s
+    runner.close_sampler(0)
+    runner.forget(0, 0)
+    return took_s
+
+
+def _spec(load: ipc.Load) -> RunnerSpec:
+    return {
+        "model_id": load.model_id,
+        "name": load.name,
+        "path": load.path,
+        "options": load.options,
+    }
+
+
+def _harden() -> None:
+    """Die with the parent, leave no core, and let the parent answer Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _start_with_large_stack(target: Callable[[], None]) -> None:
+    before = threading.stack_size(TEMPLATE_STACK_BYTES)
+    try:
+        threading.Thread(target=target, name="template", daemon=True).start()
+    finally:
+        threading.stack_size(before)
+
+
+def _exit(code: int) -> NoReturn:
+    """End at once: threads may be inside the model's library, which must not be torn down."""
+    sys.stderr.flush()
+    os._exit(code)
