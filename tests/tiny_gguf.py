@@ -1,0 +1,164 @@
+"""A tiny llama-architecture GGUF, written on the spot: two layers, every byte a token.
+
+Two kinds. Without `says` the weights are random: the text is noise, but it depends on every
+earlier token and its position, which is what tests of batching need. With `says` the layers add
+nothing and each token leads to exactly one next one: after the newline that opens a reply the
+model says the given pieces in order, then `<|im_end|>`.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from gguf import GGUFWriter, TokenType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+IM_START = "<|im_start|>"
+IM_END = "<|im_end|>"
+CONTROL_TOKENS = ("<|endoftext|>", IM_START, IM_END)
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+NUM_LAYERS = 2
+NUM_HEADS = 4
+NUM_KV_HEADS = 2
+EMBEDDING = 64
+FEED_FORWARD = 96
+
+
+def byte_to_char() -> dict[int, str]:
+    """Return the printable stand-in of each byte in a byte-level BPE vocabulary.
+
+    Source: gpt-2, encoder.py, bytes_to_unicode.
+    """
+    kept = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    moved = [byte for byte in range(256) if byte not in kept]
+    return {byte: chr(byte) for byte in kept} | {byte: chr(256 + i) for i, byte in enumerate(moved)}
+
+
+def write_tiny_gguf(
+    path: Path,
+    *,
+    says: Sequence[bytes] = (),
+    seed: int = 0,
+    context_length: int = 2048,
+    chat_template: str | None = CHATML,
+    metadata: Mapping[str, int | float] | None = None,
+) -> Path:
+    """Write the file and return its path.
+
+    Args:
+        path: Where to write it.
+        says: Pieces of the reply, each one token; all different, no newline. Empty for noise.
+        seed: Of the random weights.
+        context_length: As named in the header.
+        chat_template: Template text; None leaves it out.
+        metadata: Keys to write differently: an int as uint32, a float as float32.
+    """
+    writer = GGUFWriter(str(path), "llama")
+    given = metadata or {}
+    numbers: dict[str, int | float] = {
+        "general.file_type": 0,
+        "llama.block_count": NUM_LAYERS,
+        "llama.context_length": context_length,
+        "llama.embedding_length": EMBEDDING,
+        "llama.feed_forward_length": FEED_FORWARD,
+        "llama.attention.head_count": NUM_HEADS,
+        "llama.attention.head_count_kv": NUM_KV_HEADS,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "llama.rope.freq_base": 10000.0,
+        **given,
+    }
+    for key, value in numbers.items():
+        if isinstance(value, float):
+            writer.add_float32(key, value)
+        else:
+            writer.add_uint32(key, value)
+    writer.add_name("Tiny")
+    tokens = _add_vocabulary(writer, says)
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
+    tensors = _random_weights(len(tokens), seed)
+    if says:
+        _teach(tensors, tokens, _spelled(says))
+    for name, data in tensors.items():
+        writer.add_tensor(name, data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_vocabulary(writer: GGUFWriter, says: Sequence[bytes]) -> list[str]:
+    chars = byte_to_char()
+    pieces = _spelled(says)
+    tokens = [*(chars[byte] for byte in range(256)), *CONTROL_TOKENS, "he", "ll"]
+    tokens += [piece for piece in pieces if len(piece) > 1]
+    assert len(set(pieces)) == len(pieces), "a piece is there twice"
+    assert len(set(tokens)) == len(tokens), "a piece is a token already"
+    control = range(256, 256 + len(CONTROL_TOKENS))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(
+        [TokenType.CONTROL if i in control else TokenType.NORMAL for i in range(len(tokens))]
+    )
+    writer.add_token_merges(["h e", "l l"])
+    writer.add_bos_token_id(tokens.index(CONTROL_TOKENS[0]))
+    writer.add_eos_token_id(tokens.index(IM_END))
+    writer.add_add_bos_token(False)
+    return tokens
+
+
+def _spelled(says: Sequence[bytes]) -> list[str]:
+    chars = byte_to_char()
+    return ["".join(chars[byte] for byte in piece) for piece in says]
+
+
+def _random_weights(vocab_size: int, seed: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+
+    def matrix(rows: int, columns: int, scale: float) -> np.ndarray:
+        return (random.standard_normal((rows, columns)) * scale).astype(np.float32)
+
+    ones = np.ones(EMBEDDING, dtype=np.float32)
+    kv_size = EMBEDDING // NUM_HEADS * NUM_KV_HEADS
+    scale = EMBEDDING**-0.5
+    tensors = {"token_embd.weight": matrix(vocab_size, EMBEDDING, 1.0)}
+    for i in range(NUM_LAYERS):
+        tensors |= {
+            f"blk.{i}.attn_norm.weight": ones,
+            f"blk.{i}.attn_q.weight": matrix(EMBEDDING, EMBEDDING, 2 * scale),
+            f"blk.{i}.attn_k.weight": matrix(kv_size, EMBEDDING, 2 * scale),
+            f"blk.{i}.attn_v.weight": matrix(kv_size, EMBEDDING, 2 * scale),
+            f"blk.{i}.attn_output.weight": matrix(EMBEDDING, EMBEDDING, 2 * scale),
+            f"blk.{i}.ffn_norm.weight": ones,
+            f"blk.{i}.ffn_gate.weight": matrix(FEED_FORWARD, EMBEDDING, 2 * scale),
+            f"blk.{i}.ffn_up.weight": matrix(FEED_FORWARD, EMBEDDING, 2 * scale),
+            f"blk.{i}.ffn_down.weight": matrix(EMBEDDING, FEED_FORWARD, 2 * scale),
+        }
+    tensors["output_norm.weight"] = ones
+    tensors["output.weight"] = matrix(vocab_size, EMBEDDING, 3 * scale)
+    return tensors
+
+
+def _teach(tensors: dict[str, np.ndarray], tokens: list[str], pieces: list[str]) -> None:
+    """Silence the layers and make each token point at the next one."""
+    for name, data in tensors.items():
+        if "attn_output" in name or "ffn_down" in name:
+            data[:] = 0
+    embedding, output = tensors["token_embd.weight"], tensors["output.weight"]
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True) / np.sqrt(EMBEDDING)
+    output[:] = 0
+    chain = [tokens.index(token) for token in (byte_to_char()[0x0A], *pieces, IM_END)]
+    for token, following in pairwise(chain):
+        output[following] = embedding[token]

@@ -1,0 +1,84 @@
+"""The loader's card: options with bounds, and no native library for reading it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import psutil
+import pytest
+from pydantic import ValidationError
+
+from webui.loaders import LOADERS
+from webui.loaders.llama_cpp import LOADER, LlamaCppOptions
+from webui.loaders.llama_cpp.options import num_threads, num_threads_batch
+from webui.sampling_params import Control, SamplingParams
+
+
+def test_loader_is_listed_and_names_its_child() -> None:
+    assert LOADER in LOADERS
+    assert (LOADER.name, LOADER.formats, LOADER.module) == (
+        "llama_cpp",
+        (".gguf",),
+        "webui.loaders.llama_cpp",
+    )
+    assert LOADER.Options is LlamaCppOptions
+
+
+def test_every_sampling_parameter_is_supported() -> None:
+    assert LOADER.supported_params == set(SamplingParams.model_fields)
+
+
+def test_every_option_has_default_title_help_and_control() -> None:
+    assert LlamaCppOptions()
+    for field in LlamaCppOptions.model_fields.values():
+        assert field.title
+        assert field.description
+        assert field.description.endswith(".")
+        assert any(isinstance(item, Control) for item in field.metadata)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"slots": 0},
+        {"slots": 65},
+        {"gpu_layers": -2},
+        {"threads": -1},
+        {"threads": 1.5},
+        {"threads": float("nan")},
+        {"batch_size": 8},
+        {"context_length": -1},
+        {"context_length": 2**40},
+        {"no_such_option": 1},
+    ],
+)
+def test_option_out_of_bounds_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        LlamaCppOptions.model_validate(options)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(8, 7), (2, 1), (1, 1), (None, 1)])
+def test_one_core_is_left_free_by_default(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, threads: int
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 99 if logical else cores)
+    assert num_threads(LlamaCppOptions()) == threads
+    assert num_threads_batch(LlamaCppOptions()) == threads
+    assert num_threads_batch(LlamaCppOptions(threads=3)) == 3
+    assert num_threads_batch(LlamaCppOptions(threads=3, threads_batch=5)) == 5
+
+
+def test_importing_the_loaders_loads_no_native_library() -> None:
+    script = textwrap.dedent(
+        """
+        import sys
+        import webui.loaders, webui.loaders.llama_cpp.sampler
+        print([name for name in ("llama_cpp", "torch", "gradio") if name in sys.modules])
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=20
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,69 @@
+"""The arrays of one `llama_batch`, made once and filled for every step.
+
+Knows how rows lie in memory; knows no context and no sampler.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+import llama_cpp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from webui.engine.runner import Row
+
+
+class Batch:
+    """Room for `max_tokens` tokens, each of exactly one sequence.
+
+    Args:
+        max_tokens: The most tokens of one step.
+    """
+
+    def __init__(self, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+        self._tokens = (ctypes.c_int32 * max_tokens)()
+        self._positions = (ctypes.c_int32 * max_tokens)()
+        self._wanted = (ctypes.c_int8 * max_tokens)()
+        self._slots = (ctypes.c_int32 * max_tokens)()
+        self._num_slots = (ctypes.c_int32 * max_tokens)(*[1] * max_tokens)
+        slot_pointer = ctypes.POINTER(ctypes.c_int32)
+        first = ctypes.addressof(self._slots)
+        self._slot_addresses = (ctypes.c_void_p * max_tokens)(
+            *range(first, first + 4 * max_tokens, 4)
+        )
+        self.native = llama_cpp.llama_batch(
+            n_tokens=0,
+            token=ctypes.cast(self._tokens, slot_pointer),
+            embd=None,
+            pos=ctypes.cast(self._positions, slot_pointer),
+            n_seq_id=ctypes.cast(self._num_slots, slot_pointer),
+            seq_id=ctypes.cast(self._slot_addresses, ctypes.POINTER(slot_pointer)),
+            logits=ctypes.cast(self._wanted, ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def fill(self, rows: Sequence[Row]) -> list[int]:
+        """Lay the rows one after the other; return the index of each row's last token."""
+        end = 0
+        last: list[int] = []
+        for row in rows:
+            start, num = end, len(row.tokens)
+            end += num
+            assert num > 0, "a row without tokens"
+            assert end <= self.max_tokens, "more tokens than one step takes"
+            if num == 1:
+                self._tokens[start] = row.tokens[0]
+                self._positions[start] = row.position
+                self._slots[start] = row.slot
+            else:
+                self._tokens[start:end] = list(row.tokens)
+                self._positions[start:end] = list(range(row.position, row.position + num))
+                self._slots[start:end] = [row.slot] * num
+                ctypes.memset(ctypes.byref(self._wanted, start), 0, num)
+            self._wanted[end - 1] = row.sample
+            last.append(end - 1)
+        self.native.n_tokens = end
+        return last

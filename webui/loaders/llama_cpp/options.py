@@ -1,0 +1,102 @@
+"""What can be set when llama.cpp loads a model, and the loader's card for the rest of the house.
+
+Knows no llama_cpp: the web process draws and checks these values, only the child uses them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import psutil
+from pydantic import BaseModel, ConfigDict, Field
+
+from webui.loaders.llama_cpp.sampler import SAMPLED_PARAMS
+from webui.sampling_params import Control
+
+MAX_THREADS = 256
+# Read elsewhere than in the sampler chain: by the prompt, the loop and the detokenizer.
+ENGINE_PARAMS = frozenset({"system_prompt", "max_tokens", "stop"})
+
+
+class LlamaCppOptions(BaseModel):
+    """How llama.cpp loads and runs one model; every bound is inclusive."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    context_length: Annotated[int, Control("Memory", step=256, soft_max=32_768)] = Field(
+        default=0,
+        ge=0,
+        le=16_777_216,
+        title="Context length",
+        description="How many tokens of one conversation the model can see; 0 takes up to 8192, "
+        "or 4096 where memory is short.",
+    )
+    slots: Annotated[int, Control("Memory", step=1, soft_max=16)] = Field(
+        default=4,
+        ge=1,
+        le=64,
+        title="Parallel replies",
+        description="How many replies are written at the same time; each takes memory for a "
+        "whole context.",
+    )
+    gpu_layers: Annotated[int, Control("Compute", step=1, soft_max=100)] = Field(
+        default=-1,
+        ge=-1,
+        le=1024,
+        title="GPU layers",
+        description="How many layers go to the graphics card; -1 takes all of them, 0 none.",
+    )
+    threads: Annotated[int, Control("Compute", step=1, soft_max=32)] = Field(
+        default=0,
+        ge=0,
+        le=MAX_THREADS,
+        title="Threads",
+        description="Processor threads that write the reply; 0 takes all cores but one.",
+    )
+    threads_batch: Annotated[int, Control("Compute", step=1, soft_max=32)] = Field(
+        default=0,
+        ge=0,
+        le=MAX_THREADS,
+        title="Threads for the prompt",
+        description="Processor threads that read the prompt; 0 takes as many as write the reply.",
+    )
+    batch_size: Annotated[int, Control("Compute", step=64, soft_max=4096)] = Field(
+        default=2048,
+        ge=32,
+        le=16_384,
+        title="Batch size",
+        description="The most tokens that one step takes in, of all replies together.",
+    )
+    ubatch_size: Annotated[int, Control("Compute", step=64, soft_max=2048)] = Field(
+        default=512,
+        ge=32,
+        le=16_384,
+        title="Micro-batch size",
+        description="The most tokens computed at once; larger reads prompts faster and takes "
+        "more memory.",
+    )
+
+
+def num_threads(options: LlamaCppOptions) -> int:
+    """Return the threads that write the reply: as asked, else all physical cores but one."""
+    return options.threads or max(1, (psutil.cpu_count(logical=False) or 1) - 1)
+
+
+def num_threads_batch(options: LlamaCppOptions) -> int:
+    """Return the threads that read the prompt."""
+    return options.threads_batch or num_threads(options)
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaCppLoader:
+    """Card of this loader; obeys `engine.loader.Loader`."""
+
+    name: str = "llama_cpp"
+    formats: tuple[str, ...] = (".gguf",)
+    Options: type[BaseModel] = LlamaCppOptions
+    supported_params: frozenset[str] = SAMPLED_PARAMS | ENGINE_PARAMS
+    module: str = "webui.loaders.llama_cpp"
+
+
+LOADER = LlamaCppLoader()

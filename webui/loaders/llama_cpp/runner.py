@@ -1,0 +1,164 @@
+"""One forward pass of llama.cpp for many sequences; obeys `engine.runner.ModelRunner`.
+
+Owns model, context and sampler chains. Only the loop thread calls it, but for the methods
+that `Vocabulary` answers. A slot is a sequence id of llama.cpp with a cache part of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import llama_cpp
+
+from webui.engine.interface import Memory, ModelInfo
+from webui.errors import EngineError
+from webui.loaders.llama_cpp.batch import Batch
+from webui.loaders.llama_cpp.opening import open_context, open_model
+from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads
+from webui.loaders.llama_cpp.sampler import open_chain
+from webui.loaders.llama_cpp.vocabulary import NO_TOKEN, Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from webui.engine.runner import Row
+    from webui.loaders.llama_cpp.native_log import NativeLog
+    from webui.sampling_params import SamplingParams
+
+DECODE_FAILURES = {
+    1: "llama.cpp found no room for this step in its cache",
+    2: "llama.cpp broke the step off",
+    -1: "llama.cpp refused the batch",
+}
+
+
+class LlamaCppRunner:
+    """A model that is loaded, with its context.
+
+    Args:
+        path: GGUF file, of a split model the first.
+        name: Name for people.
+        options: How to load it.
+        on_progress: Told the share that is read, 0 to 1; False ends the load, as an exception does.
+
+    Raises:
+        LoadFailed: llama.cpp refuses the file, or there is not enough memory.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        options: LlamaCppOptions,
+        on_progress: Callable[[float], object],
+    ) -> None:
+        self._log: NativeLog
+        self._model, self._log = open_model(path, options, on_progress)
+        self._context = 0
+        self._chains: dict[int, int] = {}
+        try:
+            opened = open_context(self._model, self._log, options)
+            self._context = opened.context
+            self._vocabulary = Vocabulary(self._model)
+            self._memory: int = llama_cpp.llama_get_memory(self._context)
+            self.max_batch_tokens: int = llama_cpp.llama_n_batch(self._context)
+            self._batch = Batch(self.max_batch_tokens)
+            template: bytes | None = llama_cpp.llama_model_chat_template(self._model, None)
+        except BaseException:
+            self.close()
+            raise
+        self.chat_template = (template or b"").decode("utf-8", "replace")
+        self.add_bos = self._vocabulary.add_bos
+        self.bos_id = self._vocabulary.bos_id
+        self.info = ModelInfo(
+            name=name,
+            context_length=opened.context_length,
+            num_slots=options.slots,
+            num_threads=num_threads(options),
+            memory=Memory(
+                weights_bytes=llama_cpp.llama_model_size(self._model),
+                kv_bytes=opened.kv_bytes,
+                compute_bytes=self._log.compute_bytes,
+            ),
+            chat_template_sha256=hashlib.sha256(template).hexdigest() if template else "",
+        )
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the ids of a text; see `Vocabulary.tokenize`."""
+        return self._vocabulary.tokenize(text, special=special)
+
+    def bos_eos(self) -> tuple[str, str]:
+        """Return how the begin and end tokens are written in a template."""
+        vocabulary = self._vocabulary
+        return vocabulary.token_text(vocabulary.bos_id), vocabulary.token_text(vocabulary.eos_id)
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return what a token says; control tokens say nothing."""
+        return self._vocabulary.token_bytes(token)
+
+    def is_eog(self, token: int) -> bool:
+        """Return whether the model ends its turn with this token."""
+        return self._vocabulary.is_eog(token)
+
+    def open_sampler(self, slot: int, params: SamplingParams, prompt: Sequence[int]) -> None:
+        """Give a slot its own sampler chain, in place of the one it had.
+
+        Raises:
+            EngineError: llama.cpp made no sampler.
+        """
+        self.close_sampler(slot)
+        self._chains[slot] = open_chain(params, prompt, self._vocabulary.size)
+
+    def close_sampler(self, slot: int) -> None:
+        """Free the chain of a slot; idempotent."""
+        if chain := self._chains.pop(slot, 0):
+            llama_cpp.llama_sampler_free(chain)
+
+    def forward(self, rows: Sequence[Row]) -> list[int | None]:
+        """Compute one step and sample where a row asks for it.
+
+        A row that asks must have an open sampler, and the token is accepted by it. Blocks for
+        the whole computation, with the interpreter lock released.
+
+        Raises:
+            EngineError: Nothing was sampled; the cache of these rows is unsure from their
+                positions on, so `forget` from there before going on.
+        """
+        last = self._batch.fill(rows)
+        if code := llama_cpp.llama_decode(self._context, self._batch.native):
+            said = DECODE_FAILURES.get(code, f"llama.cpp failed in this step (code {code})")
+            raise EngineError(said, "Try again; if it happens again, load the model anew.")
+        return [
+            self._sample(row.slot, index) if row.sample else None
+            for row, index in zip(rows, last, strict=True)
+        ]
+
+    def forget(self, slot: int, from_position: int) -> bool:
+        """Drop what a slot remembers from a position on; False if the model cannot do that.
+
+        From position 0 it always can.
+        """
+        start = from_position or -1
+        return bool(llama_cpp.llama_memory_seq_rm(self._memory, slot, start, -1))
+
+    def close(self) -> None:
+        """Free everything; idempotent."""
+        for slot in list(self._chains):
+            self.close_sampler(slot)
+        if self._context:
+            llama_cpp.llama_free(self._context)
+            self._context = 0
+        if self._model:
+            llama_cpp.llama_model_free(self._model)
+            self._model = 0
+
+    def _sample(self, slot: int, index: int) -> int:
+        token: int = llama_cpp.llama_sampler_sample(self._chains[slot], self._context, index)
+        if token == NO_TOKEN:
+            raise EngineError(
+                "The model gave no usable probabilities",
+                "Its file may be damaged: try another one, or other sampling parameters.",
+            )
+        return token

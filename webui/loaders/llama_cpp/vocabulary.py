@@ -1,0 +1,96 @@
+"""Text to token ids and back, as the model's vocabulary has it.
+
+Every method is safe to call from the template thread while the loop thread decodes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import llama_cpp
+
+from webui.errors import EngineError, InvalidRequest
+
+NO_TOKEN = -1
+PIECE_BYTES = 64
+
+
+class Vocabulary:
+    """The vocabulary of a loaded model; dies with it.
+
+    Args:
+        model: Handle of the model.
+    """
+
+    def __init__(self, model: int) -> None:
+        self._vocab: int = llama_cpp.llama_model_get_vocab(model)
+        self.size: int = llama_cpp.llama_vocab_n_tokens(self._vocab)
+        self.bos_id: int = llama_cpp.llama_vocab_bos(self._vocab)
+        self.eos_id: int = llama_cpp.llama_vocab_eos(self._vocab)
+        self.add_bos = self.bos_id != NO_TOKEN and bool(
+            llama_cpp.llama_vocab_get_add_bos(self._vocab)
+        )
+        self._bytes: dict[int, bytes] = {}
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the ids of a text; no begin or end token is added.
+
+        Args:
+            text: Any text; empty gives no ids.
+            special: Whether the text of a control token becomes that token.
+
+        Raises:
+            InvalidRequest: Half of a surrogate pair stands in the text.
+            EngineError: llama.cpp could not tokenise it.
+        """
+        if not text:
+            return []
+        try:
+            data = text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("The text holds half of a surrogate pair") from error
+        room = len(data) + 8
+        for _ in range(2):
+            tokens = (ctypes.c_int32 * room)()
+            num: int = llama_cpp.llama_tokenize(
+                self._vocab,
+                data,
+                len(data),
+                tokens,
+                room,
+                False,  # noqa: FBT003 - a C call: no begin or end token
+                special,
+            )
+            if num >= 0:
+                return tokens[:num]
+            room = -num
+        raise EngineError(f"llama.cpp could not tokenise a text of {len(data)} bytes")
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return what a token says; control tokens say nothing."""
+        known = self._bytes.get(token)
+        if known is None:
+            known = self._bytes[token] = self._piece(token, special=False)
+        return known
+
+    def token_text(self, token: int) -> str:
+        """Return how a token is written in a template; empty when there is no such token."""
+        return (
+            "" if token == NO_TOKEN else self._piece(token, special=True).decode("utf-8", "replace")
+        )
+
+    def is_eog(self, token: int) -> bool:
+        """Return whether the model ends its turn with this token."""
+        return bool(llama_cpp.llama_vocab_is_eog(self._vocab, token))
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
+        if not 0 <= token < self.size:  # llama.cpp would throw through us
+            raise EngineError(f"There is no token {token} in a vocabulary of {self.size}")
+        room = PIECE_BYTES
+        for _ in range(2):
+            buffer = ctypes.create_string_buffer(room)
+            num: int = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
+            if num >= 0:
+                return buffer.raw[:num]
+            room = -num
+        raise EngineError(f"llama.cpp could not spell the token {token}")
