@@ -1,0 +1,177 @@
+"""The catalogue: what counts as a model, what it is called, and what it never touches."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.hub.gguf_bytes import Gguf, string, u32
+from webui.errors import NotFound
+from webui.hub import catalog as catalog_module
+from webui.hub.catalog import Catalog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = Gguf().encode()
+
+
+def part(index: int, count: int) -> bytes:
+    gguf = Gguf().with_metadata(split__no=u32(index), split__count=u32(count))
+    if index:
+        gguf.metadata = {
+            "general.architecture": string("llama"),
+            "split.no": u32(index),
+            "split.count": u32(count),
+        }
+    return gguf.encode()
+
+
+def put(folder: Path, name: str, data: bytes = GOOD) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def names(catalog: Catalog) -> list[str]:
+    return [file.name for file in catalog.list()]
+
+
+def test_missing_and_empty_folder_has_no_models(tmp_path: Path) -> None:
+    assert Catalog(tmp_path / "gone").list() == []
+    assert Catalog(tmp_path).list() == []
+
+
+def test_model_is_listed_with_its_figures(tmp_path: Path) -> None:
+    path = put(tmp_path, "deep/er/Model.Q4.gguf")
+    (file,) = Catalog(tmp_path).list()
+    assert (file.id, file.name, file.path) == ("deep/er/Model.Q4.gguf", "Model.Q4", path)
+    assert (file.size_bytes, file.quantization, file.num_parameters) == (len(GOOD), "Q4_K_M", 256)
+    assert (file.context_length, file.architecture, file.error) == (2048, "llama", None)
+
+
+def test_models_are_in_order_and_other_files_left_out(tmp_path: Path) -> None:
+    for name in ("b.gguf", "A.GGUF", "c.txt", ".hidden.gguf", ".starter-x/d.gguf", "README.md"):
+        put(tmp_path, name)
+    assert names(Catalog(tmp_path)) == ["A", "b"]
+
+
+def test_models_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    put(tmp_path, "one/m.gguf")
+    put(tmp_path, "two/m.gguf")
+    assert names(Catalog(tmp_path)) == ["one/m", "two/m"]
+
+
+def test_damaged_file_is_listed_with_the_reason(tmp_path: Path) -> None:
+    put(tmp_path, "bad.gguf", b"tjgg" + b"\0" * 99)
+    (file,) = Catalog(tmp_path).list()
+    assert file.error is not None
+    assert "GGJT" in file.error
+    assert file.num_parameters is None
+
+
+def test_model_in_parts_is_one_model(tmp_path: Path) -> None:
+    for i in range(3):
+        put(tmp_path, f"big-{i + 1:05}-of-00003.gguf", part(i, 3))
+    (file,) = Catalog(tmp_path).list()
+    assert (file.name, file.error) == ("big", None)
+    assert file.size_bytes == sum(len(part(i, 3)) for i in range(3))
+    assert file.num_parameters == 3 * 256
+
+
+def test_missing_part_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "big-00001-of-00003.gguf", part(0, 3))
+    put(tmp_path, "big-00003-of-00003.gguf", part(2, 3))
+    (file,) = Catalog(tmp_path).list()
+    assert file.error is not None
+    assert "part 2 of 3 is missing" in file.error
+
+
+def test_damaged_part_damages_the_model(tmp_path: Path) -> None:
+    put(tmp_path, "big-00001-of-00002.gguf", part(0, 2))
+    put(tmp_path, "big-00002-of-00002.gguf", b"junk")
+    (file,) = Catalog(tmp_path).list()
+    assert file.error is not None
+    assert "00002-of-00002" in file.error
+
+
+def test_part_that_was_renamed_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "big.gguf", part(0, 2))
+    (file,) = Catalog(tmp_path).list()
+    assert file.error is not None
+    assert "a part of 2" in file.error
+
+
+def test_header_is_read_once_until_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, "m.gguf")
+    read: list[Path] = []
+    real = catalog_module.read_header
+    monkeypatch.setattr(catalog_module, "read_header", lambda p: read.append(p) or real(p))
+    catalog = Catalog(tmp_path)
+    catalog.list()
+    catalog.list()
+    assert read == [path]
+    put(tmp_path, "m.gguf", b"junk")
+    os.utime(path, ns=(1, 1))
+    (file,) = catalog.list()
+    assert file.error
+    path.unlink()
+    assert catalog.list() == []
+
+
+def test_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    outside = put(tmp_path, "outside/secret.gguf")
+    models = tmp_path / "models"
+    put(models, "m.gguf")
+    (models / "link.gguf").symlink_to(outside)
+    (models / "folder").symlink_to(outside.parent)
+    (models / "loop").symlink_to(models)
+    (models / "inside.gguf").symlink_to(models / "m.gguf")
+    (models / "dangling.gguf").symlink_to(models / "gone.gguf")
+    assert names(Catalog(models)) == ["inside", "m"]
+
+
+def test_number_and_depth_of_files_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_module, "MAX_FILES", 3)
+    put(tmp_path, "a/b/c/d/reached.gguf")
+    put(tmp_path, "a/b/c/d/e/too_deep.gguf")
+    assert names(Catalog(tmp_path)) == ["reached"]
+    for i in range(9):
+        put(tmp_path, f"{i}.gguf")
+    assert len(Catalog(tmp_path).list()) == 3
+
+
+def test_pipe_with_the_name_of_a_model_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    assert Catalog(tmp_path).list() == []
+
+
+@pytest.mark.parametrize("wanted", ["sub/m.Q4.gguf", "m.Q4", "m.Q4.gguf"])
+def test_model_is_found_by_id_name_and_file_name(tmp_path: Path, wanted: str) -> None:
+    put(tmp_path, "sub/m.Q4.gguf")
+    put(tmp_path, "other.gguf")
+    assert Catalog(tmp_path).find(wanted).id == "sub/m.Q4.gguf"
+
+
+def test_model_is_found_by_path_inside_and_outside(tmp_path: Path) -> None:
+    inside = put(tmp_path / "models", "m.gguf")
+    outside = put(tmp_path / "else", "x.gguf")
+    catalog = Catalog(tmp_path / "models")
+    assert catalog.find(str(inside)).id == "m.gguf"
+    found = catalog.find(str(outside))
+    assert (found.id, found.name, found.error) == (str(outside), "x", None)
+    assert names(catalog) == ["m"]
+
+
+def test_unknown_model_is_refused_with_those_there(tmp_path: Path) -> None:
+    put(tmp_path, "m.gguf")
+    with pytest.raises(NotFound, match="'nope'") as caught:
+        Catalog(tmp_path).find("nope")
+    assert "m" in caught.value.hint

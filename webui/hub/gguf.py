@@ -1,0 +1,302 @@
+"""Reads the header of a GGUF file with bounds on everything, before any native code sees it.
+
+Knows bytes only: it maps nothing, trusts no count, and keeps no vocabulary. Whatever is wrong
+with a file ends in one `LoadFailed` that says what, and what to do.
+
+Source: ggml, docs/gguf.md and src/gguf.cpp.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from webui.errors import LoadFailed
+from webui.hub.gguf_format import (
+    BLOCK_SIZES,
+    FILE_TYPES,
+    MAGIC,
+    PEEK_BYTES,
+    REMOVED_TENSOR_TYPES,
+    TENSOR_TYPES,
+    refuse_magic,
+)
+from webui.hub.gguf_values import (
+    MAX_STRING_BYTES,
+    HeaderReader,
+    SkippedArray,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERSIONS = (2, 3)
+MAX_METADATA = 65_536
+MAX_TENSORS = 65_536
+MAX_DIMENSIONS = 4
+MAX_NAME_BYTES = 64
+MAX_TITLE_CHARS = 200
+MAX_LAYERS = 512
+MAX_CONTEXT_LENGTH = 2**30
+MAX_WIDTH = 2**24
+MAX_ELEMENTS = 2**60
+DEFAULT_ALIGNMENT = 32
+MIN_METADATA_BYTES = 8 + 1 + 4 + 1  # length, one letter, type, one byte
+MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8  # length, one letter, dimensions, one, type, offset
+AGAIN = "Download the file again."
+ELSEWHERE = "Get this model as a GGUF file from another source."
+
+
+@dataclass(frozen=True, slots=True)
+class GGUFHeader:
+    """What the header says of a model.
+
+    Attributes:
+        architecture: llama.cpp's name for the kind of network.
+        name: As its makers call it; may be empty.
+        quantization: Name of the file type, such as Q4_K_M.
+        num_parameters: Weights in this file.
+        context_length: Tokens it was trained for.
+        block_count: Layers.
+        size_bytes: Length of the file.
+        has_chat_template: Whether it says how a conversation is written.
+        split_index: Which part of a model in several files this is, from 0.
+        num_splits: How many files there are; 1 for a whole model.
+    """
+
+    architecture: str
+    name: str
+    quantization: str
+    num_parameters: int
+    context_length: int
+    block_count: int
+    size_bytes: int
+    has_chat_template: bool
+    split_index: int = 0
+    num_splits: int = 1
+
+
+def read_header(path: Path) -> GGUFHeader:
+    """Read and check the header of a file.
+
+    Blocks on the disk for some ten milliseconds.
+
+    Raises:
+        LoadFailed: It is not a GGUF model, or damaged, incomplete or hostile.
+    """
+    try:
+        size_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            reader = HeaderReader(file, path.name, size_bytes)
+            return _read(reader)
+    except FileNotFoundError as error:
+        raise LoadFailed(f"{path.name} is not there", "Choose another model.") from error
+    except OSError as error:
+        raise LoadFailed(
+            f"{path.name} cannot be read: {error.strerror or error}",
+            "Check the file and its permissions.",
+        ) from error
+
+
+def _read(reader: HeaderReader) -> GGUFHeader:
+    start = reader.peek(PEEK_BYTES)
+    if start[:4] != MAGIC:
+        refuse_magic(start, reader.file_name, reader.size_bytes)
+    reader.take(4)
+    _check_version(reader)
+    num_tensors, num_metadata = reader.number("Q"), reader.number("Q")
+    _check_count(reader, "tensors", num_tensors, MAX_TENSORS, MIN_TENSOR_BYTES)
+    _check_count(reader, "metadata entries", num_metadata, MAX_METADATA, MIN_METADATA_BYTES)
+    metadata = _read_metadata(reader, num_metadata)
+    facts = _Facts(reader.file_name, metadata)
+    facts.check_kind()
+    alignment = facts.integer("general.alignment", DEFAULT_ALIGNMENT, 1, 2**20)
+    if alignment & (alignment - 1):
+        raise facts.bad(f"an alignment of {alignment}")
+    num_parameters, type_bytes = _read_tensors(reader, num_tensors, alignment)
+    return facts.header(reader.size_bytes, num_parameters, type_bytes)
+
+
+def _check_version(reader: HeaderReader) -> None:
+    version = reader.number("I")
+    if version in VERSIONS:
+        return
+    name = reader.file_name
+    if not version & 0xFFFF:
+        raise LoadFailed(f"{name} is made for a big-endian machine", ELSEWHERE)
+    if version < min(VERSIONS):
+        raise LoadFailed(f"{name} is of GGUF version {version}, which is no longer read", ELSEWHERE)
+    raise LoadFailed(
+        f"{name} is of GGUF version {version}; {max(VERSIONS)} is the newest known here",
+        "The file is damaged, or newer than this Hearthside.",
+    )
+
+
+def _check_count(reader: HeaderReader, what: str, count: int, most: int, each_bytes: int) -> None:
+    if count > most or count * each_bytes > reader.size_bytes:
+        raise reader.damaged(f"it claims {count} {what}")
+
+
+def _read_metadata(reader: HeaderReader, count: int) -> dict[str, Value]:
+    metadata: dict[str, Value] = {}
+    for _ in range(count):
+        key = reader.text(MAX_STRING_BYTES)
+        if not key or key in metadata:
+            raise reader.damaged(f"it has the metadata key {key[:60]!r} twice or empty")
+        value = reader.value()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise reader.damaged(f"{key[:60]!r} is {value}")
+        metadata[key] = value
+    return metadata
+
+
+def _read_tensors(reader: HeaderReader, count: int, alignment: int) -> tuple[int, dict[int, int]]:
+    """Check where all tensors lie; return the number of weights and the bytes of each type."""
+    num_parameters, end = 0, 0
+    type_bytes: dict[int, int] = {}
+    names: set[str] = set()
+    for _ in range(count):
+        name = reader.text(MAX_NAME_BYTES)
+        if name in names:
+            raise reader.damaged(f"it has the tensor {name!r} twice")
+        names.add(name)
+        num_dimensions = reader.number("I")
+        if not 1 <= num_dimensions <= MAX_DIMENSIONS:
+            raise reader.damaged(f"the tensor {name!r} has {num_dimensions} dimensions")
+        shape = [reader.number("Q") for _ in range(num_dimensions)]
+        num_elements = math.prod(shape)
+        if not 0 < num_elements <= MAX_ELEMENTS:
+            raise reader.damaged(f"the tensor {name!r} has the shape {shape}")
+        kind, offset = reader.number("I"), reader.number("Q")
+        num_bytes = _tensor_bytes(reader, name, kind, shape[0], num_elements)
+        if offset % alignment:
+            raise reader.damaged(f"the tensor {name!r} lies askew")
+        num_parameters += num_elements
+        end = max(end, offset + num_bytes)
+        type_bytes[kind] = type_bytes.get(kind, 0) + num_bytes
+    start = -(-reader.position // alignment) * alignment
+    if count and start + end > reader.size_bytes:
+        raise LoadFailed(
+            f"{reader.file_name} is incomplete: it has {reader.size_bytes} of at least "
+            f"{start + end} bytes",
+            AGAIN,
+        )
+    return num_parameters, type_bytes
+
+
+def _tensor_bytes(reader: HeaderReader, name: str, kind: int, row: int, num_elements: int) -> int:
+    """Return the bytes of a tensor; of a type that is unknown here at least one."""
+    if kind in REMOVED_TENSOR_TYPES:
+        raise LoadFailed(
+            f"{reader.file_name} is quantized as {REMOVED_TENSOR_TYPES[kind]}, "
+            "which llama.cpp no longer runs",
+            "Get the model in another quantization, such as Q4_K_M.",
+        )
+    if kind not in BLOCK_SIZES:
+        return 1
+    block, block_bytes = BLOCK_SIZES[kind]
+    if row % block:
+        raise reader.damaged(f"rows of the tensor {name!r} do not fill whole blocks")
+    return num_elements // block * block_bytes
+
+
+class _Facts:
+    """The few metadata values that matter here, checked.
+
+    Args:
+        file_name: For messages.
+        metadata: All of it.
+    """
+
+    def __init__(self, file_name: str, metadata: dict[str, Value]) -> None:
+        self._file_name = file_name
+        self._metadata = metadata
+        self.architecture = self.text("general.architecture")
+
+    def bad(self, what: str) -> LoadFailed:
+        """Return the error for a value that cannot be."""
+        return LoadFailed(f"{self._file_name} is damaged or made up: it has {what}", AGAIN)
+
+    def check_kind(self) -> None:
+        """Refuse what is a GGUF file but no model that can write."""
+        kind = self.text("general.type") or "model"
+        if not self.architecture or len(self.architecture) > MAX_NAME_BYTES:
+            raise self.bad("no architecture, or one with a long name")
+        if kind == "adapter":
+            raise LoadFailed(f"{self._file_name} is an adapter (LoRA), not a whole model")
+        if kind in ("mmproj", "projector") or self.architecture == "clip":
+            raise LoadFailed(f"{self._file_name} is the vision part of a model, not a whole one")
+        if kind == "imatrix" or self.architecture == "imatrix":
+            raise LoadFailed(f"{self._file_name} is an importance matrix, not a model")
+
+    def header(
+        self, size_bytes: int, num_parameters: int, type_bytes: dict[int, int]
+    ) -> GGUFHeader:
+        """Check what is left and put it together."""
+        num_splits = self.integer("split.count", 1, 0, 65_535)
+        split_index = self.integer("split.no", 0, 0, 65_535)
+        architecture = self.architecture
+        block_count = context_length = 0
+        if split_index == 0:  # the other parts hold tensors only
+            block_count = self.integer(f"{architecture}.block_count", 0, 1, MAX_LAYERS)
+            context_length = self.integer(
+                f"{architecture}.context_length", 0, 1, MAX_CONTEXT_LENGTH
+            )
+            self.integer(f"{architecture}.embedding_length", 0, 1, MAX_WIDTH)
+            self._check_heads()
+        return GGUFHeader(
+            architecture=architecture,
+            name=self.text("general.name")[:MAX_TITLE_CHARS],
+            quantization=self._quantization(type_bytes),
+            num_parameters=num_parameters,
+            context_length=context_length,
+            block_count=block_count,
+            size_bytes=size_bytes,
+            has_chat_template="tokenizer.chat_template" in self._metadata,
+            split_index=split_index,
+            num_splits=max(1, num_splits),
+        )
+
+    def text(self, key: str) -> str:
+        """Return a text; empty when it is not there."""
+        value = self._metadata.get(key, "")
+        if not isinstance(value, str):
+            raise self.bad(f"no text as {key}")
+        return value
+
+    def integer(self, key: str, default: int, least: int, most: int) -> int:
+        """Return a whole number, or the default; 0 as default means that it must be there."""
+        value = self._metadata.get(key)
+        if value is None and (default or least == 0):
+            return default
+        if isinstance(value, SkippedArray):  # one for each layer
+            value = value.integers[0] if value.integers else None
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.bad(f"no whole number as {key[:80]!r}")
+        if not least <= value <= most:
+            raise self.bad(f"{key[:80]!r} = {value} (allowed: {least} to {most})")
+        return value
+
+    def _check_heads(self) -> None:
+        # Networks without attention write 0 heads.
+        prefix = self.architecture
+        if any(key.startswith((f"{prefix}.ssm.", f"{prefix}.wkv")) for key in self._metadata):
+            return
+        key = f"{prefix}.attention.head_count"
+        given = self._metadata.get(key)
+        if isinstance(given, SkippedArray):
+            if not any(given.integers) or min(given.integers) < 0:
+                raise self.bad(f"no heads in any layer ({key})")
+        elif given is not None:
+            self.integer(key, 0, 1, MAX_WIDTH)
+
+    def _quantization(self, type_bytes: dict[int, int]) -> str:
+        file_type = self._metadata.get("general.file_type")
+        if isinstance(file_type, int) and file_type in FILE_TYPES:
+            return FILE_TYPES[file_type]
+        if not type_bytes:
+            return "unknown"
+        most = max(type_bytes, key=lambda kind: type_bytes[kind])
+        return TENSOR_TYPES.get(most, "unknown")
