@@ -1,0 +1,143 @@
+"""What is acknowledged survives `kill -9`; what was half done can be done again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import defaultdict
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from webui.errors import StorageUnusable
+from webui.storage import generations, messages
+from webui.storage.database import Database
+from webui.storage.schema import SCRIPTS
+from webui.storage.tables import MessageStatus
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+ROOT = Path(__file__).parents[3]
+STORM = Path(__file__).with_name("storm.py")
+NUM_ROUNDS = 3
+NUM_ACKNOWLEDGED = 60
+
+NEXT = """
+import os, signal
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+def upgrade():
+    op.add_column("users", sa.Column("age", sa.Integer()))
+    op.execute("UPDATE settings SET value = '\\"changed\\"'")
+    {end}
+def downgrade():
+    op.drop_column("users", "age")
+"""
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def storm_until_killed(path: Path) -> list[tuple[str, str, str, int]]:
+    """Let a process write, kill it in the middle, return all it said was saved."""
+    with start(STORM, path) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        first = child.stdout.readline()
+        assert first == "open\n", child.stderr.read()
+        lines = [child.stdout.readline() for _ in range(NUM_ACKNOWLEDGED)]
+        child.send_signal(signal.SIGKILL)
+        lines += child.stdout.readlines()
+    acknowledged = [line.split() for line in lines if line.endswith("\n")]
+    assert len(acknowledged) >= NUM_ACKNOWLEDGED
+    return [(conversation, asked, reply, int(n)) for conversation, asked, reply, n in acknowledged]
+
+
+async def test_kill_in_a_storm_of_writes_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "hearthside.db"
+    asked: dict[str, set[str]] = defaultdict(set)
+    progress: dict[tuple[str, str], int] = {}
+    for _ in range(NUM_ROUNDS):
+        for conversation, message, reply, number in storm_until_killed(path):
+            asked[conversation].add(message)
+            progress[conversation, reply] = number
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    database = Database(path)
+    await database.open()
+    assert len(progress) == NUM_ROUNDS * 3
+    for (conversation, reply_id), number in progress.items():
+        rows = {m.id: m for m in await database.read(messages.list_of, "local", conversation)}
+        assert asked[conversation] <= set(rows)
+        reply = rows[reply_id]
+        assert len(reply.text) >= number
+        assert reply.status is MessageStatus.INTERRUPTED
+    assert await database.read(generations.list_live, "local") == []
+    await database.close()
+
+
+async def test_two_processes_cannot_use_one_folder(tmp_path: Path) -> None:
+    path = tmp_path / "hearthside.db"
+    with start(STORM, path) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "open\n"
+        database = Database(path)
+        with pytest.raises(StorageUnusable, match="already uses"):
+            await database.open()
+        assert child.stdout.readline()  # the first one goes on
+        child.kill()
+        child.stdout.read()
+    await database.open()  # a killed process leaves no lock behind
+    await database.close()
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "raise OSError(28, 'x')"])
+async def test_migration_that_died_half_way_is_made_again(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "data" / "hearthside.db"
+    database = Database(path)
+    await database.open()
+    await database.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO settings VALUES ('local', 'theme', '\"old\"')")
+        connection.commit()
+        before = list(connection.iterdump())
+    scripts = tmp_path / "scripts"
+    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    step = scripts / "versions" / "0002_next.py"
+    step.write_text(NEXT.format(end=end))
+    code = (
+        "import asyncio, sys; from pathlib import Path\n"
+        "from webui.storage.database import Database\n"
+        "asyncio.run(Database(Path(sys.argv[1]), scripts=Path(sys.argv[2])).open())"
+    )
+    with start("-c", code, path, scripts) as child:
+        _, words = child.communicate(timeout=60)
+    assert child.returncode == (-signal.SIGKILL if "kill" in end else 1), words
+    with closing(sqlite3.connect(path)) as connection:
+        assert list(connection.iterdump()) == before
+    step.write_text(NEXT.format(end="pass"))
+    database = Database(path, scripts=scripts)
+    await database.open()
+    await database.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT value FROM settings").fetchall() == [('"changed"',)]
+        assert connection.execute("SELECT age FROM users").fetchall() == [(None,)]
+    copies = sorted((path.parent / "copies").iterdir())
+    assert len(copies) == 2
+    for copy in copies:
+        with closing(sqlite3.connect(copy)) as connection:
+            assert list(connection.iterdump()) == before

@@ -1,0 +1,260 @@
+"""Migrations against the tables, and what is refused before anything is changed."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from webui.errors import StorageUnusable
+from webui.storage.connections import writer_engine
+from webui.storage.schema import SCRIPTS, Found, Schema, check
+from webui.storage.tables import Base
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+BODY = """
+from alembic import op
+import sqlalchemy as sa
+revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+def upgrade():
+    {up}
+def downgrade():
+    pass
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "hearthside.db"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[Engine]:
+    engine = writer_engine(path)
+    yield engine
+    engine.dispose()
+
+
+def upgraded(path: Path, engine: Engine) -> Schema:
+    schema = Schema(path)
+    schema.upgrade(engine, schema.inspect())
+    return schema
+
+
+def next_scripts(tmp_path: Path, up: str) -> Path:
+    """Return migrations with one more than there are."""
+    scripts = tmp_path / "scripts 100%"
+    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    (scripts / "versions" / "0002_next.py").write_text(BODY.format(up=up))
+    return scripts
+
+
+def run(connection: Connection, what: str, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.attributes["connection"] = connection
+    getattr(command, what)(config, revision)
+
+
+def differences(connection: Connection) -> list[object]:
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    return list(compare_metadata(context, Base.metadata))
+
+
+def dump(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def test_history_has_one_head_and_numbered_steps() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    scripts = ScriptDirectory.from_config(config)
+    assert len(scripts.get_heads()) == 1
+    revisions = [script.revision for script in scripts.walk_revisions()]
+    assert sorted(revisions) == [f"{n:04}" for n in range(1, len(revisions) + 1)]
+
+
+def test_migrations_make_the_tables_of_the_rows(path: Path, engine: Engine) -> None:
+    schema = upgraded(path, engine)
+    assert schema.inspect() == Found(schema.head, is_new=False)
+    with engine.connect() as connection:
+        assert differences(connection) == []
+
+
+def test_comparison_sees_a_difference(path: Path, engine: Engine) -> None:
+    upgraded(path, engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP INDEX ix_messages_unfinished")
+        assert differences(connection) != []
+        connection.rollback()
+
+
+def test_way_down_and_up_again_gives_the_same(path: Path, engine: Engine) -> None:
+    upgraded(path, engine)
+    before = dump(path)
+    with engine.begin() as connection:
+        run(connection, "downgrade", "base")
+        tables = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")
+        assert set(tables.scalars()) <= {"alembic_version", "sqlite_sequence"}
+    with engine.begin() as connection:
+        run(connection, "upgrade", "head")
+    assert [line for line in dump(path) if line.startswith("CREATE")] == [
+        line for line in before if line.startswith("CREATE")
+    ]
+
+
+def test_new_file_is_not_copied(path: Path, engine: Engine) -> None:
+    upgraded(path, engine)
+    assert not (path.parent / "copies").exists()
+
+
+def test_existing_file_is_copied_before_its_migration(path: Path, engine: Engine) -> None:
+    upgraded(path, engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO users VALUES ('ann', 'Ann', '2026-01-01')")
+    scripts = next_scripts(path.parent, 'op.add_column("users", sa.Column("age", sa.Integer()))')
+    schema = Schema(path, scripts)
+    schema.upgrade(engine, schema.inspect())
+    assert schema.inspect() == Found("0002", is_new=False)
+    (copy,) = (path.parent / "copies").iterdir()
+    assert copy.name.endswith("-0001.db")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert copy.parent.stat().st_mode & 0o777 == 0o700
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT * FROM users").fetchall() == [
+            ("ann", "Ann", "2026-01-01")
+        ]
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+def test_only_the_newest_copies_are_kept(path: Path, engine: Engine) -> None:
+    upgraded(path, engine)
+    scripts = next_scripts(path.parent, "raise ValueError('broken')")
+    for _ in range(7):
+        schema = Schema(path, scripts)
+        with pytest.raises(ValueError, match="broken"):
+            schema.upgrade(engine, schema.inspect())
+    assert len(list((path.parent / "copies").iterdir())) == 5
+
+
+def test_migration_that_fails_leaves_nothing_behind(path: Path, engine: Engine) -> None:
+    upgraded(path, engine)
+    before = dump(path)
+    scripts = next_scripts(path.parent, 'op.drop_table("settings"); op.rename_table("x", "y")')
+    schema = Schema(path, scripts)
+    with pytest.raises(Exception, match="no such table: x"):
+        schema.upgrade(engine, schema.inspect())
+    assert dump(path) == before
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_rebuilding_a_table_keeps_the_rows_that_point_to_it(path: Path, engine: Engine) -> None:
+    upgraded(path, engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO users VALUES ('ann', 'Ann', '2026-01-01')")
+        connection.exec_driver_sql("INSERT INTO settings VALUES ('ann', 'theme', '1')")
+    up = 'with op.batch_alter_table("users", recreate="always") as t: t.drop_column("name")'
+    schema = Schema(path, next_scripts(path.parent, up))
+    schema.upgrade(engine, schema.inspect())
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT name FROM settings").all() == [("theme",)]
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_migration_that_orphans_rows_is_undone(path: Path, engine: Engine) -> None:
+    upgraded(path, engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO users VALUES ('ann', 'Ann', '2026-01-01')")
+        connection.exec_driver_sql("INSERT INTO settings VALUES ('ann', 'theme', '1')")
+    before = dump(path)
+    schema = Schema(path, next_scripts(path.parent, 'op.execute("DELETE FROM users")'))
+    with pytest.raises(StorageUnusable, match="settings"):
+        schema.upgrade(engine, schema.inspect())
+    assert dump(path) == before
+
+
+def test_newer_file_is_refused_and_left(path: Path, engine: Engine) -> None:
+    upgraded(path, engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0999'")
+    engine.dispose()
+    before = path.read_bytes()
+    with pytest.raises(StorageUnusable, match=r"0999.*0001") as caught:
+        Schema(path).inspect()
+    assert str(path) in caught.value.message
+    assert "--data-dir" in caught.value.hint
+    assert path.read_bytes() == before
+
+
+def test_file_of_another_program_is_refused_and_left(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE recipes (name)")
+    before = path.read_bytes()
+    with pytest.raises(StorageUnusable, match="not Hearthside's"):
+        Schema(path).inspect()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"x", b"SQLite format 2\0" + b"\0" * 4096, b"\0" * 9000])
+def test_junk_is_refused_and_left(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(StorageUnusable, match="not a SQLite database") as caught:
+        Schema(path).inspect()
+    assert str(path) in caught.value.message
+    assert path.read_bytes() == content
+
+
+def test_emptied_file_with_a_log_is_refused_and_left(path: Path) -> None:
+    log = path.with_name("hearthside.db-wal")
+    log.write_bytes(b"log")
+    with pytest.raises(StorageUnusable, match="-wal"):
+        Schema(path).inspect()
+    assert log.read_bytes() == b"log"
+
+
+def test_file_without_tables_is_new(path: Path, engine: Engine) -> None:
+    engine.connect().close()  # killed before the first migration: WAL header, no tables
+    assert path.stat().st_size > 0
+    assert Schema(path).inspect() == Found(None, is_new=True)
+
+
+def test_damaged_page_is_found(path: Path, engine: Engine) -> None:
+    upgraded(path, engine)
+    engine.dispose()
+    content = bytearray(path.read_bytes())
+    content[4096:4196] = b"\xff" * 100
+    path.write_bytes(content)
+    with closing(sqlite3.connect(path)) as connection:
+        with pytest.raises((StorageUnusable, sqlite3.DatabaseError)):
+            check(connection, path)
+        assert connection.execute("PRAGMA schema_version").fetchone()
+    assert path.read_bytes() == content
+
+
+def test_check_ends_when_its_time_is_up(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+            "INSERT INTO t SELECT i FROM n"
+        )
+        connection.commit()
+        check(connection, path, time_s=-1.0)  # returns
+        check(connection, path)

@@ -1,0 +1,102 @@
+"""What SQLite's and the system's refusals mean, in words a person can act on.
+
+Knows error codes; does nothing. Source: sqlite.org/rescode.html.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
+
+from webui.errors import StorageBusy, StorageFull, StorageUnusable, WebuiError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+COPIES_NAME = "copies"
+# Extended codes that SQLite gives for a full disk in the shared memory file.
+FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+ACCESS_CODES = frozenset(
+    {
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_IOERR,
+    }
+)
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the system raise inside into our errors; the rest passes as it is."""
+    try:
+        yield
+    except DBAPIError as error:
+        raised = _meaning(path, error.orig)
+        if raised is None:
+            raise
+        raise raised from error
+    except (sqlite3.Error, OSError) as error:
+        raised = _meaning(path, error)
+        if raised is None:
+            raise
+        raise raised from error
+
+
+def full(path: Path) -> StorageFull:
+    """Return the error of a disk without room."""
+    return StorageFull(
+        f"The disk of {path.parent} is full; this was not saved",
+        "What was saved before is safe. Make room and try again.",
+    )
+
+
+def damaged(path: Path, reason: str) -> StorageUnusable:
+    """Return the error of a file that must not be written to."""
+    return StorageUnusable(
+        f"The database {path} cannot be used: {reason}. It was left as it is",
+        f"Move {path.name} and its -wal and -shm files aside and put the newest copy from "
+        f"{path.parent / COPIES_NAME} or a backup of your own in their place; "
+        f"or save what can be read with: sqlite3 {path.name} .recover; "
+        "or start empty with another --data-dir.",
+    )
+
+
+def inaccessible(path: Path, reason: str) -> StorageUnusable:
+    """Return the error of a folder or file that the system keeps from us."""
+    return StorageUnusable(
+        f"The data folder {path.parent} cannot be used: {reason}",
+        "Give your account the right to write there, or start with another --data-dir.",
+    )
+
+
+def _meaning(path: Path, error: BaseException | None) -> WebuiError | None:
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        return full(path) if error.errno in FULL_ERRNOS else inaccessible(path, reason)
+    # pysqlite's own errors, and those of others, have no code of SQLite's.
+    extended = getattr(error, "sqlite_errorcode", None)
+    return None if extended is None else _meaning_of_code(path, extended, str(error))
+
+
+def _meaning_of_code(path: Path, extended: int, reason: str) -> WebuiError | None:
+    code = extended & 0xFF
+    if {code, extended} & FULL_CODES:
+        return full(path)
+    if code in BUSY_CODES:
+        return StorageBusy(
+            f"Another program holds the database {path}; this was not saved",
+            "What was saved before is safe. Close the other program and try again.",
+        )
+    if code in DAMAGE_CODES:
+        return damaged(path, reason)
+    return inaccessible(path, reason) if code in ACCESS_CODES else None

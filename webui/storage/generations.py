@@ -1,0 +1,93 @@
+"""Runs of a model for the replies of an owner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, update
+
+from webui.errors import Conflict, NotFound
+from webui.storage.tables import GenerationRow, GenerationStatus, utc_now
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+def add(
+    session: Session,
+    owner_id: str,
+    *,
+    conversation_id: str,
+    message_id: str,
+    params: dict[str, Any],
+    model: str | None = None,
+) -> GenerationRow:
+    """Note that a reply is being written.
+
+    Raises:
+        Conflict: One is being written in this conversation already.
+    """
+    query = select(GenerationRow.id).where(
+        GenerationRow.conversation_id == conversation_id,
+        GenerationRow.status == GenerationStatus.RUNNING,
+    )
+    if session.scalar(query.limit(1)) is not None:
+        raise Conflict(
+            "A reply is already being written in this conversation",
+            "Wait for its end or stop it first.",
+        )
+    row = GenerationRow(
+        owner_id=owner_id,
+        conversation_id=conversation_id,
+        message_id=message_id,
+        params=params,
+        model=model,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def finish(
+    session: Session,
+    owner_id: str,
+    generation_id: str,
+    status: GenerationStatus,
+    *,
+    model: str | None = None,
+) -> GenerationRow:
+    """Note how it ended, and which model wrote when that is known only now.
+
+    Raises:
+        NotFound: There is no such generation, or it is somebody else's.
+    """
+    row = session.get(GenerationRow, generation_id)
+    if row is None or row.owner_id != owner_id:
+        raise NotFound("There is no such generation")
+    row.status = status
+    row.finished_at = utc_now()
+    if model is not None:
+        row.model = model
+    return row
+
+
+def list_live(session: Session, owner_id: str) -> list[GenerationRow]:
+    """Return what is being written for an owner, oldest first."""
+    query = (
+        select(GenerationRow)
+        .where(
+            GenerationRow.owner_id == owner_id,
+            GenerationRow.status == GenerationStatus.RUNNING,
+        )
+        .order_by(GenerationRow.created_at, GenerationRow.id)
+    )
+    return list(session.scalars(query))
+
+
+def mark_interrupted(session: Session) -> None:
+    """Mark what an end without goodbye left running."""
+    session.execute(
+        update(GenerationRow)
+        .where(GenerationRow.status == GenerationStatus.RUNNING)
+        .values(status=GenerationStatus.INTERRUPTED, finished_at=utc_now())
+    )

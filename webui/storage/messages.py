@@ -1,0 +1,209 @@
+"""Messages of a conversation, a tree that only grows.
+
+Nothing is overwritten but a reply while it is written. Every function that people reach takes the
+owner: what is somebody else's is not found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, select, update
+
+from webui.errors import NotFound
+from webui.storage import conversations
+from webui.storage.tables import (
+    UNFINISHED,
+    ConversationRow,
+    MessageRow,
+    MessageStatus,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.orm import Session
+
+    from webui.messages import Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageProgress:
+    """What a running reply has become."""
+
+    message_id: str
+    text: str
+    reasoning: str
+    status: MessageStatus
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageEnd:
+    """How a reply ended; fields as in `MessageRow`."""
+
+    text: str
+    reasoning: str
+    status: MessageStatus
+    model: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    queued_s: float | None = None
+    prefill_s: float | None = None
+    decode_s: float | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    error_hint: str | None = None
+
+
+def list_of(session: Session, owner_id: str, conversation_id: str) -> list[MessageRow]:
+    """Return all messages of a conversation in the order of their arrival.
+
+    One query; empty also when the conversation is deleted or somebody else's.
+    """
+    query = (
+        select(MessageRow)
+        .join(ConversationRow, ConversationRow.id == MessageRow.conversation_id)
+        .where(
+            MessageRow.conversation_id == conversation_id,
+            ConversationRow.owner_id == owner_id,
+            ConversationRow.deleted_at.is_(None),
+        )
+        .order_by(MessageRow.position)
+    )
+    return list(session.scalars(query))
+
+
+def get(session: Session, owner_id: str, conversation_id: str, message_id: str) -> MessageRow:
+    """Return a message.
+
+    Raises:
+        NotFound: It is not in this conversation, or that is deleted or somebody else's.
+    """
+    query = (
+        select(MessageRow)
+        .join(ConversationRow, ConversationRow.id == MessageRow.conversation_id)
+        .where(
+            MessageRow.id == message_id,
+            MessageRow.conversation_id == conversation_id,
+            ConversationRow.owner_id == owner_id,
+            ConversationRow.deleted_at.is_(None),
+        )
+    )
+    row = session.scalar(query)
+    if row is None:
+        raise NotFound("There is no such message in this conversation")
+    return row
+
+
+def add(  # noqa: PLR0913 - the columns of a message
+    session: Session,
+    owner_id: str,
+    conversation_id: str,
+    *,
+    parent_id: str | None,
+    role: Role,
+    text: str = "",
+    status: MessageStatus = MessageStatus.COMPLETE,
+    model: str | None = None,
+) -> MessageRow:
+    """Add a message, show the branch that ends in it, and move the conversation to the top.
+
+    Raises:
+        NotFound: The conversation or the parent is not there.
+    """
+    conversation = conversations.touch(session, owner_id, conversation_id)
+    if parent_id is not None:
+        get(session, owner_id, conversation_id, parent_id)
+    row = MessageRow(
+        conversation_id=conversation_id,
+        parent_id=parent_id,
+        role=role,
+        text=text,
+        status=status,
+        model=model,
+    )
+    session.add(row)
+    session.flush()
+    conversation.active_leaf_id = row.id
+    return row
+
+
+def reopen(session: Session, owner_id: str, conversation_id: str, message_id: str) -> MessageRow:
+    """Make an ended reply pending again, to be written on: its text and figures stay.
+
+    The branch that ends in it is shown.
+
+    Raises:
+        NotFound: As `get`.
+    """
+    row = get(session, owner_id, conversation_id, message_id)
+    row.status = MessageStatus.PENDING
+    row.finish_reason = row.error_code = row.error_message = row.error_hint = None
+    conversations.touch(session, owner_id, conversation_id).active_leaf_id = message_id
+    return row
+
+
+def update_progress(session: Session, replies: Sequence[MessageProgress]) -> None:
+    """Save what running replies have become, all in one statement.
+
+    A reply that has ended meanwhile stays as it is. Takes no owner: the ids are those of replies
+    that the server itself writes.
+    """
+    if not replies:
+        return
+    statement = (
+        update(MessageRow)
+        .where(MessageRow.id == bindparam("of_id"), UNFINISHED)
+        .values(
+            text=bindparam("new_text"),
+            reasoning=bindparam("new_reasoning"),
+            status=bindparam("new_status"),
+            model=bindparam("new_model"),
+        )
+    )
+    rows = [
+        {
+            "of_id": reply.message_id,
+            "new_text": reply.text,
+            "new_reasoning": reply.reasoning,
+            "new_status": reply.status,
+            "new_model": reply.model,
+        }
+        for reply in replies
+    ]
+    session.connection().execute(statement, rows)
+
+
+def finish(session: Session, owner_id: str, message_id: str, end: MessageEnd) -> MessageRow:
+    """Save a reply for good; also in a conversation that was deleted meanwhile.
+
+    Raises:
+        NotFound: There is no such message, or it is somebody else's.
+    """
+    query = (
+        select(MessageRow)
+        .join(ConversationRow, ConversationRow.id == MessageRow.conversation_id)
+        .where(MessageRow.id == message_id, ConversationRow.owner_id == owner_id)
+    )
+    row = session.scalar(query)
+    if row is None:
+        raise NotFound("There is no such message")
+    for name in END_COLUMNS:
+        setattr(row, name, getattr(end, name))
+    if conversations.find(session, owner_id, row.conversation_id) is not None:
+        conversations.touch(session, owner_id, row.conversation_id)
+    return row
+
+
+END_COLUMNS = tuple(MessageEnd.__dataclass_fields__)
+
+
+def mark_interrupted(session: Session) -> None:
+    """Mark replies that nobody writes any more; their text is kept."""
+    session.connection().execute(
+        update(MessageRow).where(UNFINISHED).values(status=MessageStatus.INTERRUPTED)
+    )

@@ -1,0 +1,1 @@
+"""One numbered step a file, each with its way back."""

@@ -1,0 +1,219 @@
+"""Which schema a database file has, and the way to the newest one.
+
+Knows Alembic and files; knows no tables. A file is looked at read-only first: what is not a sound
+database of ours, or is newer than this program, is refused and left as it is. A migration is one
+transaction, made after the file was copied, so that it can be killed and run again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from webui.errors import StorageUnusable
+from webui.storage import failures
+from webui.storage.connections import BUSY_TIMEOUT_S, file_uri
+from webui.storage.folder import FOLDER_MODE, make_file
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+logger = logging.getLogger(__name__)
+
+SCRIPTS = Path(__file__).parent / "migrations"
+MAGIC = b"SQLite format 3\0"
+FULL_CHECK_BYTES = 16 * 1024**2
+CHECK_TIME_S = 2.0
+NUM_COPIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a file holds.
+
+    Attributes:
+        revision: Its schema; None before the first migration.
+        is_new: There is nothing in it that could be lost.
+    """
+
+    revision: str | None
+    is_new: bool
+
+
+class Schema:
+    """The schema of one database file.
+
+    Args:
+        path: The file; it must exist, and may be empty.
+        scripts: Folder of the migrations.
+    """
+
+    def __init__(self, path: Path, scripts: Path = SCRIPTS) -> None:
+        self._path = path
+        self._config = Config()
+        self._config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+        self._scripts = ScriptDirectory.from_config(self._config)
+
+    @property
+    def head(self) -> str | None:
+        """The newest schema that this program knows."""
+        return self._scripts.get_current_head()
+
+    def inspect(self) -> Found:
+        """Look at the file without changing it.
+
+        Raises:
+            StorageUnusable: It is damaged, another program's, or of a newer Hearthside.
+        """
+        if not self._path.stat().st_size:
+            if _size(self._beside("-wal")):
+                raise failures.damaged(self._path, "it is empty but its -wal file is not")
+            return Found(None, is_new=True)
+        with self._path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise failures.damaged(self._path, "it is not a SQLite database")
+        with closing(self._connect_to_look()) as connection:
+            check(connection, self._path)
+            return self._found(connection)
+
+    def upgrade(self, engine: Engine, found: Found) -> None:
+        """Bring the file to the newest schema, all of it or nothing.
+
+        Blocks for as long as the copy and the migration take.
+
+        Raises:
+            StorageUnusable: The migration would leave rows that point to nothing.
+        """
+        if found.revision == self.head:
+            return
+        if not found.is_new:
+            target = self._copy(found)
+            logger.info("copied the database to %s before migrating it", target)
+        with engine.connect() as connection:
+            driver = connection.connection
+            # Batch mode drops and renames tables; with foreign keys on, that deletes rows of
+            # other tables. The pragma does nothing inside a transaction.
+            driver.cursor().execute("PRAGMA foreign_keys = OFF").close()
+            try:
+                with connection.begin():
+                    self._config.attributes["connection"] = connection
+                    command.upgrade(self._config, "head")
+                    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+                    if broken is not None:
+                        raise failures.damaged(
+                            self._path, f"rows of the table {broken[0]} point to nothing"
+                        )
+            finally:
+                self._config.attributes.clear()
+                driver.cursor().execute("PRAGMA foreign_keys = ON").close()
+
+    def _connect_to_look(self) -> sqlite3.Connection:
+        # A journal left by a kill can only be rolled back by one who may write.
+        mode = "rw" if _size(self._beside("-journal")) else "ro"
+        return sqlite3.connect(
+            file_uri(self._path, mode), uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+        )
+
+    def _found(self, connection: sqlite3.Connection) -> Found:
+        rows = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+        )
+        tables = {name for (name,) in rows}
+        if not tables:
+            return Found(None, is_new=True)
+        if "alembic_version" not in tables:
+            raise StorageUnusable(
+                f"The database {self._path} is not Hearthside's; it was left as it is",
+                "Start with another --data-dir.",
+            )
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        revision = None if row is None else str(row[0])
+        known = {script.revision for script in self._scripts.walk_revisions()}
+        if revision is not None and revision not in known:
+            raise StorageUnusable(
+                f"The database {self._path} was written by a newer Hearthside (its schema is "
+                f"{revision}, this one knows up to {self.head}); it was left as it is",
+                "Start the newer version, put back a copy from before from "
+                f"{self._copies}, or start with another --data-dir.",
+            )
+        return Found(revision, is_new=False)
+
+    @property
+    def _copies(self) -> Path:
+        return self._path.parent / failures.COPIES_NAME
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(self._path.name + suffix)
+
+    def _copy(self, found: Found) -> Path:
+        """Copy the file as it was before a migration; keeps the newest few copies."""
+        self._copies.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{found.revision or 'base'}"
+        target = self._copies / f"{name}.db"
+        part = self._copies / f"{name}.part"
+        try:
+            make_file(part)
+            with (
+                closing(self._connect_to_look()) as source,
+                closing(sqlite3.connect(part, isolation_level=None)) as copy,
+            ):
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE").close()
+                check(copy, part)
+            _sync(part)
+            part.replace(target)
+            _sync(self._copies)
+        finally:
+            part.unlink(missing_ok=True)
+        for old in sorted(self._copies.glob("*.db"))[:-NUM_COPIES]:
+            old.unlink()
+        return target
+
+
+def check(connection: sqlite3.Connection, path: Path, *, time_s: float = CHECK_TIME_S) -> None:
+    """Look for damage: all of a small file, and of a large one what can be read in `time_s`.
+
+    Raises:
+        StorageUnusable: There is damage.
+    """
+    pragma = "integrity_check" if path.stat().st_size <= FULL_CHECK_BYTES else "quick_check"
+    deadline = time.monotonic() + time_s
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+    try:
+        problem = connection.execute(f"PRAGMA {pragma}(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        logger.info("checked as much of %s as %.1f s allow", path, time_s)
+        return
+    finally:
+        connection.set_progress_handler(None, 0)
+    if problem != "ok":
+        raise failures.damaged(path, f"it is damaged ({problem})")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _sync(path: Path) -> None:
+    """Make sure that a file, or the names in a folder, are on the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,263 @@
+"""The tables, each a mapped dataclass; a change here needs a numbered migration.
+
+Knows columns and nothing of use cases. Rows leave storage detached; there are no relationships,
+so nothing loads behind the reader's back. Times are aware UTC, ids are opaque strings.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Enum, ForeignKey, Index, MetaData, Text, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+from sqlalchemy.types import TypeDecorator
+from typing_extensions import override
+
+from webui.messages import Role
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+# The partial index answers only a query that repeats its condition word for word.
+UNFINISHED = text("status IN ('pending', 'streaming')")
+
+
+class MessageStatus(StrEnum):
+    """How far a message is."""
+
+    COMPLETE = "complete"
+    PENDING = "pending"  # committed, the engine has said nothing yet
+    STREAMING = "streaming"
+    STOPPED = "stopped"  # somebody pressed Stop; the text so far is kept
+    INTERRUPTED = "interrupted"  # server or worker ended; the text so far is kept
+    ERROR = "error"
+
+
+class GenerationStatus(StrEnum):
+    """How far the writing of a reply is."""
+
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class JobStatus(StrEnum):
+    """How far long work is."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"  # the server ended before the work did
+
+
+def new_id() -> str:
+    """Return a fresh opaque id: 22 characters that are safe in a URL, 128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
+def utc_now() -> datetime:
+    """Return the aware time of now."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, kept in UTC; a naive one is refused."""
+
+    impl = DateTime
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"the time {value} has no time zone")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    @override
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def _words(cls: type[StrEnum]) -> Enum:
+    """Return the column type of a closed set of words, kept as they are spelled in JSON."""
+    return Enum(
+        cls,
+        values_callable=lambda members: [member.value for member in members],
+        native_enum=False,
+        create_constraint=False,
+        length=16,
+    )
+
+
+class Base(MappedAsDataclass, DeclarativeBase, eq=False):
+    """Root of all rows; equal means the same object."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - read once by the declarative base
+        datetime: UtcDateTime(),
+        Role: _words(Role),
+        MessageStatus: _words(MessageStatus),
+        GenerationStatus: _words(GenerationStatus),
+        JobStatus: _words(JobStatus),
+    }
+
+
+class UserRow(Base, kw_only=True):
+    """A person with things of their own."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default_factory=new_id)
+    name: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+
+
+class SessionRow(Base, kw_only=True):
+    """A sign-in of one browser; the token itself is never kept."""
+
+    __tablename__ = "sessions"
+
+    id_hash: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    expires_at: Mapped[datetime]
+
+
+class ConversationRow(Base, kw_only=True):
+    """A tree of messages and which of its branches is shown.
+
+    Attributes:
+        active_leaf_id: Last message of the shown branch; no foreign key, because messages point
+            here already.
+        version: Grows with every change.
+        activity: Place in the owner's list, a counter rather than a time so that a clock that
+            jumps cannot shuffle it; 0 until there is a message.
+        deleted_at: When it was taken away; it can be restored.
+    """
+
+    __tablename__ = "conversations"
+    __table_args__ = (
+        Index(
+            "ix_conversations_owner_id_deleted_at_activity", "owner_id", "deleted_at", "activity"
+        ),
+        Index("ix_conversations_owner_id_activity", "owner_id", "activity"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default_factory=new_id)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    title: Mapped[str] = mapped_column(default="", repr=False)
+    title_is_automatic: Mapped[bool] = mapped_column(default=True)
+    active_leaf_id: Mapped[str | None] = mapped_column(default=None)
+    version: Mapped[int] = mapped_column(default=1)
+    activity: Mapped[int] = mapped_column(BigInteger, default=0)
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    deleted_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class MessageRow(Base, kw_only=True):
+    """One message of a tree; siblings have the same parent.
+
+    Attributes:
+        parent_id: What it answers. Deletes do not cascade along it: SQLite follows 1000 levels only.
+        position: Order of arrival in the whole database, given by SQLite and never used twice.
+        prompt_tokens: With the two others the usage of a reply; None where none was counted.
+        queued_s: With the two others the seconds a reply took; None where not measured.
+    """
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        Index("ix_messages_unfinished", "status", sqlite_where=UNFINISHED),
+        {"sqlite_autoincrement": True},
+    )
+
+    position: Mapped[int] = mapped_column(init=False, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(default_factory=new_id, unique=True)
+    conversation_id: Mapped[str] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), index=True
+    )
+    parent_id: Mapped[str | None] = mapped_column(
+        ForeignKey("messages.id"), default=None, index=True
+    )
+    role: Mapped[Role]
+    status: Mapped[MessageStatus]
+    model: Mapped[str | None] = mapped_column(default=None)
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    prompt_tokens: Mapped[int | None] = mapped_column(default=None)
+    completion_tokens: Mapped[int | None] = mapped_column(default=None)
+    cached_tokens: Mapped[int | None] = mapped_column(default=None)
+    queued_s: Mapped[float | None] = mapped_column(default=None)
+    prefill_s: Mapped[float | None] = mapped_column(default=None)
+    decode_s: Mapped[float | None] = mapped_column(default=None)
+    finish_reason: Mapped[str | None] = mapped_column(default=None)
+    error_code: Mapped[str | None] = mapped_column(default=None)
+    error_message: Mapped[str | None] = mapped_column(default=None)
+    error_hint: Mapped[str | None] = mapped_column(default=None)
+    text: Mapped[str] = mapped_column(Text, default="", repr=False)
+    reasoning: Mapped[str] = mapped_column(Text, default="", repr=False)
+
+
+class GenerationRow(Base, kw_only=True):
+    """One run of a model for one reply; a reply that was continued has several."""
+
+    __tablename__ = "generations"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default_factory=new_id)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    conversation_id: Mapped[str] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), index=True
+    )
+    message_id: Mapped[str] = mapped_column(
+        ForeignKey("messages.id", ondelete="CASCADE"), index=True
+    )
+    status: Mapped[GenerationStatus] = mapped_column(default=GenerationStatus.RUNNING, index=True)
+    params: Mapped[dict[str, Any]] = mapped_column(JSON, default_factory=dict, repr=False)
+    model: Mapped[str | None] = mapped_column(default=None)
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    finished_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class JobRow(Base, kw_only=True):
+    """Long work: a download, a quantization; `done` of `total` `unit`s."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_owner_id_created_at", "owner_id", "created_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True, default_factory=new_id)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    title: Mapped[str]
+    status: Mapped[JobStatus] = mapped_column(default=JobStatus.RUNNING, index=True)
+    done: Mapped[int] = mapped_column(BigInteger, default=0)
+    total: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    unit: Mapped[str] = mapped_column(default="")
+    message: Mapped[str] = mapped_column(default="")
+    error: Mapped[str | None] = mapped_column(default=None)
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    finished_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class SettingRow(Base, kw_only=True):
+    """One thing a person chose, by name."""
+
+    __tablename__ = "settings"
+
+    owner_id: Mapped[str] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[Any] = mapped_column(JSON, repr=False)
