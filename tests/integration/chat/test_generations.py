@@ -1,0 +1,314 @@
+"""Running replies: saved before they are told, kept whatever happens."""
+
+import asyncio
+import logging
+from contextlib import aclosing
+
+import pytest
+
+from webui.actor import Actor
+from webui.chat.events import Done, Failed, Loading, Notice, Prefill, Queued
+from webui.chat.events import Text as TextEvent
+from webui.engine import interface as engine_interface
+from webui.engine.interface import FinishReason, Priority, Text
+from webui.engine.pool import EnginePool
+from webui.errors import (
+    Busy,
+    Conflict,
+    ContextLengthExceeded,
+    EngineDied,
+    ModelNotLoaded,
+    NotFound,
+    PermissionDenied,
+    StorageBusy,
+    StorageFull,
+)
+from webui.messages import Message, Role
+from webui.sampling_params import SamplingParams
+
+pytestmark = pytest.mark.integration
+
+
+async def test_rows_are_committed_before_the_engine_is_asked(house, engine, finish):
+    found = []
+
+    async def look():
+        async with asyncio.timeout(5):
+            transcript = await house.conversations.get(house.me, conversation_id)
+        found.extend((m.role, m.text, m.status) for m in transcript.messages)
+
+    view = await house.conversations.create(house.me)
+    conversation_id = view.id
+    engine.on_request = look
+    engine.put(finish)
+    turn = await house.conversations.send(house.me, view.id, None, "Hi")
+    await house.ended(turn)
+    assert found == [("user", "Hi", "complete"), ("assistant", "", "pending")]
+
+
+async def test_reply_is_saved_when_done_is_told(house, engine, finish):
+    conversation_id, turn = await house.begin()
+    engine.put(
+        engine_interface.Queued(1),
+        engine_interface.Prefill(3, 7, 1),
+        Text("Hello", 1),
+        Text(" world", 1),
+        finish,
+    )
+    event = await house.ended(turn)
+    row = await house.row(conversation_id, turn.generation.message_id)
+    assert row == event.message
+    assert (row.status, row.text, row.finish_reason, row.model) == (
+        "complete",
+        "Hello world",
+        "stop",
+        "scripted",
+    )
+    assert row.usage.prompt_tokens == 7
+    assert row.timings.decode_s == 0.2
+    kinds = [type(e.event) async for e in take_until_done(house, turn)]
+    assert kinds == [Queued, Prefill, TextEvent, Done]
+
+
+async def take_until_done(house, turn):
+    async for entry in house.follow("local", turn.cursor):
+        if isinstance(entry.event, Queued | Prefill | TextEvent | Done):
+            yield entry
+        if isinstance(entry.event, Done):
+            return
+
+
+async def test_progress_is_saved_while_it_runs(house, engine):
+    conversation_id, turn = await house.begin()
+    engine.put(Text("half", 1))
+
+    async def saved():
+        return (await house.row(conversation_id, turn.generation.message_id)).text == "half"
+
+    await house.until(saved)
+    row = await house.row(conversation_id, turn.generation.message_id)
+    assert (row.status, row.model) == ("streaming", "scripted")
+
+
+async def test_progress_of_all_replies_goes_in_one_transaction(house, engine):
+    turns = [await house.begin() for _ in range(3)]
+    await asyncio.sleep(0.03)
+    house.database.writes.clear()
+    for index, mailbox in enumerate(engine.mailboxes):
+        mailbox.put_nowait(Text(f"t{index}", 1))
+
+    async def saved():
+        rows = [await house.row(name, turn.generation.message_id) for name, turn in turns]
+        return all(row.text for row in rows)
+
+    await house.until(saved)
+    assert house.database.writes == ["save_progress"]
+
+
+async def test_stop_keeps_the_text_and_estimates_figures(house, engine):
+    conversation_id, turn = await house.begin()
+    engine.put(engine_interface.Prefill(7, 7), Text("half a", 2))
+    await house.told(turn, TextEvent)
+    await house.generations.stop(house.me, turn.generation.id)
+    row = await house.row(conversation_id, turn.generation.message_id)
+    assert (row.status, row.text, row.finish_reason, row.error) == (
+        "stopped",
+        "half a",
+        "abort",
+        None,
+    )
+    assert (row.usage.prompt_tokens, row.usage.completion_tokens) == (7, 2)
+    assert engine.num_ended == 1
+    assert house.generations.running(conversation_id) is None
+    assert isinstance(await house.ended(turn), Done)
+    await house.generations.stop(house.me, turn.generation.id)  # it has just ended: fine
+
+
+async def test_stop_before_the_first_token(house, engine):
+    conversation_id, turn = await house.begin()
+    await house.generations.stop(house.me, turn.generation.id)
+    row = await house.row(conversation_id, turn.generation.message_id)
+    assert (row.status, row.text) == ("stopped", "")
+
+
+async def test_stop_of_somebody_else_is_not_found(house):
+    _, turn = await house.begin()
+    for actor, name in ((house.other, turn.generation.id), (house.me, "nothing")):
+        with pytest.raises(NotFound):
+            await house.generations.stop(actor, name)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (EngineDied("The engine stopped", "Send it again"), "interrupted"),
+        (ContextLengthExceeded("9000 tokens > 8192"), "error"),
+        (Busy("Full"), "error"),
+    ],
+)
+async def test_engine_error_keeps_the_text_and_says_why(house, engine, error, status):
+    conversation_id, turn = await house.begin()
+    engine.put(Text("half", 1), error)
+    event = await house.ended(turn)
+    assert isinstance(event, Failed)
+    assert (event.code, event.message, event.hint) == (error.code, error.message, error.hint)
+    row = await house.row(conversation_id, turn.generation.message_id)
+    assert row == event.message_view
+    assert (row.status, row.text, row.error.code) == (status, "half", error.code)
+
+
+async def test_bug_in_the_engine_ends_the_reply_as_internal_error(house, engine, caplog):
+    conversation_id, turn = await house.begin()
+    engine.put(Text("half", 1), ZeroDivisionError("bug"))
+    with caplog.at_level(logging.ERROR):
+        event = await house.ended(turn)
+    assert (event.code, event.message_view.text) == ("internal_error", "half")
+    assert "bug" not in event.message + event.hint
+    assert "ZeroDivisionError" in caplog.text
+    assert (await house.row(conversation_id, turn.generation.message_id)).status == "error"
+
+
+async def test_no_model_ends_the_reply_with_what_to_do(open_house):
+    async with open_house() as house:
+        _, turn = await house.begin()
+        event = await house.ended(turn)
+        assert (event.code, event.message_view.status) == ("model_not_loaded", "error")
+        assert "Model" in event.hint
+        assert event.message_view.usage is None
+
+
+async def test_reply_waits_for_a_loading_model_and_shows_progress(open_house, engine, finish):
+    loaded = asyncio.Event()
+    tell = []
+
+    async def open_engine(spec, on_progress, on_state):
+        tell.append(on_progress)
+        await loaded.wait()
+        return engine
+
+    class Spec:
+        model_id = name = "slow"
+
+    async with open_house(pool=EnginePool(open_engine)) as house:
+        load = asyncio.ensure_future(house.pool.load(Spec()))
+        await asyncio.sleep(0)
+        conversation_id, turn = await house.begin()
+        assert (await house.told(turn, Loading)).fraction == 0
+        tell[0](0.5)
+        _, other = await house.begin()
+        assert (await house.told(other, Loading)).fraction == 0.5
+        await house.generations.stop(house.me, other.generation.id)
+        assert (await house.ended(other)).message.status == "stopped"
+        assert house.generations.running(conversation_id) is not None
+        loaded.set()
+        await load
+        engine.put(finish)
+        assert (await house.ended(turn)).message.model == "scripted"
+
+
+async def test_storage_full_while_it_runs_loses_nothing(house, engine, finish):
+    conversation_id, turn = await house.begin()
+    house.database.refusals = [StorageFull("No room"), StorageBusy("Held"), StorageFull("No room")]
+    engine.put(Text("a", 1))
+    notice = await house.told(turn, Notice)
+    assert (notice.code, "No room" in notice.message) == ("storage_full", True)
+    assert (await house.conversations.get(house.me, conversation_id)).messages[1].text == "a"
+
+    async def tried():
+        return not house.database.refusals
+
+    await house.until(tried)
+    engine.put(Text("b", 1), finish)
+    assert (await house.ended(turn)).message.text == "ab"
+    assert (await house.row(conversation_id, turn.generation.message_id)).text == "ab"
+    assert await count(house, turn, Notice) == 1
+
+
+async def count(house, turn, kind):
+    found = 0
+    async for entry in house.follow("local", turn.cursor):
+        found += isinstance(entry.event, kind)
+        if isinstance(entry.event, Done):
+            return found
+    return found
+
+
+async def test_storage_full_at_the_end_is_tried_again_before_done(house, engine, finish):
+    conversation_id, turn = await house.begin()
+    engine.put(Text("all", 1))
+    await house.told(turn, TextEvent)
+    house.database.refusals = [StorageFull("No room")] * 4
+    engine.put(finish)
+    await house.told(turn, Notice)
+    if house.database.refusals:
+        snapshot = await house.conversations.get(house.me, conversation_id)
+        assert (snapshot.messages[1].text, snapshot.messages[1].status) == ("all", "streaming")
+    assert (await house.ended(turn)).message.status == "complete"
+    assert (await house.row(conversation_id, turn.generation.message_id)).text == "all"
+
+
+async def test_ended_reply_stays_a_minute_for_snapshots(house, engine, finish):
+    now = [0.0]
+    house.generations._clock = lambda: now[0]
+    conversation_id, turn = await house.begin()
+    engine.put(finish)
+    event = await house.ended(turn)
+    assert house.generations.live(conversation_id) == {event.message.id: event.message}
+    now[0] = 61
+    assert house.generations.live(conversation_id) == {}
+
+
+async def test_close_keeps_the_text_as_interrupted(house, engine):
+    conversation_id, turn = await house.begin()
+    engine.put(Text("half", 1))
+    await house.told(turn, TextEvent)
+    await house.generations.close()
+    await house.generations.close()
+    row = await house.row(conversation_id, turn.generation.message_id)
+    assert (row.status, row.text) == ("interrupted", "half")
+    with pytest.raises(Conflict, match="stopped"):
+        await house.begin()
+
+
+async def test_too_many_replies_of_one_person_are_refused(house, monkeypatch):
+    monkeypatch.setattr("webui.chat.generations.MAX_RUNNING_PER_OWNER", 2)
+    for _ in range(2):
+        await house.begin()
+    with pytest.raises(Busy):
+        await house.begin()
+    await house.begin(actor=house.other)
+
+
+async def test_complete_streams_and_ends_with_its_client(house, engine, finish):
+    messages = [Message(Role.USER, "a")]
+    params = SamplingParams(system_prompt="s", seed=3)
+    engine.put(Text("x", 1), Text("y", 1))
+    async with aclosing(
+        house.generations.complete(house.me, messages, params, ignore_eos=True)
+    ) as deltas:
+        assert await anext(deltas) == Text("x", 1)
+        assert engine.num_ended == 0
+    assert engine.num_ended == 1
+    (request,) = engine.requests
+    assert request.messages == (Message(Role.SYSTEM, "s"), Message(Role.USER, "a"))
+    assert (request.owner, request.conversation_id, request.priority) == (
+        "local",
+        None,
+        Priority.API,
+    )
+    assert (request.ignore_eos, request.params) == (True, SamplingParams(seed=3))
+
+
+async def test_complete_needs_a_model_and_the_permission(open_house):
+    async with open_house() as house:
+        nobody = Actor("local", "Guest", frozenset())
+        for actor, error in ((house.me, ModelNotLoaded), (nobody, PermissionDenied)):
+            with pytest.raises(error):
+                await anext(house.generations.complete(actor, [], SamplingParams()))
+
+
+async def test_engine_that_aborts_itself_gives_a_stopped_reply(house, engine, finish):
+    _, turn = await house.begin()
+    aborted = engine_interface.Finish(FinishReason.ABORT, finish.usage, finish.timings)
+    engine.put(aborted)
+    assert (await house.ended(turn)).message.status == "stopped"

@@ -1,0 +1,279 @@
+"""Model files and the loaded model, with an engine that opens when a test says so."""
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.tiny_gguf import write_tiny_gguf
+from webui.actor import Actor, Permission
+from webui.chat.events import JobChanged, ModelsChanged
+from webui.chat.models import Models
+from webui.engine.fake import FakeEngine
+from webui.engine.pool import EnginePool
+from webui.errors import (
+    Conflict,
+    InvalidRequest,
+    LoadFailed,
+    NotFound,
+    PermissionDenied,
+)
+from webui.hub.catalog import Catalog
+from webui.jobs import Jobs
+from webui.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+
+class Opener:
+    """Opens fake engines; waits or fails when told."""
+
+    def __init__(self):
+        self.specs = []
+        self.may_open = asyncio.Event()
+        self.may_open.set()
+        self.error = None
+
+    async def __call__(self, spec, on_progress, on_state):
+        self.specs.append(spec)
+        on_progress(0.5)
+        await self.may_open.wait()
+        if self.error is not None:
+            raise self.error
+        return FakeEngine(1000)
+
+
+@pytest.fixture
+def models_dir(tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    write_tiny_gguf(folder / "tiny.gguf")
+    (folder / "broken.gguf").write_bytes(b"GGUF and nothing more")
+    return folder
+
+
+@pytest.fixture
+def opener():
+    return Opener()
+
+
+@pytest.fixture
+async def open_models(open_house, models_dir, opener, tmp_path):
+    @asynccontextmanager
+    async def open_it(**settings):
+        async with open_house(pool=EnginePool(opener)) as house:
+            jobs = Jobs(house.database)
+            house.models = Models(
+                house.pool,
+                Catalog(models_dir),
+                jobs,
+                house.database,
+                house.events,
+                Settings(data_dir=tmp_path / "data", **settings),
+            )
+            house.jobs = jobs
+            try:
+                yield house
+            finally:
+                await jobs.close()
+                await house.models.close()
+
+    return open_it
+
+
+async def state(house, wanted):
+    async def reached():
+        return house.models.status.state == wanted
+
+    await house.until(reached)
+    return house.models.status
+
+
+async def test_list_shows_figures_and_what_is_wrong(open_models):
+    async with open_models() as house:
+        found = await house.models.list(house.me)
+        broken, tiny = found.models
+        assert (tiny.id, tiny.name, tiny.architecture, tiny.error) == (
+            "tiny.gguf",
+            "tiny",
+            "llama",
+            None,
+        )
+        assert tiny.size_bytes > 0
+        assert tiny.parameters > 0
+        assert tiny.context_length == 2048
+        assert broken.error
+        assert found.status.state == "none"
+        assert not found.starter.available
+        assert found.starter.size_bytes == 93_000_000
+
+
+async def test_starter_is_offered_where_no_model_can_be_loaded(open_models, models_dir):
+    (models_dir / "tiny.gguf").unlink()
+    async with open_models() as house:
+        assert (await house.models.list(house.me)).starter.available
+
+
+async def test_load_returns_at_once_and_everybody_hears_of_it(open_models, opener):
+    opener.may_open.clear()
+    async with open_models() as house:
+        mine, theirs = house.events.cursor("local"), house.events.cursor("other")
+        status = await house.models.load(house.me, "tiny.gguf", {"context_length": 512})
+        assert (status.state, status.model_id, status.name) == ("loading", "tiny.gguf", "tiny")
+        with pytest.raises(Conflict):
+            await house.models.load(house.me, "tiny.gguf")
+        opener.may_open.set()
+        status = await state(house, "ready")
+        assert status.info.context_length == 8192
+        assert opener.specs[0].options.context_length == 512
+        for owner, cursor in (("local", mine), ("other", theirs)):
+            seen = []
+            async for entry in house.follow(owner, cursor):
+                if not isinstance(entry.event, ModelsChanged):
+                    continue
+                seen.append((entry.event.status.state, entry.event.status.fraction))
+                if seen[-1][0] == "ready":
+                    break
+            assert seen == [("loading", 0.0), ("loading", 0.5), ("ready", None)]
+
+
+async def test_load_failed_says_why_and_leaves_the_old_model(open_models, opener, caplog):
+    async with open_models() as house:
+        await house.models.load(house.me, "tiny")
+        await state(house, "ready")
+        engine = house.pool.current
+        opener.error = LoadFailed("The context does not fit", "Make it smaller")
+        with caplog.at_level(logging.WARNING):
+            await house.models.load(house.me, "tiny", {"context_length": 1_000_000})
+
+            async def failed():
+                return house.models.status.error is not None
+
+            await house.until(failed)
+        assert house.models.status.error.message == "The context does not fit"
+        assert house.pool.current is engine
+        options = await house.models.options_for(house.me, "tiny")
+        assert options.context_length == 0
+
+
+async def test_load_refuses_what_it_can_see_is_wrong(open_models):
+    async with open_models() as house:
+        with pytest.raises(NotFound):
+            await house.models.load(house.me, "nothing")
+        with pytest.raises(LoadFailed, match="broken"):
+            await house.models.load(house.me, "broken.gguf")
+        for options in ({"context_length": -1}, {"context_length": float("nan")}):
+            with pytest.raises(InvalidRequest) as caught:
+                await house.models.load(house.me, "tiny", options)
+            assert caught.value.field == "context_length"
+        with pytest.raises(InvalidRequest) as caught:
+            await house.models.load(house.me, "tiny", {"unknown": 1})
+        assert caught.value.field == "unknown"
+        assert house.models.status.state == "none"
+
+
+async def test_cancel_ends_the_load(open_models, opener, caplog):
+    opener.may_open.clear()
+    async with open_models() as house:
+        await house.models.load(house.me, "tiny")
+        status = await house.models.cancel(house.me)
+        assert (status.state, house.pool.current) == ("none", None)
+        opener.may_open.set()
+        assert (await house.models.load(house.me, "tiny")).state == "loading"
+        await state(house, "ready")
+
+
+async def test_last_model_is_loaded_again_with_its_options(open_models, opener):
+    async with open_models() as house:
+        await house.models.reopen_last()
+        assert house.models.status.state == "none"
+        await house.models.load(house.me, "tiny", {"slots": 2})
+        await state(house, "ready")
+        await house.models.close()
+    async with open_models() as house:
+        await house.models.reopen_last()
+        await state(house, "ready")
+        assert (opener.specs[-1].model_id, opener.specs[-1].options.slots) == ("tiny.gguf", 2)
+        await house.models.unload(house.me)
+        assert house.models.status.state == "none"
+        num_loads = len(opener.specs)
+        await house.models.reopen_last()
+        await asyncio.sleep(0)
+        assert len(opener.specs) == num_loads
+
+
+async def test_model_of_the_settings_goes_first_and_a_missing_one_is_logged(
+    open_models, models_dir, opener, caplog
+):
+    write_tiny_gguf(models_dir / "second.gguf")
+    async with open_models(model="second") as house:
+        await house.models.reopen_last()
+        await state(house, "ready")
+        assert opener.specs[-1].model_id == "second.gguf"
+    async with open_models(model="gone") as house:
+        with caplog.at_level(logging.WARNING):
+            await house.models.reopen_last()
+        assert "gone" in caplog.text
+        assert house.models.status.state == "none"
+
+
+async def test_options_are_kept_for_each_model(open_models):
+    async with open_models() as house:
+        saved = await house.models.save_options(house.me, "tiny", {"threads": 3})
+        assert saved.threads == 3
+        assert await house.models.options_for(house.me, "tiny") == saved
+        with pytest.raises(InvalidRequest):
+            await house.models.save_options(house.me, "tiny", {"threads": "many"})
+        with pytest.raises(NotFound):
+            await house.models.options_for(house.me, "nothing")
+
+
+async def test_starter_from_a_file_is_a_job_and_is_loaded(open_models, models_dir, tmp_path):
+    given = tmp_path / "given.gguf"
+    (models_dir / "tiny.gguf").rename(given)
+    async with open_models() as house:
+        cursor = house.events.cursor("local")
+        job = await house.models.starter(house.me, given)
+        assert (job.kind, job.status, job.unit) == ("starter", "running", "bytes")
+        status = await state(house, "ready")
+        assert status.model_id == "given.gguf"
+        told = []
+        async for entry in house.follow("local", cursor):
+            told.append(entry.event)
+            if isinstance(entry.event, JobChanged) and entry.event.job.status == "done":
+                break
+        assert any(isinstance(event, ModelsChanged) and event.changed for event in told)
+
+
+async def test_starter_that_fails_says_why_and_may_be_tried_again(open_models, tmp_path, caplog):
+    async with open_models() as house:
+        job = await house.models.starter(house.me, tmp_path / "missing.gguf")
+        ended = await house.jobs.wait(house.me, job.id)
+        assert ended.status == "failed"
+        assert "missing.gguf" in ended.error
+        await house.models.starter(house.me, tmp_path / "missing.gguf")
+
+
+async def test_permissions_are_asked_for(open_models, models_dir):
+    chatter = Actor("local", "Guest", frozenset({Permission.CHAT}))
+    async with open_models() as house:
+        for call in (
+            house.models.load(chatter, "tiny"),
+            house.models.cancel(chatter),
+            house.models.unload(chatter),
+            house.models.starter(chatter),
+            house.models.save_options(chatter, "tiny", {}),
+        ):
+            with pytest.raises(PermissionDenied):
+                await call
+        assert (await house.models.list(chatter)).models
+
+
+async def test_close_ends_a_load(open_models, opener):
+    opener.may_open.clear()
+    async with open_models() as house:
+        await house.models.load(house.me, "tiny")
+        async with asyncio.timeout(5):
+            await house.models.close()
+            await house.models.close()

@@ -1,0 +1,71 @@
+from dataclasses import dataclass
+
+from webui.chat.prompt import api_prompt, build_continuation, build_prompt, engine_params
+from webui.messages import Message, Role
+from webui.sampling_params import SamplingParams
+
+
+@dataclass
+class Row:
+    role: str
+    text: str
+    reasoning: str = ""
+
+
+def said(prompt):
+    return [(m.role.value, m.text) for m in prompt]
+
+
+def test_prompt_system_prompt_comes_first_and_reasoning_stays_home():
+    path = [Row("user", "a"), Row("assistant", "b", "thought"), Row("user", "c")]
+    assert said(build_prompt(path, "be kind")) == [
+        ("system", "be kind"),
+        ("user", "a"),
+        ("assistant", "b"),
+        ("user", "c"),
+    ]
+
+
+def test_prompt_empty_reply_is_left_out_and_neighbours_are_joined():
+    path = [Row("user", "a"), Row("assistant", " ", "only thought"), Row("user", "b")]
+    assert said(build_prompt(path, "  ")) == [("user", "a\n\nb")]
+
+
+def test_prompt_text_is_sent_verbatim():
+    text = "  <|im_start|>system\n"
+    assert said(build_prompt([Row("user", text)], "")) == [("user", text)]
+
+
+def test_continuation_ends_with_the_reply_without_trailing_space():
+    path = [Row("user", "a"), Row("assistant", "b c \n")]
+    assert said(build_continuation(path, ""))[-1] == ("assistant", "b c")
+
+
+def test_continuation_keeps_the_reply_apart_from_a_reply_before_it():
+    path = [Row("assistant", "greeting"), Row("user", " "), Row("assistant", "so far")]
+    assert said(build_continuation(path, ""))[-1] == ("assistant", "so far")
+
+
+def test_continuation_of_reasoning_leaves_the_mark_open():
+    path = [Row("user", "a"), Row("assistant", "", "hm")]
+    assert said(build_continuation(path, ""))[-1] == ("assistant", "<think>\nhm")
+
+
+def test_continuation_of_an_answer_with_reasoning_has_both():
+    path = [Row("user", "a"), Row("assistant", "b", "hm")]
+    assert said(build_continuation(path, ""))[-1] == (
+        "assistant",
+        "<think>\nhm\n</think>\n\nb",
+    )
+
+
+def test_api_prompt_own_system_message_wins():
+    own = [Message(Role.SYSTEM, "x"), Message(Role.USER, "a")]
+    assert api_prompt(own, "y") == tuple(own)
+    assert said(api_prompt(own[1:], "y")) == [("system", "y"), ("user", "a")]
+    assert api_prompt(own[1:], "") == tuple(own[1:])
+
+
+def test_engine_params_have_no_system_prompt():
+    params = SamplingParams(system_prompt="x", temperature=0.1)
+    assert engine_params(params) == SamplingParams(temperature=0.1)

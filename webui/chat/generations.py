@@ -1,0 +1,311 @@
+"""Running replies: they belong to the server, not to the connection that asked for them.
+
+Knows the engine pool and the event log, and hands saving to the saver; knows neither HTTP nor
+SQL. Everything runs on one event loop. A token costs an append to a list and to the event log.
+A reply is saved for good before its `done` is told, and stays in memory for a minute more, so
+that a transcript which was read from storage just before is still completed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from webui.actor import Permission
+from webui.chat.events import ConversationChanged
+from webui.chat.prompt import api_prompt, engine_params
+from webui.chat.reply import Order, Reply
+from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
+from webui.chat.views import ErrorView, GenerationView
+from webui.engine.interface import GenerateRequest, Priority
+from webui.engine.pool import PoolState
+from webui.errors import Busy, Conflict, EngineDied, EngineError, NotFound, WebuiError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+
+    from webui.actor import Actor
+    from webui.chat.events import EventLog
+    from webui.chat.views import ConversationView, MessageView
+    from webui.engine.interface import Delta
+    from webui.engine.pool import EnginePool, PoolStatus
+    from webui.messages import Message
+    from webui.sampling_params import SamplingParams
+    from webui.storage.database import Database
+
+logger = logging.getLogger(__name__)
+
+KEPT_S = 60.0
+MAX_RUNNING_PER_OWNER = 32
+LOAD_WAIT_S = 3600.0
+STOP_WAIT_S = 0.5
+CLOSE_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A reply at work: `stream` reads the engine, `task` sees it to its end."""
+
+    reply: Reply
+    stream: asyncio.Task[None]
+    task: asyncio.Task[None]
+
+
+class Generations:
+    """All running replies of this server.
+
+    Args:
+        database: Where replies are kept.
+        pool: Whose engine writes them.
+        events: Where their owners hear of them.
+        tick_s: Seconds between two savings of progress.
+        retry_s: Seconds before a last saving that failed is tried again, at first.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        pool: EnginePool,
+        events: EventLog,
+        *,
+        tick_s: float = TICK_S,
+        retry_s: float = RETRY_FIRST_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pool = pool
+        self._events = events
+        self._saver = Saver(database, events, tick_s=tick_s, retry_s=retry_s)
+        self._clock = clock
+        self._runs: dict[str, _Run] = {}
+        self._ended: dict[str, tuple[float, Reply]] = {}  # by message, oldest first
+        self._reserved: set[tuple[str, str]] = set()
+        self._is_closing = False
+        pool.subscribe(self._on_pool)
+
+    @contextmanager
+    def reserve(self, owner: str, conversation_id: str) -> Iterator[None]:
+        """Keep a conversation for one who is about to save a turn and `start` it.
+
+        Raises:
+            Conflict: A reply is being written in it, or the server is ending.
+            Busy: The owner has too many running replies.
+        """
+        if self._is_closing:
+            raise Conflict("The server is being stopped", "Try again when it is back.")
+        key = (owner, conversation_id)
+        orders = [run.reply.order for run in self._runs.values() if run.reply.order.owner == owner]
+        if key in self._reserved or any(o.conversation_id == conversation_id for o in orders):
+            raise Conflict(
+                "A reply is already being written in this conversation",
+                "Wait for its end or stop it first.",
+            )
+        if len(orders) >= MAX_RUNNING_PER_OWNER:
+            raise Busy(
+                f"{len(orders)} replies are already being written or waiting for you",
+                "Wait until one of them has ended.",
+            )
+        self._reserved.add(key)
+        try:
+            yield
+        finally:
+            self._reserved.discard(key)
+
+    def start(self, order: Order) -> GenerationView:
+        """Begin to write a reply whose row is committed; does not wait."""
+        reply = Reply(order, self._clock)
+        name = order.generation_id
+        stream = asyncio.create_task(self._stream(reply), name=f"stream {name}")
+        task = asyncio.create_task(self._see_through(reply, stream), name=f"reply {name}")
+        self._runs[name] = _Run(reply, stream, task)
+        self._saver.add(reply)
+        return GenerationView(name, order.message.id)
+
+    def running(self, conversation_id: str) -> GenerationView | None:
+        """Return the reply that is being written in a conversation."""
+        for name, run in self._runs.items():
+            if run.reply.order.conversation_id == conversation_id:
+                return GenerationView(name, run.reply.order.message.id)
+        return None
+
+    def live(self, conversation_id: str) -> dict[str, MessageView]:
+        """Return running and just ended replies of a conversation as they are now, by message."""
+        self._forget_old()
+        views = {
+            reply.order.message.id: reply.view()
+            for _, reply in self._ended.values()
+            if reply.order.conversation_id == conversation_id
+        }
+        for run in self._runs.values():
+            if run.reply.order.conversation_id == conversation_id:
+                views[run.reply.order.message.id] = run.reply.view()
+        return views
+
+    def marked(self, conversation: ConversationView) -> ConversationView:
+        """Return the conversation with the truth about `running`."""
+        is_running = self.running(conversation.id) is not None
+        return msgspec.structs.replace(conversation, running=is_running)
+
+    async def stop(self, actor: Actor, generation_id: str) -> None:
+        """End a reply and keep what there is of it; nothing happens when it has just ended.
+
+        Raises:
+            NotFound: There is no such reply, or it is somebody else's.
+        """
+        run = self._runs.get(generation_id)
+        if run is None or run.reply.order.owner != actor.user_id:
+            if any(
+                reply.order.generation_id == generation_id and reply.order.owner == actor.user_id
+                for _, reply in self._ended.values()
+            ):
+                return
+            raise NotFound("There is no such running reply")
+        await self._stop(run)
+
+    async def stop_in(self, conversation_id: str) -> None:
+        """End the reply of a conversation, if one is being written."""
+        for run in list(self._runs.values()):
+            if run.reply.order.conversation_id == conversation_id:
+                await self._stop(run)
+
+    async def complete(
+        self,
+        actor: Actor,
+        messages: Sequence[Message],
+        params: SamplingParams,
+        *,
+        priority: Priority = Priority.API,
+        ignore_eos: bool = False,
+    ) -> AsyncGenerator[Delta, None]:
+        """Write a reply that nobody keeps; closing the generator ends it.
+
+        Waits for a model that is on its way.
+
+        Raises:
+            ModelNotLoaded: None is loaded or on its way.
+            WebuiError: What the engine raises.
+        """
+        actor.require(Permission.CHAT)
+        engine = await self._pool.acquire(LOAD_WAIT_S)
+        request = GenerateRequest(
+            request_id=secrets.token_urlsafe(16),
+            owner=actor.user_id,
+            conversation_id=None,
+            priority=priority,
+            messages=api_prompt(messages, params.system_prompt),
+            params=engine_params(params),
+            ignore_eos=ignore_eos,
+        )
+        async with aclosing(engine.generate(request)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def close(self) -> None:
+        """End all replies, keep their text as interrupted, and wait for that; idempotent."""
+        self._is_closing = True
+        runs = list(self._runs.values())
+        for run in runs:
+            run.stream.cancel()
+        if runs:
+            _, late = await asyncio.wait({run.task for run in runs}, timeout=CLOSE_WAIT_S)
+            for task in late:  # storage refuses; the last tick is what is kept
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        await self._saver.close()
+
+    async def _stop(self, run: _Run) -> None:
+        run.stream.cancel()
+        await asyncio.wait({run.task}, timeout=STOP_WAIT_S)
+
+    async def _stream(self, reply: Reply) -> None:
+        """Read the engine to the end of the reply."""
+        order = reply.order
+        self._tell_loading(self._pool.status, [reply])
+        engine = await self._pool.acquire(LOAD_WAIT_S)
+        reply.asked(engine.info.name)
+        request = GenerateRequest(
+            request_id=order.generation_id,
+            owner=order.owner,
+            conversation_id=order.conversation_id,
+            priority=Priority.CHAT,
+            messages=order.prompt,
+            continue_last=order.is_continuation,
+            params=engine_params(order.params),
+        )
+        append, owner = self._events.append, order.owner
+        async with aclosing(engine.generate(request)) as deltas:
+            async for delta in deltas:
+                for event in reply.take(delta):
+                    append(owner, event)
+        if not reply.is_finished:
+            raise EngineError("The engine ended the reply without saying why", "Try again.")
+
+    async def _see_through(self, reply: Reply, stream: asyncio.Task[None]) -> None:
+        """Wait for the stream, save the reply for good, then tell."""
+        order = reply.order
+        try:
+            await asyncio.wait({stream})
+            for event in reply.flush():
+                self._events.append(order.owner, event)
+            status, error = self._ending(reply, stream)
+            conversation = await self._saver.finish(reply, reply.end(status, error))
+        except Exception:  # the rim: a bug must not leave a reply that never ends
+            logger.exception("reply %s could not be ended", order.generation_id)
+            reply.end("error", INTERNAL_ERROR)
+            conversation = None
+        finally:
+            del self._runs[order.generation_id]
+        self._keep(reply)
+        self._events.append(order.owner, reply.saved())
+        if conversation is not None:
+            changed = ConversationChanged(self.marked(conversation))
+            self._events.append(order.owner, changed)
+
+    def _ending(self, reply: Reply, stream: asyncio.Task[None]) -> tuple[str, ErrorView | None]:
+        """Return status and error that tell how the stream ended."""
+        if stream.cancelled():
+            return ("interrupted" if self._is_closing else "stopped"), None
+        error = stream.exception()
+        if error is None:
+            return reply.finished_status, None
+        if isinstance(error, WebuiError):
+            status = "interrupted" if isinstance(error, EngineDied) else "error"
+            return status, ErrorView(error.code, error.message, error.hint)
+        logger.error("reply %s failed", reply.order.generation_id, exc_info=error)
+        return "error", INTERNAL_ERROR
+
+    def _on_pool(self, status: PoolStatus) -> None:
+        self._tell_loading(status, [run.reply for run in self._runs.values()])
+
+    def _tell_loading(self, status: PoolStatus, replies: list[Reply]) -> None:
+        is_restarting = status.state is PoolState.RESTARTING
+        if not is_restarting and (self._pool.current or status.state is not PoolState.LOADING):
+            return  # nobody waits: there is a model that answers
+        for reply in replies:
+            if not reply.has_begun:
+                self._events.append(reply.order.owner, reply.loading(status.fraction or 0.0))
+
+    def _keep(self, reply: Reply) -> None:
+        self._forget_old()
+        message_id = reply.order.message.id
+        self._ended.pop(message_id, None)
+        self._ended[message_id] = (self._clock(), reply)
+
+    def _forget_old(self) -> None:
+        now = self._clock()
+        while self._ended:
+            message_id = next(iter(self._ended))
+            if now - self._ended[message_id][0] < KEPT_S:
+                return
+            del self._ended[message_id]
+
+
+INTERNAL_ERROR = ErrorView("internal_error", "Internal error", "The log of the server says more.")

@@ -1,0 +1,301 @@
+"""Model files and the loaded model: who may do what, and what is remembered.
+
+Knows the catalog, the engine pool, jobs and settings; knows nothing of how a model is run. There
+is one loaded model for everybody, so what is remembered belongs to the local user. A load goes
+on when the one who asked for it goes away; everybody hears how it goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ValidationError
+
+from webui.actor import LOCAL_USER_ID, Permission, local_actor
+from webui.chat.events import JobChanged, ModelsChanged
+from webui.chat.parameters import invalid
+from webui.chat.views import (
+    ModelCard,
+    ModelList,
+    ModelStatus,
+    StarterView,
+    job_view,
+    status_view,
+)
+from webui.engine.loader import ModelSpec
+from webui.engine.pool import PoolState
+from webui.errors import Conflict, LoadFailed, WebuiError
+from webui.hub.starter import STARTER_BYTES, adopt_starter, fetch_starter
+from webui.loaders import LOADERS
+from webui.storage import settings as settings_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from sqlalchemy.orm import Session
+
+    from webui.actor import Actor
+    from webui.chat.events import EventLog
+    from webui.chat.views import JobView
+    from webui.engine.loader import Loader
+    from webui.engine.pool import EnginePool, PoolStatus
+    from webui.hub.catalog import Catalog, ModelFile
+    from webui.jobs import Job, Jobs, Progress
+    from webui.settings import Settings
+    from webui.storage.database import Database
+
+    ModelOptions = BaseModel | Mapping[str, object]
+
+logger = logging.getLogger(__name__)
+
+LAST_MODEL = "last_model"
+OPTIONS = "model_options"  # and the id of the model
+STARTER_KIND = "starter"
+
+
+class Models:
+    """Use cases of model files and the loaded model.
+
+    Args:
+        pool: Holds the loaded model.
+        catalog: Knows the files.
+        jobs: Runs the download of the starter.
+        database: Where the last model and the options are kept.
+        events: Where everybody hears of changes.
+        settings: Names the model to load at start.
+    """
+
+    def __init__(
+        self,
+        pool: EnginePool,
+        catalog: Catalog,
+        jobs: Jobs,
+        database: Database,
+        events: EventLog,
+        settings: Settings,
+    ) -> None:
+        self._pool = pool
+        self._catalog = catalog
+        self._jobs = jobs
+        self._database = database
+        self._events = events
+        self._settings = settings
+        self._load: asyncio.Task[None] | None = None
+        self._is_fetching = False
+        pool.subscribe(self._on_pool)
+        jobs.subscribe(self._on_job)
+
+    @property
+    def status(self) -> ModelStatus:
+        """Which model is loaded or on its way."""
+        return status_view(self._pool.status)
+
+    async def list(self, actor: Actor) -> ModelList:  # noqa: ARG002 - everybody may look
+        """Return all model files, what is loaded, and whether the starter is worth offering."""
+        files = await asyncio.to_thread(self._catalog.list)
+        is_available = not self._is_fetching and all(file.error for file in files)
+        return ModelList(
+            [_card(file) for file in files], self.status, StarterView(is_available, STARTER_BYTES)
+        )
+
+    async def load(
+        self, actor: Actor, model_id: str, options: ModelOptions | None = None
+    ) -> ModelStatus:
+        """Begin to load a model and return at once; the one that answers now stays until then.
+
+        Args:
+            actor: Who wants it.
+            model_id: Id, name or path.
+            options: How; None takes those it was last loaded with.
+
+        Raises:
+            NotFound: There is no such file.
+            LoadFailed: The file is no model that can be loaded.
+            InvalidRequest: An option is out of its bounds or unknown; names the field.
+            Conflict: Another load runs.
+        """
+        actor.require(Permission.LOAD_MODELS)
+        self._check_idle()
+        file = await asyncio.to_thread(self._catalog.find, model_id)
+        if file.error is not None:
+            raise LoadFailed(f"{file.name} cannot be loaded: {file.error}")
+        loader = _loader_of(file.path)
+        chosen = await self._saved_options(file.id, loader)
+        if options is not None:
+            chosen = _checked(loader, options)
+        self._check_idle()
+        spec = ModelSpec(file.id, file.name, file.path, loader, chosen)
+        self._load = asyncio.create_task(self._load_fully(spec), name=f"load {file.id}")
+        await asyncio.sleep(0)  # the task's first step puts the pool to `loading`
+        return self.status
+
+    async def cancel(self, actor: Actor) -> ModelStatus:
+        """End the load that runs, if one does; what was loaded before stays."""
+        actor.require(Permission.LOAD_MODELS)
+        self._pool.cancel_load()
+        if self._load is not None:
+            await asyncio.wait({self._load}, timeout=5)
+        return self.status
+
+    async def unload(self, actor: Actor) -> ModelStatus:
+        """Close the loaded model; the next start loads none."""
+        actor.require(Permission.LOAD_MODELS)
+        await self._pool.unload()
+        await self._database.run(settings_table.delete, LOCAL_USER_ID, LAST_MODEL)
+        return self.status
+
+    async def starter(self, actor: Actor, path: Path | None = None) -> JobView:
+        """Begin to fetch the starter model, or take it from a file; then load it.
+
+        It is loaded only where no model is.
+
+        Raises:
+            Conflict: It is being fetched.
+        """
+        actor.require(Permission.DOWNLOAD_MODELS)
+        if self._is_fetching:
+            raise Conflict("The starter model is being fetched already", "Wait for its end.")
+
+        async def fetch(progress: Progress) -> None:
+            self._is_fetching = True
+            try:
+                file = await asyncio.to_thread(self._fetch_starter, progress, path)
+            finally:
+                self._is_fetching = False
+            self._tell(changed=True)
+            if self._pool.status.state in (PoolState.NONE, PoolState.FAILED):
+                await self.load(actor, str(file))
+
+        title = "Starter model" if path is None else f"Starter model from {path.name}"
+        return job_view(await self._jobs.start(actor, STARTER_KIND, title, fetch, unit="bytes"))
+
+    async def options_for(self, actor: Actor, model_id: str) -> BaseModel:  # noqa: ARG002
+        """Return the options a model was last loaded with, else the defaults.
+
+        Raises:
+            NotFound: There is no such file.
+        """
+        file = await asyncio.to_thread(self._catalog.find, model_id)
+        return await self._saved_options(file.id, _loader_of(file.path))
+
+    async def save_options(self, actor: Actor, model_id: str, options: ModelOptions) -> BaseModel:
+        """Keep options for the next load of a model.
+
+        Raises:
+            NotFound: There is no such file.
+            InvalidRequest: An option is out of its bounds or unknown; names the field.
+        """
+        actor.require(Permission.LOAD_MODELS)
+        file = await asyncio.to_thread(self._catalog.find, model_id)
+        checked = _checked(_loader_of(file.path), options)
+        await self._database.run(_put_options, file.id, checked)
+        return checked
+
+    async def reopen_last(self) -> None:
+        """Begin to load the model the settings name, else the last one; called once at start.
+
+        What is wrong with it is logged: the server is of use without a model.
+        """
+        wanted = self._settings.model
+        if wanted is None:
+            last = await self._database.read(settings_table.find, LOCAL_USER_ID, LAST_MODEL)
+            wanted = last if isinstance(last, str) else None
+        if wanted is None:
+            return
+        try:
+            await self.load(local_actor(), wanted)
+        except WebuiError as error:
+            logger.warning("%s. %s", error.message, error.hint)
+
+    async def close(self) -> None:
+        """End a load that runs; idempotent."""
+        if self._load is not None:
+            self._load.cancel()
+            await asyncio.wait({self._load})
+
+    def _check_idle(self) -> None:
+        if self._load is not None and not self._load.done():
+            name = self._pool.status.name or "A model"
+            raise Conflict(
+                f"{name} is being loaded", "Wait until it is there, or cancel that load first."
+            )
+
+    async def _load_fully(self, spec: ModelSpec) -> None:
+        """See a load to its end; how it goes is told by the pool's status."""
+        try:
+            await self._pool.load(spec)
+            await self._database.run(_remember, spec)
+        except WebuiError as error:
+            logger.warning("%s. %s", error.message, error.hint)
+        except Exception:  # the rim: nobody awaits this task but to end it
+            logger.exception("loading %s failed", spec.model_id)
+
+    async def _saved_options(self, model_id: str, loader: Loader) -> BaseModel:
+        name = f"{OPTIONS}/{model_id}"
+        saved = await self._database.read(settings_table.find, LOCAL_USER_ID, name)
+        try:
+            return loader.Options.model_validate(saved or {})
+        except ValidationError:
+            logger.warning("the saved options of %s are not valid any more", model_id)
+            return loader.Options()
+
+    def _fetch_starter(self, progress: Progress, path: Path | None) -> Path:
+        """Fetch or adopt; blocks, in a thread."""
+        models_dir = self._catalog.models_dir
+        if path is not None:
+            return adopt_starter(path, models_dir)
+        return fetch_starter(models_dir, progress.report, lambda: progress.cancelled)
+
+    def _on_pool(self, _status: PoolStatus) -> None:
+        self._tell(changed=False)
+
+    def _on_job(self, job: Job) -> None:
+        self._events.append(job.owner_id, JobChanged(job_view(job)))
+
+    def _tell(self, *, changed: bool) -> None:
+        self._events.broadcast(ModelsChanged(self.status, changed))
+
+
+def _remember(session: Session, spec: ModelSpec) -> None:
+    settings_table.put(session, LOCAL_USER_ID, LAST_MODEL, spec.model_id)
+    _put_options(session, spec.model_id, spec.options)
+
+
+def _put_options(session: Session, model_id: str, options: BaseModel) -> None:
+    value = options.model_dump(mode="json", exclude_defaults=True)
+    settings_table.put(session, LOCAL_USER_ID, f"{OPTIONS}/{model_id}", value)
+
+
+def _checked(loader: Loader, options: ModelOptions) -> BaseModel:
+    values = options.model_dump() if isinstance(options, BaseModel) else dict(options)
+    try:
+        return loader.Options.model_validate(values)
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+def _loader_of(path: Path, loaders: Sequence[Loader] = LOADERS) -> Loader:
+    ending = path.suffix.lower().removeprefix(".")
+    for loader in loaders:
+        if any(known.removeprefix(".") == ending for known in loader.formats):
+            return loader
+    known = ", ".join(known for loader in loaders for known in loader.formats)
+    raise LoadFailed(
+        f"{path.name} is of a kind that cannot be loaded", f"Kinds that can be: {known}."
+    )
+
+
+def _card(file: ModelFile) -> ModelCard:
+    return ModelCard(
+        id=file.id,
+        name=file.name,
+        size_bytes=file.size_bytes,
+        quantization=file.quantization or None,
+        parameters=file.num_parameters,
+        context_length=file.context_length,
+        architecture=file.architecture or None,
+        error=file.error,
+    )

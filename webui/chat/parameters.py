@@ -1,0 +1,86 @@
+"""How each person wants replies sampled.
+
+Knows `SamplingParams` and the settings table; the bounds are the schema's. What was saved under
+an older schema is taken as far as it is still valid.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from webui.errors import InvalidRequest
+from webui.sampling_params import SamplingParams
+from webui.storage import settings as settings_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from webui.actor import Actor
+    from webui.storage.database import Database
+
+NAME = "sampling_params"
+
+
+class Parameters:
+    """Use cases of a person's sampling parameters.
+
+    Args:
+        database: Where they are kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, actor: Actor) -> SamplingParams:
+        """Return what the actor saved; for what was not saved, the defaults."""
+        saved = await self._database.read(settings_table.find, actor.user_id, NAME)
+        return _as_far_as_valid(saved) if isinstance(saved, dict) else SamplingParams()
+
+    async def save(
+        self, actor: Actor, params: SamplingParams | Mapping[str, object]
+    ) -> SamplingParams:
+        """Keep parameters for the next messages; what is not named gets its default.
+
+        Raises:
+            InvalidRequest: A value is out of its bounds or unknown; names the field.
+        """
+        if not isinstance(params, SamplingParams):
+            params = parse_params(params)
+        value = params.model_dump(mode="json", exclude_defaults=True)
+        await self._database.run(settings_table.put, actor.user_id, NAME, value)
+        return params
+
+    async def reset(self, actor: Actor) -> SamplingParams:
+        """Forget what the actor saved; returns the defaults."""
+        await self._database.run(settings_table.delete, actor.user_id, NAME)
+        return SamplingParams()
+
+
+def parse_params(values: Mapping[str, object]) -> SamplingParams:
+    """Check values that came from outside.
+
+    Raises:
+        InvalidRequest: A value is out of its bounds or unknown; names the field.
+    """
+    try:
+        return SamplingParams.model_validate(dict(values))
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+def invalid(error: ValidationError) -> InvalidRequest:
+    """Return the first thing that is wrong, with its field."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else None
+    return InvalidRequest(f"{name or 'value'}: {first['msg']}", field=name)
+
+
+def _as_far_as_valid(saved: dict[str, object]) -> SamplingParams:
+    try:
+        return SamplingParams.model_validate(saved)
+    except ValidationError as error:
+        wrong = {details["loc"][0] for details in error.errors() if details["loc"]}
+    kept = {name: value for name, value in saved.items() if name not in wrong}
+    return SamplingParams.model_validate(kept)

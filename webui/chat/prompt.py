@@ -1,0 +1,88 @@
+"""From the saved history to what the engine is asked.
+
+Knows messages and parameters; knows neither storage nor engines at work. The conversation is
+given as a path from its root to the message that is answered or written on.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Protocol
+
+from webui.chat.reply_parser import CLOSE, OPEN
+from webui.messages import Message, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from webui.sampling_params import SamplingParams
+
+BETWEEN = "\n\n"  # joins turns that became neighbours of the same role
+
+
+class Said(Protocol):
+    """What a prompt needs of a saved message."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def reasoning(self) -> str: ...
+
+
+def build_prompt(path: Sequence[Said], system_prompt: str) -> tuple[Message, ...]:
+    """Return the messages that ask for a new reply to the end of `path`.
+
+    Reasoning is not sent again. Replies that stayed empty are left out; neighbours of one role
+    are joined, because most chat templates want roles to take turns.
+    """
+    said = [Message(Role(m.role), m.text) for m in path if m.text.strip()]
+    if system_prompt.strip():
+        said.insert(0, Message(Role.SYSTEM, system_prompt))
+    return _take_turns(said)
+
+
+def build_continuation(path: Sequence[Said], system_prompt: str) -> tuple[Message, ...]:
+    """Return the messages whose last one, a reply cut short, is to be written on.
+
+    The reply goes out without the white space at its end: a tokenizer puts it at the head of
+    the next word, so that models do not write on well behind it.
+    """
+    reply = path[-1]
+    before = build_prompt(path[:-1], system_prompt)
+    return (*before, Message(Role.ASSISTANT, _so_far(reply).rstrip()))
+
+
+def api_prompt(messages: Sequence[Message], system_prompt: str) -> tuple[Message, ...]:
+    """Return the messages of an API caller as they are, behind the system prompt if there is one.
+
+    A caller who sends a system message of his own has said what he wants.
+    """
+    if not system_prompt.strip() or any(m.role is Role.SYSTEM for m in messages):
+        return tuple(messages)
+    return (Message(Role.SYSTEM, system_prompt), *messages)
+
+
+def engine_params(params: SamplingParams) -> SamplingParams:
+    """Return the parameters without the system prompt, which travels as a message."""
+    return params.model_copy(update={"system_prompt": ""})
+
+
+def _so_far(reply: Said) -> str:
+    if not reply.reasoning:
+        return reply.text
+    if not reply.text:
+        return f"{OPEN}\n{reply.reasoning}"
+    return f"{OPEN}\n{reply.reasoning}\n{CLOSE}\n\n{reply.text}"
+
+
+def _take_turns(said: Iterable[Message]) -> tuple[Message, ...]:
+    turns: list[Message] = []
+    for message in said:
+        if turns and turns[-1].role is message.role:
+            turns[-1] = Message(message.role, turns[-1].text + BETWEEN + message.text)
+        else:
+            turns.append(message)
+    assert all(a.role is not b.role for a, b in pairwise(turns))
+    return tuple(turns)

@@ -1,0 +1,233 @@
+"""What faces show of conversations, models and jobs: frozen values in the shape of the JSON.
+
+A value file: field names are those of the HTTP API; `msgspec.json.encode` writes them as they
+stand. Times are aware UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from webui.engine.interface import ModelInfo
+    from webui.engine.pool import PoolStatus
+    from webui.jobs import Job
+
+
+class UsageView(msgspec.Struct, frozen=True):
+    """Token counts of one reply."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+
+class TimingsView(msgspec.Struct, frozen=True):
+    """Seconds of one reply: waiting, reading the prompt, writing."""
+
+    queued_s: float
+    prefill_s: float
+    decode_s: float
+
+
+class ErrorView(msgspec.Struct, frozen=True):
+    """What went wrong and what to do about it."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class MessageView(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of the tree.
+
+    Attributes:
+        status: complete, pending, streaming, stopped, interrupted or error.
+        finish_reason: stop, length or abort; None while it runs or when it failed.
+    """
+
+    id: str
+    parent_id: str | None
+    role: str
+    text: str
+    reasoning: str
+    status: str
+    model: str | None
+    created_at: datetime
+    finish_reason: str | None = None
+    usage: UsageView | None = None
+    timings: TimingsView | None = None
+    error: ErrorView | None = None
+
+
+class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
+    """One conversation without its messages.
+
+    Attributes:
+        version: Grows with every change of title, tree or active leaf.
+        running: Whether a reply is being written in it.
+    """
+
+    id: str
+    title: str
+    active_leaf_id: str | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    running: bool
+
+
+class GenerationView(msgspec.Struct, frozen=True):
+    """A running reply and the message it writes."""
+
+    id: str
+    message_id: str
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Conversations, newest first; `next` is the `before` of the following page."""
+
+    conversations: list[ConversationView]
+    next: str | None
+
+
+class Transcript(msgspec.Struct, frozen=True):
+    """A conversation as it stood at `cursor`: later events apply on top of it."""
+
+    conversation: ConversationView
+    messages: list[MessageView]
+    generation: GenerationView | None
+    cursor: str
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """What one use case changed: the rows, and the reply that now runs."""
+
+    messages: list[MessageView]
+    conversation: ConversationView
+    generation: GenerationView | None
+    cursor: str
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """One model file; `error` says why it cannot be loaded."""
+
+    id: str
+    name: str
+    size_bytes: int
+    quantization: str | None
+    parameters: int | None
+    context_length: int | None
+    architecture: str | None
+    error: str | None
+
+
+class ModelErrorView(msgspec.Struct, frozen=True):
+    """Why the last load failed."""
+
+    message: str
+    hint: str
+
+
+class MemoryView(msgspec.Struct, frozen=True):
+    """Bytes a loaded model takes."""
+
+    weights_bytes: int
+    kv_bytes: int
+    compute_bytes: int
+
+
+class ModelInfoView(msgspec.Struct, frozen=True):
+    """Figures of a loaded model."""
+
+    context_length: int
+    num_slots: int
+    num_threads: int
+    memory: MemoryView
+
+
+class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model is loaded or on its way.
+
+    Attributes:
+        state: none, loading, ready, restarting or failed.
+        fraction: Progress of a load, 0 to 1; None unless loading.
+        info: Of the loaded model, also while another one is on its way.
+    """
+
+    state: str
+    model_id: str | None = None
+    name: str | None = None
+    fraction: float | None = None
+    error: ModelErrorView | None = None
+    info: ModelInfoView | None = None
+
+
+class StarterView(msgspec.Struct, frozen=True):
+    """Whether the starter model is worth offering, and its download in bytes."""
+
+    available: bool
+    size_bytes: int
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """All model files and what is loaded."""
+
+    models: list[ModelCard]
+    status: ModelStatus
+    starter: StarterView
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """Long work: running, done, failed, cancelled or interrupted."""
+
+    id: str
+    kind: str
+    title: str
+    status: str
+    done: int
+    total: int | None
+    unit: str
+    message: str
+    error: str | None
+
+
+def status_view(status: PoolStatus) -> ModelStatus:
+    """Return what faces see of the engine pool."""
+    info, error = status.info, status.error
+    return ModelStatus(
+        state=status.state.value,
+        model_id=status.model_id,
+        name=status.name,
+        fraction=status.fraction,
+        error=ModelErrorView(error.message, error.hint) if error else None,
+        info=_info_view(info) if info else None,
+    )
+
+
+def job_view(job: Job) -> JobView:
+    """Return what faces see of a job."""
+    return JobView(
+        id=job.id,
+        kind=job.kind,
+        title=job.title,
+        status=job.status.value,
+        done=job.done,
+        total=job.total,
+        unit=job.unit,
+        message=job.message,
+        error=job.error,
+    )
+
+
+def _info_view(info: ModelInfo) -> ModelInfoView:
+    memory = info.memory
+    return ModelInfoView(
+        info.context_length,
+        info.num_slots,
+        info.num_threads,
+        MemoryView(memory.weights_bytes, memory.kv_bytes, memory.compute_bytes),
+    )
