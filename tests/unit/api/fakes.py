@@ -1,0 +1,198 @@
+"""Stand-ins for what lives behind the routes: they remember calls and give set answers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from webui.chat.events import EventLog
+from webui.chat.views import (
+    ConversationView,
+    GenerationView,
+    JobView,
+    MessageView,
+    ModelList,
+    ModelStatus,
+    Page,
+    StarterView,
+    Transcript,
+    Turn,
+)
+from webui.engine.interface import Finish, FinishReason, Text, Timings, Usage
+from webui.errors import NotFound, WebuiError
+from webui.jobs import Job
+from webui.sampling_params import SamplingParams
+from webui.storage.tables import JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+CONVERSATION = ConversationView(
+    id="c1",
+    title="Hello",
+    active_leaf_id="m1",
+    version=1,
+    created_at=NOW,
+    updated_at=NOW,
+    running=False,
+)
+MESSAGE = MessageView(
+    id="m1",
+    parent_id=None,
+    role="user",
+    text="Hi 🙂",
+    reasoning="",
+    status="complete",
+    model=None,
+    created_at=NOW,
+)
+TURN = Turn([MESSAGE], CONVERSATION, GenerationView("g1", "m2"), "boot:1")
+STATUS = ModelStatus(state="ready", model_id="tiny.gguf", name="Tiny")
+JOB_ROW = Job(
+    id="j1",
+    owner_id="local",
+    kind="starter",
+    title="Starter",
+    status=JobStatus.RUNNING,
+    done=0,
+    total=None,
+    unit="bytes",
+    message="",
+    error=None,
+    created_at=NOW,
+    finished_at=None,
+)
+JOB = JobView(
+    id="j1",
+    kind="starter",
+    title="Starter",
+    status="running",
+    done=0,
+    total=None,
+    unit="bytes",
+    message="",
+    error=None,
+)
+FINISH = Finish(FinishReason.STOP, Usage(5, 2, 3), Timings(0.0, 0.1, 0.2))
+
+
+class Recorder:
+    """Answers any method with a set value and remembers the call; raises `error` if set."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+        self.calls: list[tuple[Any, ...]] = []
+        self.error: BaseException | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self.answers:
+            raise AttributeError(name)
+
+        async def method(*args: Any) -> Any:
+            self.calls.append((name, *args[1:]))
+            if self.error is not None:
+                raise self.error
+            return self.answers[name]
+
+        return method
+
+
+@dataclass
+class FakeGenerations:
+    """Completes with a script: deltas, errors to raise, events to wait for."""
+
+    script: list[Any] = field(default_factory=lambda: [Text("Hel", 1), Text("lo", 1), FINISH])
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+    is_begun: asyncio.Event = field(default_factory=asyncio.Event)
+    is_closed: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: list[str] = field(default_factory=list)
+
+    async def complete(
+        self, actor: Any, messages: Any, params: Any, *, priority: Any, ignore_eos: bool
+    ) -> AsyncGenerator[Any, None]:
+        self.asked.append((messages, params, ignore_eos))
+        self.is_begun.set()
+        try:
+            for step in self.script:
+                if isinstance(step, Exception):
+                    raise step
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                else:
+                    yield step
+        finally:
+            self.is_closed.set()
+
+    async def stop(self, actor: Any, generation_id: str) -> None:
+        if generation_id != "g1":
+            raise NotFound("There is no such running reply")
+        self.stopped.append(generation_id)
+
+
+def fake_runtime(host: str = "127.0.0.1") -> Any:
+    """Return what has the shape of a `Runtime`."""
+    return SimpleNamespace(
+        settings=SimpleNamespace(host=host),
+        events=EventLog(pace_s=0),
+        conversations=Recorder(
+            list=Page([CONVERSATION], None),
+            create=CONVERSATION,
+            get=Transcript(CONVERSATION, [MESSAGE], None, "boot:1"),
+            rename=CONVERSATION,
+            set_active_leaf=CONVERSATION,
+            delete=None,
+            restore=CONVERSATION,
+            send=TURN,
+            retry=TURN,
+            continue_reply=TURN,
+            edit=Turn([MESSAGE], CONVERSATION, None, "boot:2"),
+        ),
+        generations=FakeGenerations(),
+        models=FakeModels(),
+        parameters=FakeParameters(get=SamplingParams(), reset=SamplingParams()),
+        jobs=Recorder(list=[JOB_ROW], cancel=None),
+        pool=SimpleNamespace(
+            status=STATUS, current=SimpleNamespace(info=SimpleNamespace(name="Tiny"))
+        ),
+    )
+
+
+class FakeParameters(Recorder):
+    """Answers with what was saved."""
+
+    async def save(self, actor: Any, params: SamplingParams) -> SamplingParams:
+        self.calls.append(("save", params))
+        return params
+
+
+class FakeModels(Recorder):
+    """Use cases of models, and the status that `/health` shows."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            list=ModelList([], STATUS, StarterView(available=True, size_bytes=93_000_000)),
+            load=STATUS,
+            cancel=STATUS,
+            unload=STATUS,
+            starter=JOB,
+        )
+        self.status = STATUS
+
+
+class BugError(Exception):
+    """What nobody thought of."""
+
+
+def all_errors() -> list[type[WebuiError]]:
+    """Return every error class of the ground and of the HTTP face."""
+    found, left = [], [WebuiError]
+    while left:
+        kind = left.pop()
+        if kind.__module__ in {"webui.errors", "webui.api.errors"}:
+            found.append(kind)
+        left.extend(kind.__subclasses__())
+    return found

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from webui.api.http_app import create_http_app
+from webui.api.page import Page, Shell
+
+GRADIO_PAGE = """<!doctype html><html lang="en"><head><base href="./" />
+<meta property="og:title" content="Gradio" />
+<meta
+    property="og:image"
+    content="https://outside.example/x.jpg"
+/>
+<meta name="twitter:card" content="x" />
+<link rel="manifest" href="/manifest.json" /><script src="./assets/index.js"></script>
+</head><body
+  style="margin: 0"><gradio-app></gradio-app></body></html>"""
+
+
+class Drawn:
+    """An ASGI app in Gradio's place that remembers what reached it."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.status = status
+        self.seen: list[tuple[str, str]] = []
+        self.headers: dict[bytes, bytes] = {}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.seen.append((scope["method"], scope["path"]))
+        self.headers = dict(scope["headers"])
+        kind = (b"content-type", b"text/html")
+        await send({"type": "http.response.start", "status": self.status, "headers": [kind]})
+        half = len(GRADIO_PAGE) // 2
+        for part in (GRADIO_PAGE[:half], GRADIO_PAGE[half:]):
+            await send({"type": "http.response.body", "body": part.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture
+def drawn(page: Page) -> Drawn:
+    drawn = Drawn()
+    page.adopt(drawn)
+    return drawn
+
+
+@pytest.mark.parametrize("path", ["/", "/c/abc_-9", "/?__theme=dark"])
+async def test_page_is_the_shell_alone_until_it_is_drawn(client, path) -> None:
+    answer = await client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert '<div id="shell">' in answer.text
+    assert (await client.get("/health")).json()["ui"] == "starting"
+
+
+@pytest.mark.parametrize("path", ["/", "/c/abc_-9"])
+async def test_page_is_the_drawn_one_with_the_shell_in_it(client, drawn, path) -> None:
+    text = (await client.get(path, headers={"accept-encoding": "br"})).text
+    assert drawn.seen == [("GET", "/")]
+    assert b"accept-encoding" not in drawn.headers
+    assert '<base href="/" />' in text
+    assert './"' not in text
+    assert text.index("<title>Shell</title>") < text.index("</head>")
+    assert re.search(r'<body[^>]*><div id="shell"></div><gradio-app>', text)
+    assert "og:" not in text
+    assert "twitter" not in text
+    assert "outside.example" not in text
+    assert "manifest" not in text
+    assert (await client.get("/health")).json()["ui"] == "ready"
+
+
+async def test_strings_are_in_the_page_and_cannot_end_their_element(client, page) -> None:
+    for _ in range(2):
+        text = (await client.get("/")).text
+        element = re.search(r'<script type="application/json" id="strings">(.*?)</script>', text)
+        assert element
+        assert json.loads(element[1]) == {"chat.send": "Send </script><!-- ü"}
+        assert "<!--" not in element[1]
+        page.adopt(Drawn())
+
+
+async def test_page_that_could_not_be_drawn_stays_the_shell(client, page) -> None:
+    page.adopt(Drawn(500))
+    assert '<div id="shell">' in (await client.get("/")).text
+    page.fail()
+    assert '<div id="shell">' in (await client.get("/")).text
+    assert (await client.get("/health")).json()["ui"] == "failed"
+
+
+async def test_server_without_page_answers_404_and_the_api_works(runtime, ui_folder) -> None:
+    app = create_http_app(runtime, Page(ui_folder, on=False))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.get("/")
+        assert answer.status_code == 404
+        assert "without its page" in answer.json()["error"]["hint"]
+        assert (await client.get("/health")).json()["ui"] == "off"
+        assert (await client.get("/config")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/config"),
+        ("GET", "/theme.css"),
+        ("GET", "/assets/index-DphvyggB.js"),
+        ("GET", "/static/fonts/Inter/Inter-Regular.woff2"),
+        ("GET", "/gradio_api/queue/data"),
+        ("GET", "/gradio_api/heartbeat/k3j2h1"),
+        ("POST", "/gradio_api/queue/join"),
+    ],
+)
+async def test_paths_that_the_page_needs_are_open(client, page, method, path) -> None:
+    answer = await client.request(method, path)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    drawn = Drawn()
+    page.adopt(drawn)
+    assert (await client.request(method, path)).status_code == 200
+    assert drawn.seen == [(method, path)]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=http://127.0.0.1:22/",
+        "/file=http://evil.example",
+        "/file/etc/passwd",
+        "/gradio_api/file/etc/passwd",
+        "/proxy=http://evil.example",
+        "/gradio_api/proxy=http://evil.example",
+        "/gradio_api/upload",
+        "/gradio_api/upload_progress",
+        "/gradio_api/cancel",
+        "/gradio_api/reset",
+        "/gradio_api/call/predict",
+        "/gradio_api/run/predict",
+        "/gradio_api/api/predict",
+        "/gradio_api/component_server",
+        "/gradio_api/stream/x/0/1/playlist.m3u8",
+        "/gradio_api/deep_link",
+        "/gradio_api/info",
+        "/gradio_api/startup-events",
+        "/gradio_api/openapi.json",
+        "/gradio_api/vibe-edit",
+        "/gradio_api/process_recording",
+        "/custom_component/a/client/component/index.js",
+        "/login",
+        "/logout",
+        "/token",
+        "/user",
+        "/app_id",
+        "/monitoring",
+        "/run-history/records",
+        "/runs",
+        "/openapi.json",
+        "/docs",
+        "/svelte/svelte.js",
+        "/dev/reload",
+        "/robots.txt",
+        "/pwa_icon",
+        "/manifest.json",
+        "/assets/%2e%2e/config",
+        "/assets/..%2f..%2fpasswd",
+        "/static//etc/passwd",
+        "/c/",
+        "/c/a/b",
+        "/c/" + "x" * 65,
+    ],
+)
+async def test_other_paths_never_reach_gradio(client, drawn, method, path) -> None:
+    answer = await client.request(method, path)
+    assert answer.status_code == 404
+    assert drawn.seen == []
+
+
+@pytest.mark.parametrize("path", ["//", "/assets/../config", "/assets/..", "/c/a/../b", "*", ""])
+async def test_path_that_no_client_writes_never_reaches_gradio(app, drawn, path) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode()}
+    headers = [(b"host", b"localhost")]
+    await app({**scope, "root_path": "", "query_string": b"", "headers": headers}, receive, send)
+    assert sent[0]["status"] == 404
+    assert drawn.seen == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/"),
+        ("DELETE", "/c/abc"),
+        ("OPTIONS", "/config"),
+        ("GET", "/gradio_api/queue/join"),
+    ],
+)
+async def test_other_methods_never_reach_gradio(client, drawn, method, path) -> None:
+    assert (await client.request(method, path)).status_code == 405
+    assert drawn.seen == []
+
+
+async def test_gradios_assets_are_kept_for_good_unless_they_are_missing(
+    client, page, drawn
+) -> None:
+    answer = await client.get("/assets/index-abc.js")
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    page.adopt(Drawn(404))
+    assert "immutable" not in (await client.get("/assets/gone.js")).headers["cache-control"]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/ui/app.js", "text/javascript; charset=utf-8"),
+        ("/ui/strings.en.json", "application/json"),
+        ("/ui/font.woff2", "font/woff2"),
+        ("/favicon.ico", "image/svg+xml"),
+    ],
+)
+async def test_static_files_have_our_types(client, path, kind) -> None:
+    assert (await client.get(path)).headers["content-type"] == kind
+
+
+async def test_static_file_that_did_not_change_is_304(client) -> None:
+    first = await client.get("/ui/app.js")
+    again = await client.get("/ui/app.js", headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert again.headers["cache-control"] == "no-cache"
+
+
+def test_shell_without_its_marks_is_refused() -> None:
+    with pytest.raises(ValueError, match="not found"):
+        Shell("<html></html>", "{}")

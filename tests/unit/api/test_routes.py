@@ -1,0 +1,295 @@
+"""Each route passes on what was asked and answers in the shape of the API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fastapi.routing import APIRoute
+from starlette.routing import Mount
+
+from tests.unit.api.fakes import JOB, MESSAGE, STATUS
+from webui import __version__
+from webui.api.deps import get_actor
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+PUBLIC = {"/health"}
+VIEW_OF_CONVERSATION = {
+    "id": "c1",
+    "title": "Hello",
+    "active_leaf_id": "m1",
+    "version": 1,
+    "created_at": "2026-11-23T00:00:00Z",
+    "updated_at": "2026-11-23T00:00:00Z",
+    "running": False,
+}
+
+
+def _asks_for(dependant: Any, call: Any) -> bool:
+    return dependant.call is call or any(_asks_for(d, call) for d in dependant.dependencies)
+
+
+def _routes(routes: Any) -> list[Any]:
+    found = []
+    for route in routes:
+        inner = getattr(getattr(route, "original_router", None), "routes", None)
+        found += _routes(inner) if inner is not None else [route]
+    return found
+
+
+def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> None:
+    routes = _routes(app.routes)
+    api = [route for route in routes if isinstance(route, APIRoute)]
+    assert {route.path for route in routes if not isinstance(route, APIRoute)} == {"/ui"}
+    assert all(isinstance(r, APIRoute | Mount) for r in routes)
+    for route in api:
+        assert (route.path in PUBLIC) != _asks_for(route.dependant, get_actor), route.path
+        assert route.endpoint.__doc__, route.path
+    assert {(method, route.path) for route in api for method in route.methods} == {
+        ("GET", "/health"),
+        ("GET", "/api/me"),
+        ("GET", "/api/conversations"),
+        ("POST", "/api/conversations"),
+        ("GET", "/api/conversations/{conversation_id}"),
+        ("PATCH", "/api/conversations/{conversation_id}"),
+        ("DELETE", "/api/conversations/{conversation_id}"),
+        ("POST", "/api/conversations/{conversation_id}/restore"),
+        ("POST", "/api/conversations/{conversation_id}/messages"),
+        ("POST", "/api/generations/{generation_id}/stop"),
+        ("GET", "/api/events"),
+        ("GET", "/api/models"),
+        ("POST", "/api/models/load"),
+        ("POST", "/api/models/cancel"),
+        ("POST", "/api/models/unload"),
+        ("POST", "/api/models/starter"),
+        ("GET", "/api/jobs"),
+        ("POST", "/api/jobs/{job_id}/cancel"),
+        ("GET", "/api/parameters"),
+        ("PUT", "/api/parameters"),
+        ("DELETE", "/api/parameters"),
+        ("POST", "/v1/chat/completions"),
+        ("GET", "/v1/models"),
+    }
+
+
+async def test_health_says_how_page_and_model_stand(client) -> None:
+    answer = (await client.get("/health")).json()
+    assert answer["status"] == "ok"
+    assert answer["version"] == __version__
+    assert answer["ui"] == "starting"
+    assert answer["model"] == {
+        "state": "ready",
+        "model_id": "tiny.gguf",
+        "name": "Tiny",
+        "fraction": None,
+        "error": None,
+        "info": None,
+    }
+
+
+async def test_me_is_the_local_user(client) -> None:
+    answer = (await client.get("/api/me")).json()
+    assert answer == {"user": {"id": "local", "name": "You"}, "version": __version__}
+
+
+async def test_conversations_are_listed_by_page(client, runtime) -> None:
+    answer = await client.get("/api/conversations?limit=7&before=x")
+    assert answer.json() == {"conversations": [VIEW_OF_CONVERSATION], "next": None}
+    assert runtime.conversations.calls == [("list", 7, "x")]
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=201", "limit=x", "limt=3", "before=" + "x" * 201]
+)
+async def test_list_query_out_of_bounds_is_422_naming_the_field(client, query) -> None:
+    answer = await client.get(f"/api/conversations?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["error"]["field"] == query.split("=")[0]
+
+
+@pytest.mark.parametrize(("body", "title"), [(None, ""), ({}, ""), ({"title": "T"}, "T")])
+async def test_conversation_is_created(client, runtime, body, title) -> None:
+    answer = (
+        await client.post("/api/conversations", json=body)
+        if body is not None
+        else (await client.post("/api/conversations"))
+    )
+    assert answer.status_code == 201
+    assert answer.json() == {"conversation": VIEW_OF_CONVERSATION}
+    assert runtime.conversations.calls == [("create", title)]
+
+
+async def test_conversation_is_read_whole(client) -> None:
+    answer = (await client.get("/api/conversations/c1")).json()
+    assert answer["conversation"] == VIEW_OF_CONVERSATION
+    assert answer["generation"] is None
+    assert answer["cursor"] == "boot:1"
+    assert answer["messages"][0] == {
+        "id": "m1",
+        "parent_id": None,
+        "role": "user",
+        "text": MESSAGE.text,
+        "reasoning": "",
+        "status": "complete",
+        "model": None,
+        "created_at": "2026-11-23T00:00:00Z",
+        "finish_reason": None,
+        "usage": None,
+        "timings": None,
+        "error": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "calls"),
+    [
+        ({"title": "T"}, [("rename", "c1", "T")]),
+        ({"active_leaf_id": "m9"}, [("set_active_leaf", "c1", "m9")]),
+        (
+            {"title": "T", "active_leaf_id": "m9"},
+            [("rename", "c1", "T"), ("set_active_leaf", "c1", "m9")],
+        ),
+    ],
+)
+async def test_conversation_is_changed(client, runtime, body, calls) -> None:
+    answer = await client.patch("/api/conversations/c1", json=body)
+    assert answer.json() == {"conversation": VIEW_OF_CONVERSATION}
+    assert runtime.conversations.calls == calls
+
+
+async def test_change_of_nothing_is_422(client) -> None:
+    assert (await client.patch("/api/conversations/c1", json={})).status_code == 422
+
+
+async def test_conversation_is_deleted_and_restored(client, runtime) -> None:
+    gone = await client.delete("/api/conversations/c1")
+    assert (gone.status_code, gone.content) == (204, b"")
+    back = await client.post("/api/conversations/c1/restore")
+    assert back.json() == {"conversation": VIEW_OF_CONVERSATION}
+    assert runtime.conversations.calls == [("delete", "c1"), ("restore", "c1")]
+
+
+@pytest.mark.parametrize(
+    ("body", "call", "status"),
+    [
+        ({"mode": "send", "parent_id": None, "text": "a"}, ("send", "c1", None, "a"), 202),
+        ({"mode": "send", "parent_id": "m1", "text": "a"}, ("send", "c1", "m1", "a"), 202),
+        ({"mode": "retry", "message_id": "m2"}, ("retry", "c1", "m2"), 202),
+        ({"mode": "continue", "message_id": "m2"}, ("continue_reply", "c1", "m2"), 202),
+        ({"mode": "edit", "message_id": "m1", "text": "b"}, ("edit", "c1", "m1", "b"), 200),
+    ],
+)
+async def test_turn_is_taken(client, runtime, body, call, status) -> None:
+    answer = await client.post("/api/conversations/c1/messages", json=body)
+    assert answer.status_code == status
+    assert runtime.conversations.calls == [call]
+    assert answer.json()["messages"][0]["id"] == "m1"
+    generation = None if status == 200 else {"id": "g1", "message_id": "m2"}
+    assert answer.json()["generation"] == generation
+    assert answer.json()["cursor"].startswith("boot:")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"text": "a"}, "mode"),
+        ({"mode": "shout", "text": "a"}, "mode"),
+        ({"mode": "send"}, "text"),
+        ({"mode": "send", "text": 5}, "text"),
+        ({"mode": "send", "text": None}, "text"),
+        ({"mode": "send", "text": "a", "role": "system"}, "role"),
+        ({"mode": "send", "text": "a", "parent_id": "../x"}, "parent_id"),
+        ({"mode": "send", "text": "a", "owner_id": "bob"}, "owner_id"),
+        ({"mode": "retry"}, "message_id"),
+        ({"mode": "edit", "message_id": "m", "text": "a", "x" * 500: 1}, "x" * 100),
+        ([], None),
+        ("send", None),
+    ],
+)
+async def test_turn_of_wrong_form_is_422_naming_the_field(client, runtime, body, field) -> None:
+    answer = await client.post("/api/conversations/c1/messages", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["error"].get("field") == field
+    assert runtime.conversations.calls == []
+
+
+async def test_reply_is_stopped(client, runtime) -> None:
+    assert (await client.post("/api/generations/g1/stop")).status_code == 202
+    assert runtime.generations.stopped == ["g1"]
+    assert (await client.post("/api/generations/g2/stop")).status_code == 404
+
+
+async def test_models_are_listed_loaded_and_unloaded(client, runtime) -> None:
+    listed = (await client.get("/api/models")).json()
+    assert listed["starter"] == {"available": True, "size_bytes": 93_000_000}
+    assert listed["status"]["name"] == "Tiny"
+    body = {"model_id": "tiny.gguf", "options": {"context_length": 512}}
+    loading = await client.post("/api/models/load", json=body)
+    assert loading.status_code == 202
+    assert loading.json()["status"]["state"] == STATUS.state
+    for action in ("cancel", "unload"):
+        assert (await client.post(f"/api/models/{action}")).status_code == 202
+    assert (await client.post("/api/models/starter")).json()["job"]["id"] == JOB.id
+    assert runtime.models.calls[1:] == [
+        ("load", "tiny.gguf", {"context_length": 512}),
+        ("cancel",),
+        ("unload",),
+        ("starter",),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "model_id"),
+        ({"model_id": ""}, "model_id"),
+        ({"model_id": "a", "trust_remote_code": True}, "trust_remote_code"),
+    ],
+)
+async def test_load_of_wrong_form_is_422_naming_the_field(client, body, field) -> None:
+    answer = await client.post("/api/models/load", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["field"] == field
+
+
+async def test_jobs_are_listed_and_cancelled(client, runtime) -> None:
+    assert [job["id"] for job in (await client.get("/api/jobs")).json()["jobs"]] == ["j1"]
+    assert (await client.post("/api/jobs/j1/cancel")).status_code == 202
+    assert runtime.jobs.calls[-1] == ("cancel", "j1")
+
+
+async def test_parameters_are_read_saved_and_reset(client, runtime) -> None:
+    assert (await client.get("/api/parameters")).json()["parameters"]["top_k"] == 40
+    body = {"temperature": 0, "stop": ["a"], "seed": 7}
+    saved = (await client.put("/api/parameters", json=body)).json()["parameters"]
+    assert (saved["temperature"], saved["stop"], saved["seed"]) == (0, ["a"], 7)
+    assert runtime.parameters.calls[-1][1].seed == 7
+    assert (await client.delete("/api/parameters")).json()["parameters"]["seed"] == -1
+    assert ("reset",) in runtime.parameters.calls
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        ('{"temperature": NaN}', "temperature"),
+        ('{"temperature": Infinity}', "temperature"),
+        ('{"temperature": -Infinity}', "temperature"),
+        ('{"temperature": 1e999}', "temperature"),
+        ('{"temperature": 2.01}', "temperature"),
+        ('{"temperature": "1"}', "temperature"),
+        ('{"temperature": true}', "temperature"),
+        ('{"top_k": -1}', "top_k"),
+        ('{"top_k": 1.5}', "top_k"),
+        ('{"seed": 99999999999999999999999999}', "seed"),
+        ('{"stop": [""]}', "stop.0"),
+        ('{"stop": "a"}', "stop"),
+        ('{"temprature": 1}', "temprature"),
+    ],
+)
+async def test_parameter_out_of_range_is_422_naming_the_field(client, raw, field) -> None:
+    kind = {"content-type": "application/json"}
+    answer = await client.put("/api/parameters", content=raw, headers=kind)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["field"] == field

@@ -1,0 +1,88 @@
+"""What a route asks for: the runtime, who acts, and a checked body.
+
+Knows how a request carries these; use cases get plain values and know no request. No `from
+__future__ import annotations` in files with routes: FastAPI reads the annotations at run time.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import msgspec
+from fastapi import Depends
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from typing_extensions import override
+
+from webui.actor import Actor, local_actor
+from webui.api.errors import invalid_input
+from webui.api.page import Page
+from webui.runtime import Runtime
+
+T = TypeVar("T")
+
+ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+
+
+async def get_runtime(request: Request) -> Runtime:
+    """Return what lives in this server."""
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+async def get_actor() -> Actor:
+    """Return who acts: the one local user, until there are accounts."""
+    return local_actor()
+
+
+async def get_page(request: Request) -> Page:
+    """Return the holder of the page."""
+    page: Page = request.app.state.page
+    return page
+
+
+RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
+ActorDep = Annotated[Actor, Depends(get_actor)]
+PageDep = Annotated[Page, Depends(get_page)]
+
+
+class Json(Response):
+    """A JSON answer made by msgspec, which writes our values as they stand."""
+
+    media_type = "application/json"
+
+    @override
+    def render(self, content: object) -> bytes:
+        """Encode the content."""
+        return msgspec.json.encode(content)
+
+
+def body_of(
+    adapter: TypeAdapter[T], *, skip: int = 0, optional: bool = False
+) -> Callable[[Request], Awaitable[T]]:
+    """Make a dependency that reads and checks the body; the gate has bounded its size.
+
+    Args:
+        adapter: What the body must be.
+        skip: Leading parts of an error's location that the sender did not write.
+        optional: Whether an empty body stands for an empty object.
+    """
+
+    async def read(request: Request) -> T:
+        raw = await request.body()
+        return parse(adapter, b"{}" if optional and not raw else raw, strict=True, skip=skip)
+
+    return read
+
+
+def parse(adapter: TypeAdapter[T], raw: bytes, *, strict: bool | None, skip: int = 0) -> T:
+    """Read JSON bytes; refuses invalid UTF-8, half characters and deep nesting as malformed.
+
+    Raises:
+        InvalidRequest: Not JSON, or not of the wanted form; names the field.
+    """
+    try:
+        return adapter.validate_json(raw, strict=strict)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        raise invalid_input(problems, skip) from error

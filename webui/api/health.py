@@ -1,0 +1,22 @@
+"""Whether the server is up: public, cheap, and answered before anything is loaded."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from webui import __version__
+from webui.api.deps import Json, PageDep, RuntimeDep
+
+router = APIRouter(prefix="/health")
+
+
+@router.get("")
+async def get_health(runtime: RuntimeDep, page: PageDep) -> Response:
+    """Say that the web process is up, and how page and model stand."""
+    return Json(
+        {
+            "status": "ok",
+            "version": __version__,
+            "ui": page.state,
+            "model": runtime.models.status,
+        }
+    )

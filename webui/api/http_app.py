@@ -1,0 +1,59 @@
+"""Routes, error table, page and gate put together as one ASGI app.
+
+Knows every route group; receives what lives behind them. A new group is one line here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.routing import Mount
+
+from webui.api import (
+    conversations,
+    events,
+    generations,
+    health,
+    jobs,
+    me,
+    models,
+    parameters,
+)
+from webui.api.errors import add_error_handlers
+from webui.api.gate import Gate
+from webui.api.openai import routes as openai
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from webui.api.page import Page
+    from webui.runtime import Runtime
+
+ROUTE_GROUPS = (health, me, conversations, generations, events, models, jobs, parameters, openai)
+
+
+def create_http_app(
+    runtime: Runtime,
+    page: Page,
+    *,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+) -> FastAPI:
+    """Return the whole HTTP face; nothing is opened before its lifespan begins."""
+    app = FastAPI(
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would be made from the Host header
+    )
+    app.state.runtime = runtime
+    app.state.page = page
+    add_error_handlers(app)
+    for group in ROUTE_GROUPS:
+        app.include_router(group.router)
+    app.router.routes.append(Mount("/ui", page.static))
+    app.router.default = page
+    app.add_middleware(Gate, host=runtime.settings.host)
+    return app

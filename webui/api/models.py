@@ -1,0 +1,57 @@
+"""Model files and the loaded model over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from starlette.responses import Response
+
+from webui.api.deps import ActorDep, Json, RuntimeDep, body_of
+
+MAX_MODEL_ID_CHARS = 1024
+
+router = APIRouter(prefix="/api/models")
+
+
+class LoadBody(BaseModel):
+    """Which model to load; options are checked by the loader of that file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model_id: str = Field(min_length=1, max_length=MAX_MODEL_ID_CHARS)
+    options: dict[str, JsonValue] | None = None
+
+
+_load_body = body_of(TypeAdapter(LoadBody))
+
+
+@router.get("")
+async def list_models(runtime: RuntimeDep, actor: ActorDep) -> Response:
+    """List the model files and say what is loaded."""
+    return Json(await runtime.models.list(actor))
+
+
+@router.post("/load")
+async def load_model(
+    runtime: RuntimeDep, actor: ActorDep, body: Annotated[LoadBody, Depends(_load_body)]
+) -> Response:
+    """Begin to load a model; progress comes over `/api/events`."""
+    return Json({"status": await runtime.models.load(actor, body.model_id, body.options)}, 202)
+
+
+@router.post("/cancel")
+async def cancel_load(runtime: RuntimeDep, actor: ActorDep) -> Response:
+    """Give up the load that runs."""
+    return Json({"status": await runtime.models.cancel(actor)}, 202)
+
+
+@router.post("/unload")
+async def unload_model(runtime: RuntimeDep, actor: ActorDep) -> Response:
+    """Take the loaded model out of memory."""
+    return Json({"status": await runtime.models.unload(actor)}, 202)
+
+
+@router.post("/starter")
+async def fetch_starter(runtime: RuntimeDep, actor: ActorDep) -> Response:
+    """Begin to fetch the starter model; a job, with progress over `/api/events`."""
+    return Json({"job": await runtime.models.starter(actor)}, 202)

@@ -1,0 +1,1 @@
+"""The OpenAI dialect under `/v1`, over the same engine path as the chat."""

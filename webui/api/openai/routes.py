@@ -1,0 +1,79 @@
+"""`/v1/chat/completions` and `/v1/models`.
+
+Knows who may be asked under which name; the answers are written by `answers`.
+"""
+
+import secrets
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from webui.api.deps import ActorDep, Json, RuntimeDep, parse
+from webui.api.errors import ModelNotFound
+from webui.api.openai.answers import Completion, CompletionStream
+from webui.api.openai.chat_request import ChatRequest
+from webui.engine.interface import Priority
+from webui.runtime import Runtime
+
+router = APIRouter(prefix="/v1")
+
+_request = TypeAdapter(ChatRequest)
+
+
+async def read_chat_request(request: Request) -> ChatRequest:
+    """Read the body as leniently as clients of this dialect expect."""
+    return parse(_request, await request.body(), strict=None)
+
+
+@router.post("/chat/completions")
+async def complete_chat(
+    runtime: RuntimeDep,
+    actor: ActorDep,
+    asked: Annotated[ChatRequest, Depends(read_chat_request)],
+) -> Response:
+    """Answer a conversation that nobody keeps."""
+    params = asked.params()
+    model = _check_model(asked.model, runtime)
+    deltas = runtime.generations.complete(
+        actor,
+        asked.prompt(),
+        params,
+        priority=Priority.API,
+        ignore_eos=bool(asked.ignore_eos),
+    )
+    completion_id = f"chatcmpl-{secrets.token_hex(12)}"
+    if asked.stream:
+        return CompletionStream(
+            deltas, completion_id=completion_id, model=model, with_usage=asked.wants_usage
+        )
+    return Completion(deltas, completion_id=completion_id, model=model)
+
+
+@router.get("/models")
+async def list_models(runtime: RuntimeDep, _: ActorDep) -> Response:
+    """List what answers now: the loaded model."""
+    engine = runtime.pool.current
+    entry = {"object": "model", "created": 0, "owned_by": "hearthside"}
+    return Json({"object": "list", "data": [{"id": engine.info.name, **entry}] if engine else []})
+
+
+def _check_model(asked: str | None, runtime: Runtime) -> str:
+    """Return the name of the model that answers: the loaded one, else the one on its way.
+
+    Raises:
+        ModelNotFound: The client wants another one.
+    """
+    status, engine = runtime.pool.status, runtime.pool.current
+    names = [engine.info.name] if engine else []
+    if engine is None or status.name == engine.info.name:
+        names += [name for name in (status.name, status.model_id) if name]
+    if asked and names and asked not in names:
+        raise ModelNotFound(
+            f"the model '{asked[:100]}' is not loaded; '{names[0]}' is",
+            "Leave 'model' empty or name the loaded one.",
+            field="model",
+        )
+    return names[0] if names else asked or ""

@@ -1,0 +1,237 @@
+"""What is served where no route of ours is: the page, and the few paths of Gradio it needs.
+
+Knows the shell (our own HTML) and an ASGI app that draws the rest; does not know that this is
+Gradio's. Until that app is there the shell is the page. Of Gradio's routes only those on the
+list are reachable; its file, proxy, login and upload routes are not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Literal
+
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+from typing_extensions import override
+
+from webui.api.errors import MethodNotAllowed, PageNotReady
+from webui.errors import NotFound
+
+if TYPE_CHECKING:
+    from os import PathLike, stat_result
+    from pathlib import Path
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+UIState = Literal["starting", "ready", "off", "failed"]
+
+PAGE = re.compile(r"/|/c/[A-Za-z0-9_-]{1,64}")
+DRAWN_GET = re.compile(
+    r"/(?:config|theme\.css|(?:assets|static)/[A-Za-z0-9_@./-]+"
+    r"|gradio_api/(?:queue/data|heartbeat/[A-Za-z0-9_-]+))"
+)
+DRAWN_POST = re.compile(r"/gradio_api/queue/join")
+# Names that carry a version or a digest never change their content, nor do fonts.
+UNCHANGING = re.compile(
+    r"/assets/.*|/static/fonts/.*|/ui/vendor/.*(?:\.woff2|[@.-](?:v?\d+\.\d+|[0-9a-f]{8,})).*"
+)
+FOREVER = b"public, max-age=31536000, immutable"
+CHECKED = b"no-cache"
+# Python's table of types depends on the machine; a module with a wrong one does not run.
+MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".ttf": "font/ttf",
+    ".txt": "text/plain; charset=utf-8",
+    ".webmanifest": "application/manifest+json",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+}
+HEAD_MARKS = ("<!--head-->", "<!--/head-->")
+BODY_MARKS = ("<!--body-->", "<!--/body-->")
+# Gradio's own base is relative, which breaks under /c/<id>; its metas and manifest lead outside.
+BASE = re.compile(r'<base href="[^"]*"\s*/?>')
+METAS = re.compile(r'<meta\s+(?:property="og:|name="twitter:)[^>]*?>|<link rel="manifest"[^>]*?>')
+BODY = re.compile(r"<body[^>]*>")
+
+
+class Shell:
+    """Our own HTML: a whole page by itself, and two fragments for the drawn page.
+
+    Args:
+        html: Text of `shell.html`, with the fragments between marks.
+        strings: JSON of all visible strings, which the scripts read from the page.
+    """
+
+    def __init__(self, html: str, strings: str) -> None:
+        # "</" would end the script element; JSON may write it with an escaped slash.
+        embedded = json.dumps(json.loads(strings), ensure_ascii=False, separators=(",", ":"))
+        embedded = embedded.replace("</", "<\\/").replace("<!--", "<\\u0021--")
+        element = f'<script type="application/json" id="strings">{embedded}</script>'
+        self.html = html.replace(HEAD_MARKS[1], element + HEAD_MARKS[1], 1)
+        self._head = _between(self.html, HEAD_MARKS)
+        self._body = _between(self.html, BODY_MARKS)
+
+    def around(self, drawn: str) -> str:
+        """Return the drawn page with our head and body in it."""
+        page = METAS.sub("", BASE.sub('<base href="/" />', drawn, count=1))
+        page = page.replace("</head>", self._head + "</head>", 1)
+        return BODY.sub(lambda match: match[0] + self._body, page, count=1)
+
+
+class Page:
+    """The last of all routes: an ASGI app that holds the drawn page once it is there.
+
+    Args:
+        folder: Where `shell.html` and `static/` lie.
+        on: False serves no page at all.
+    """
+
+    def __init__(self, folder: Path, *, on: bool = True) -> None:
+        self.state: UIState = "starting" if on else "off"
+        self.static = Static(folder / "static")
+        self._folder = folder
+        self._shell: Shell | None = None
+        self._drawn: ASGIApp | None = None
+
+    def read(self) -> None:
+        """Read the shell; blocks.
+
+        Raises:
+            OSError: A file is missing.
+        """
+        html = (self._folder / "shell.html").read_text("utf-8")
+        strings = (self._folder / "static" / "strings.en.json").read_text("utf-8")
+        self._shell = Shell(html, strings)
+
+    def adopt(self, drawn: ASGIApp) -> None:
+        """Serve the drawn page from now on."""
+        self._drawn = drawn
+        self.state = "ready"
+
+    def fail(self) -> None:
+        """Stay with the shell for good."""
+        self._drawn = None
+        self.state = "failed"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what no route took.
+
+        Raises:
+            NotFound: The path is on no list.
+            MethodNotAllowed: Something else than reading, where one can only read.
+            PageNotReady: A path of the drawn page, which is not there yet.
+        """
+        path, method = scope["path"], scope["method"]
+        is_page = PAGE.fullmatch(path) is not None
+        if self.state == "off" or not (is_page or _is_listed(path)):
+            hint = "This server was started without its page." if is_page else ""
+            raise NotFound("there is nothing at this address", hint)
+        wanted = {"POST"} if DRAWN_POST.fullmatch(path) else {"GET", "HEAD"}
+        if method not in wanted:
+            raise MethodNotAllowed(f"{method} is not possible here")
+        if path == "/favicon.ico":
+            await self.static(dict(scope, path="/favicon.svg", root_path=""), receive, send)
+        elif is_page:
+            await (await self._page(scope, receive))(scope, receive, send)
+        elif self._drawn is None:
+            raise PageNotReady("the page is still being prepared", "Wait a moment.")
+        else:
+            await self._drawn(_plain(scope), receive, _lasting(path, send))
+
+    async def _page(self, scope: Scope, receive: Receive) -> Response:
+        """Return the page: the drawn one in our shell, or the shell alone."""
+        if self._shell is None:
+            raise PageNotReady("the page cannot be read from disk", "The server's log says more.")
+        if self._drawn is None:
+            return HTMLResponse(self._shell.html)
+        root = dict(_plain(scope), path="/", raw_path=b"/", method="GET")
+        status, html = await _collect(self._drawn, root, receive)
+        if status != 200:
+            logger.error("the page was drawn with status %d; the shell is served alone", status)
+            return HTMLResponse(self._shell.html)
+        return HTMLResponse(self._shell.around(html))
+
+
+class Static(StaticFiles):
+    """Our modules, styles and fonts, with types of our own choice and times to keep them."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(directory=folder, check_dir=False)
+
+    @override
+    def file_response(
+        self,
+        full_path: str | PathLike[str],
+        stat_result: stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """Answer with one file."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        media_type = MEDIA_TYPES.get(PurePath(full_path).suffix)
+        if media_type is not None:
+            response.headers["content-type"] = media_type
+        lasting = UNCHANGING.fullmatch(scope["path"]) is not None
+        response.headers["cache-control"] = (FOREVER if lasting else CHECKED).decode()
+        return response
+
+
+def _is_listed(path: str) -> bool:
+    if ".." in path or "//" in path:
+        return False
+    return path == "/favicon.ico" or any(
+        known.fullmatch(path) is not None for known in (DRAWN_GET, DRAWN_POST)
+    )
+
+
+def _plain(scope: Scope) -> Scope:
+    """Take compression off a request: it costs more than it saves on the own machine."""
+    headers = [(key, value) for key, value in scope["headers"] if key != b"accept-encoding"]
+    return dict(scope, headers=headers)
+
+
+def _lasting(path: str, send: Send) -> Send:
+    """Let browsers keep what never changes, and ask again for the rest."""
+    lasts = UNCHANGING.fullmatch(path) is not None
+
+    async def send_lasting(message: Message) -> None:
+        if lasts and message["type"] == "http.response.start" and message["status"] < 300:
+            headers = [(k, v) for k, v in message["headers"] if k.lower() != b"cache-control"]
+            message = {**message, "headers": [*headers, (b"cache-control", FOREVER)]}
+        await send(message)
+
+    return send_lasting
+
+
+async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[int, str]:
+    """Ask an app for a whole answer; returns its status and its text."""
+    status, parts = 500, []
+
+    async def keep(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        else:
+            parts.append(message.get("body", b""))
+
+    await app(scope, receive, keep)
+    return status, b"".join(parts).decode()
+
+
+def _between(text: str, marks: tuple[str, str]) -> str:
+    start, end = text.index(marks[0]) + len(marks[0]), text.index(marks[1])
+    return text[start:end]

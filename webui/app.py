@@ -1,0 +1,202 @@
+"""The composition root: here alone the parts of the house are made and put together.
+
+`create_app` constructs without I/O; the lifespan opens what was constructed and closes it in
+reverse order. The page is drawn by Gradio, whose import takes seconds: a thread does that while
+the server answers already. Importing this file loads neither Gradio nor a model library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
+
+import webui
+from webui.actor import local_actor
+from webui.api.http_app import create_http_app
+from webui.api.page import Page
+from webui.chat.conversations import Conversations
+from webui.chat.events import EventLog
+from webui.chat.generations import Generations
+from webui.chat.models import Models
+from webui.chat.parameters import Parameters
+from webui.engine.fake import FakeEngine
+from webui.engine.pool import EnginePool
+from webui.errors import WebuiError
+from webui.hub.catalog import Catalog
+from webui.jobs import Jobs
+from webui.runtime import Runtime
+from webui.settings import default_models_dir
+from webui.storage.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+
+    from fastapi import FastAPI
+    from starlette.applications import Starlette
+
+    from webui.settings import Settings
+
+    DrawPage = Callable[[Runtime, Settings], Starlette]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PACKAGE = Path(webui.__file__).parent
+# Gradio reads these when it is imported. Without them it connects to the outside.
+GRADIO_ENVIRONMENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+def draw_with_gradio(runtime: Runtime, settings: Settings) -> Starlette:
+    """Import Gradio and build the page; takes seconds and blocks."""
+    temporary = settings.data_dir / "tmp" / "gradio"
+    temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ.update(GRADIO_ENVIRONMENT, GRADIO_TEMP_DIR=str(temporary))
+    # The one door to Gradio; it must not open before the environment is set.
+    from webui.ui.page import create_page_app
+
+    return create_page_app(runtime, settings)
+
+
+def create_app(settings: Settings, *, draw: DrawPage = draw_with_gradio) -> FastAPI:
+    """Construct everything; nothing is opened or read before the lifespan begins.
+
+    Args:
+        settings: What the server was told.
+        draw: Builds the page, in a thread of its own.
+    """
+    runtime = _construct(settings)
+    page = Page(PACKAGE / "ui", on=settings.ui)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        async with AsyncExitStack() as stack:
+            await _open(runtime, stack)
+            if settings.ui:
+                await asyncio.to_thread(page.read)
+                _start(stack, _serve_page(page, runtime, draw), "page")
+            yield
+
+    return create_http_app(runtime, page, lifespan=lifespan)
+
+
+def end_streams(app: FastAPI) -> None:
+    """End the event streams, which otherwise hold the server open; call at the first signal."""
+    runtime: Runtime = app.state.runtime
+    runtime.events.close()
+
+
+def _construct(settings: Settings) -> Runtime:
+    events = EventLog()
+    database = Database(settings.database_path)
+    pool = EnginePool()
+    catalog = Catalog(settings.models_dir or default_models_dir(settings.data_dir))
+    jobs = Jobs(database)
+    parameters = Parameters(database)
+    generations = Generations(database, pool, events)
+    return Runtime(
+        settings=settings,
+        database=database,
+        pool=pool,
+        catalog=catalog,
+        events=events,
+        jobs=jobs,
+        generations=generations,
+        conversations=Conversations(database, generations, parameters, events),
+        models=Models(pool, catalog, jobs, database, events, settings),
+        parameters=parameters,
+    )
+
+
+async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
+    """Open what lives; what is opened last is closed first."""
+    settings = runtime.settings
+    await runtime.database.open()
+    stack.push_async_callback(runtime.database.close)
+    stack.push_async_callback(runtime.pool.close)
+    stack.push_async_callback(runtime.jobs.close)
+    stack.push_async_callback(runtime.generations.close)
+    stack.push_async_callback(runtime.conversations.close)
+    stack.push_async_callback(runtime.models.close)
+    stack.callback(runtime.events.close)
+    if settings.fake_engine is not None:
+        await runtime.pool.adopt(FakeEngine(settings.fake_engine))
+        return
+    await runtime.models.reopen_last()
+    if settings.starter:
+        await _take_starter(runtime, settings.starter)
+
+
+async def _take_starter(runtime: Runtime, starter: Path | Literal[True]) -> None:
+    """Begin to get the starter model: from the file named, or fetched where there is no model."""
+    actor, models = local_actor(), runtime.models
+    try:
+        if isinstance(starter, Path):
+            await models.starter(actor, starter)
+        elif (await models.list(actor)).starter.available:
+            await models.starter(actor)
+    except WebuiError as error:
+        logger.warning("%s. %s", error.message, error.hint)
+
+
+async def _serve_page(page: Page, runtime: Runtime, draw: DrawPage) -> None:
+    """Draw the page, then keep its app alive until the server ends."""
+    try:
+        drawn = await _in_thread(lambda: draw(runtime, runtime.settings), "page")
+        async with drawn.router.lifespan_context(drawn):
+            page.adopt(drawn)
+            # The end of the server comes as a cancel; the app behind shall see a plain end.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+    except Exception:  # the rim: the shell is a whole page, so the server stays of use
+        logger.exception("the page could not be drawn; the shell is served alone")
+        page.fail()
+
+
+def _start(stack: AsyncExitStack, work: Coroutine[None, None, None], name: str) -> None:
+    """Start a task that the stack cancels and waits for."""
+    task = asyncio.create_task(work, name=name)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait({task})
+
+    stack.push_async_callback(end)
+
+
+async def _in_thread(work: Callable[[], T], name: str) -> T:
+    """Run `work` in a thread that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(cast("T", result))
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await future

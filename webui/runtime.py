@@ -1,0 +1,50 @@
+"""What lives while the server runs, in one frozen value.
+
+Made by `app.create_app` alone, handed to the faces; knows none of them and does nothing itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from webui.chat.conversations import Conversations
+    from webui.chat.events import EventLog
+    from webui.chat.generations import Generations
+    from webui.chat.models import Models
+    from webui.chat.parameters import Parameters
+    from webui.engine.pool import EnginePool
+    from webui.hub.catalog import Catalog
+    from webui.jobs import Jobs
+    from webui.settings import Settings
+    from webui.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """The live objects of one server; faces reach use cases through it.
+
+    Attributes:
+        settings: What the server was told at start.
+        database: The store; faces do not touch it but through use cases.
+        pool: The loaded model.
+        catalog: The model files on disk.
+        events: What happens, by owner, for the streams of the page.
+        jobs: Long work.
+        generations: Running replies.
+        conversations: Use cases of the conversation tree.
+        models: Use cases of model files and the loaded model.
+        parameters: Use cases of a person's sampling parameters.
+    """
+
+    settings: Settings
+    database: Database
+    pool: EnginePool
+    catalog: Catalog
+    events: EventLog
+    jobs: Jobs
+    generations: Generations
+    conversations: Conversations
+    models: Models
+    parameters: Parameters
