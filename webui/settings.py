@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from webui.errors import InvalidRequest
 
 ENV_PREFIX = "WEBUI_"
+FILE_NAME = "settings.toml"
+CHECKOUT = Path(__file__).resolve().parent.parent
 Build = Literal["cpu", "cuda", "metal", "rocm", "vulkan"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -24,6 +26,12 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 def default_data_dir() -> Path:
     """Return the folder of the platform for data that must last."""
     return user_data_path("hearthside", appauthor=False)
+
+
+def default_models_dir(data_dir: Path) -> Path:
+    """Return models/ of the checkout, or of the data folder where there is no checkout."""
+    is_checkout = (CHECKOUT / "pyproject.toml").is_file()
+    return (CHECKOUT if is_checkout else data_dir) / "models"
 
 
 class Settings(BaseSettings):
@@ -86,8 +94,8 @@ def load(flags: dict[str, Any]) -> Settings:
         InvalidRequest: A value is wrong or unknown; names field and file.
     """
     try:
-        data_dir = Settings(**flags).data_dir.expanduser()
-        file = data_dir / "settings.toml"
+        data_dir = Settings(**flags).data_dir.expanduser().absolute()
+        file = data_dir / FILE_NAME
         from_file = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
         if "data_dir" in from_file:
             raise InvalidRequest(
@@ -98,10 +106,13 @@ def load(flags: dict[str, Any]) -> Settings:
         named = {name for name in from_file if f"{ENV_PREFIX}{name}".upper() in environ}
         kept = {name: value for name, value in from_file.items() if name not in named}
         settings = Settings(**(kept | flags))
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidRequest(f"{file} is not valid TOML: {error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{FILE_NAME} is not valid TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise InvalidRequest(f"setting {name}: {first['msg']}", field=name) from error
-    return settings.model_copy(update={"data_dir": data_dir})
+    models_dir = settings.models_dir or default_models_dir(data_dir)
+    return settings.model_copy(
+        update={"data_dir": data_dir, "models_dir": models_dir.expanduser().absolute()}
+    )

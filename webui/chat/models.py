@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from webui.actor import LOCAL_USER_ID, Permission, local_actor
+from webui.actor import LOCAL_USER_ID, Permission
 from webui.chat.events import JobChanged, ModelsChanged
 from webui.chat.parameters import invalid
 from webui.chat.views import (
@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 LAST_MODEL = "last_model"
 OPTIONS = "model_options"  # and the id of the model
 STARTER_KIND = "starter"
+CANCEL_WAIT_S = 5.0
 
 
 class Models:
@@ -83,7 +84,8 @@ class Models:
         self._database = database
         self._events = events
         self._settings = settings
-        self._load: asyncio.Task[None] | None = None
+        self._loads: set[asyncio.Task[None]] = set()  # a finished load may still tidy up
+        self._is_beginning = False
         self._is_fetching = False
         pool.subscribe(self._on_pool)
         jobs.subscribe(self._on_job)
@@ -108,7 +110,7 @@ class Models:
 
         Args:
             actor: Who wants it.
-            model_id: Id, name or path.
+            model_id: Id or name of a file in the models folder, or the id of what is loaded.
             options: How; None takes those it was last loaded with.
 
         Raises:
@@ -119,7 +121,10 @@ class Models:
         """
         actor.require(Permission.LOAD_MODELS)
         self._check_idle()
-        file = await asyncio.to_thread(self._catalog.find, model_id)
+        return await self._begin(await self._file(model_id), options)
+
+    async def _begin(self, file: ModelFile, options: ModelOptions | None = None) -> ModelStatus:
+        """Start the task that loads a file."""
         if file.error is not None:
             raise LoadFailed(f"{file.name} cannot be loaded: {file.error}")
         loader = _loader_of(file.path)
@@ -128,16 +133,22 @@ class Models:
             chosen = _checked(loader, options)
         self._check_idle()
         spec = ModelSpec(file.id, file.name, file.path, loader, chosen)
-        self._load = asyncio.create_task(self._load_fully(spec), name=f"load {file.id}")
-        await asyncio.sleep(0)  # the task's first step puts the pool to `loading`
+        self._is_beginning = True
+        try:
+            task = asyncio.create_task(self._load_fully(spec), name=f"load {file.id}")
+            self._loads.add(task)
+            task.add_done_callback(self._loads.discard)
+            await asyncio.sleep(0)  # the task's first step puts the pool to `loading`
+        finally:
+            self._is_beginning = False
         return self.status
 
     async def cancel(self, actor: Actor) -> ModelStatus:
         """End the load that runs, if one does; what was loaded before stays."""
         actor.require(Permission.LOAD_MODELS)
         self._pool.cancel_load()
-        if self._load is not None:
-            await asyncio.wait({self._load}, timeout=5)
+        if self._loads:
+            await asyncio.wait(self._loads, timeout=CANCEL_WAIT_S)
         return self.status
 
     async def unload(self, actor: Actor) -> ModelStatus:
@@ -167,7 +178,7 @@ class Models:
                 self._is_fetching = False
             self._tell(changed=True)
             if self._pool.status.state in (PoolState.NONE, PoolState.FAILED):
-                await self.load(actor, str(file))
+                await self._begin(await asyncio.to_thread(self._catalog.get_at, str(file)))
 
         title = "Starter model" if path is None else f"Starter model from {path.name}"
         return job_view(await self._jobs.start(actor, STARTER_KIND, title, fetch, unit="bytes"))
@@ -178,7 +189,7 @@ class Models:
         Raises:
             NotFound: There is no such file.
         """
-        file = await asyncio.to_thread(self._catalog.find, model_id)
+        file = await self._file(model_id)
         return await self._saved_options(file.id, _loader_of(file.path))
 
     async def save_options(self, actor: Actor, model_id: str, options: ModelOptions) -> BaseModel:
@@ -189,7 +200,7 @@ class Models:
             InvalidRequest: An option is out of its bounds or unknown; names the field.
         """
         actor.require(Permission.LOAD_MODELS)
-        file = await asyncio.to_thread(self._catalog.find, model_id)
+        file = await self._file(model_id)
         checked = _checked(_loader_of(file.path), options)
         await self._database.run(_put_options, file.id, checked)
         return checked
@@ -206,18 +217,26 @@ class Models:
         if wanted is None:
             return
         try:
-            await self.load(local_actor(), wanted)
+            await self._begin(await asyncio.to_thread(self._catalog.get_at, wanted))
         except WebuiError as error:
             logger.warning("%s. %s", error.message, error.hint)
 
     async def close(self) -> None:
         """End a load that runs; idempotent."""
-        if self._load is not None:
-            self._load.cancel()
-            await asyncio.wait({self._load})
+        loads = set(self._loads)
+        for task in loads:
+            task.cancel()
+        if loads:
+            await asyncio.wait(loads)
+
+    async def _file(self, model_id: str) -> ModelFile:
+        """Return a file of the models folder, or the one that was opened by its path."""
+        is_open = model_id == self._pool.status.model_id
+        get = self._catalog.get_at if is_open else self._catalog.get
+        return await asyncio.to_thread(get, model_id)
 
     def _check_idle(self) -> None:
-        if self._load is not None and not self._load.done():
+        if self._is_beginning or self._pool.status.state is PoolState.LOADING:
             name = self._pool.status.name or "A model"
             raise Conflict(
                 f"{name} is being loaded", "Wait until it is there, or cancel that load first."

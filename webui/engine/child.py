@@ -6,7 +6,6 @@ Knows sockets, signals and standard error; knows neither requests nor restarts.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import re
@@ -113,17 +112,20 @@ class WorkerProcess(asyncio.Protocol):
         Runs on the main thread: the parent-death signal is tied to the thread that spawns.
         """
         ours, theirs = socket.socketpair()
-        with contextlib.ExitStack() as undo:
-            undo.callback(ours.close)
-            with theirs:
-                self._process = _spawn(spec.loader.module, theirs.fileno())
-            undo.callback(self._kill_now)
-            loop = asyncio.get_running_loop()
-            stderr = self._process.stderr
-            assert stderr is not None
+        with theirs:
+            self._process = _spawn(spec.loader.module, theirs.fileno())
+        stderr = self._process.stderr
+        assert stderr is not None
+        loop = asyncio.get_running_loop()
+        try:
             self._stderr, _ = await loop.connect_read_pipe(lambda: self._last_words, stderr)
             self._link, _ = await loop.create_connection(lambda: self, sock=ours)
-            undo.pop_all()
+        except BaseException:
+            self._process.kill()
+            self._process.wait()  # at once: it had no time to come into anything
+            ours.close()
+            stderr.close()
+            raise
         self._watch = asyncio.create_task(self._watch_over(), name=f"watchdog of {self.pid}")
         load = ipc.Load(
             spec.model_id,

@@ -120,7 +120,7 @@ class GenerationLoop:
         rows = self._scheduler.schedule(self._budget.tokens(num_decoding=num_decoding))
         if rows:
             try:
-                told += self._forward(rows, num_decoding)
+                told += self._forward(rows)
             except EngineError as error:
                 failures += self._fail(rows, error)
         return [Outputs(told), *failures] if told else failures
@@ -171,13 +171,12 @@ class GenerationLoop:
             if told.get(request_id) != place
         ]
 
-    def _forward(self, rows: Several[Row], num_decoding: int) -> list[Output]:
+    def _forward(self, rows: Several[Row]) -> list[Output]:
         begun_s = self._clock()
         tokens = self._runner.forward(rows)
         now_s = self._clock()
         touched = self._scheduler.update(rows, tokens, self._runner, now_s)
-        num_prefill = sum(len(row.tokens) for row in rows) - num_decoding
-        self._budget.note(num_prefill, now_s - begun_s)
+        self._budget.note(sum(len(row.tokens) for row in rows), now_s - begun_s)
         self._close(sequence for sequence in touched if sequence.finish_reason is not None)
         return [Output(s.request_id, delta) for s in touched for delta in s.deltas()]
 

@@ -90,8 +90,8 @@ class Catalog:
         ]
         return sorted(named, key=lambda file: (file.name.lower(), file.id))
 
-    def find(self, wanted: str) -> ModelFile:
-        """Return a model by its id, its name, its file name or the path of any file.
+    def get(self, wanted: str) -> ModelFile:
+        """Return a model of the folder by its id, its name or its file name.
 
         Raises:
             NotFound: There is none.
@@ -100,16 +100,24 @@ class Catalog:
         for file in files:
             if wanted in (file.id, file.name, file.path.name):
                 return file
-        path = Path(wanted).expanduser()
-        if path.is_file():
-            path = path.resolve()
-            inside = [file for file in files if file.path.resolve() == path]
-            with self._lock:
-                return inside[0] if inside else self._describe(path)
         known = ", ".join(file.name for file in files[:5]) or "none"
         raise NotFound(
             f"There is no model {wanted!r} in {self.models_dir}", f"Models there: {known}."
         )
+
+    def get_at(self, wanted: str) -> ModelFile:
+        """Return a model as `get` does, or by the path of any file: only for who may read all.
+
+        Raises:
+            NotFound: There is none.
+        """
+        path = Path(wanted).expanduser()
+        if not path.is_file():
+            return self.get(wanted)
+        path = path.resolve()
+        inside = [file for file in self.list() if file.path.resolve() == path]
+        with self._lock:
+            return inside[0] if inside else self._describe(path)
 
     def _describe(self, path: Path) -> ModelFile:
         """Describe a model by its first file."""

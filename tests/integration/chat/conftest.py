@@ -116,16 +116,21 @@ class House:
 
     async def ended(self, turn, owner="local"):
         """Wait for the end of a turn's reply; returns its last event."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             async for entry in self.follow(owner, turn.cursor):
                 event = entry.event
                 if isinstance(event, Done | Failed) and event.generation_id == turn.generation.id:
                     return event
         raise AssertionError("the stream ended")
 
+    async def stop(self, turn):
+        """Stop a turn's reply and wait until that is saved, however slow the machine is."""
+        await self.generations.stop(self.me, turn.generation.id)
+        return await self.ended(turn)
+
     async def told(self, turn, kind, owner="local"):
         """Wait for an event of a kind after the turn."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             async for entry in self.follow(owner, turn.cursor):
                 if isinstance(entry.event, kind):
                     return entry.event
@@ -152,7 +157,7 @@ class House:
 
         listener = asyncio.ensure_future(listen())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 return await self._shown(conversation_id, stream)
         finally:
             listener.cancel()
@@ -178,7 +183,7 @@ class House:
 
     async def until(self, check):
         """Wait until a check of what no event tells holds."""
-        for _ in range(1000):
+        for _ in range(4000):
             if await check():
                 return
             await asyncio.sleep(0.005)

@@ -15,7 +15,7 @@ RATE = 1500.0
 @pytest.mark.parametrize("seed", range(6))
 async def test_clients_that_attach_at_any_moment_see_the_same_text(open_house, seed):
     """Snapshots from slow reads, old streams and new ones; two replies at once."""
-    dice = random.Random(seed)  # noqa: S311 - a fixed sample, no secret
+    dice = random.Random(seed)
 
     async def lag():
         await asyncio.sleep(dice.choice((0, 0, 0.005, 0.05)))

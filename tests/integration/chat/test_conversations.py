@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from webui.actor import Actor
-from webui.chat.events import ConversationChanged
+from webui.chat.events import ConversationChanged, Reasoning
 from webui.chat.events import Text as TextEvent
 from webui.engine.interface import Text
 from webui.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
@@ -139,7 +139,7 @@ async def test_continue_appends_to_the_same_row(house, engine, finish):
     conversation_id, turn = await house.begin()
     engine.put(Text("Once upon \n", 2))
     await house.told(turn, TextEvent)
-    await house.generations.stop(house.me, turn.generation.id)
+    await house.stop(turn)
     reply = turn.messages[1]
     turn = await house.conversations.continue_reply(house.me, conversation_id, reply.id)
     (view,) = turn.messages
@@ -159,8 +159,8 @@ async def test_continue_appends_to_the_same_row(house, engine, finish):
 async def test_continue_goes_on_with_reasoning(house, engine, finish):
     conversation_id, turn = await house.begin()
     engine.put(Text("<think>\nWell, ", 2))
-    await asyncio.sleep(0.02)
-    await house.generations.stop(house.me, turn.generation.id)
+    await house.told(turn, Reasoning)
+    await house.stop(turn)
     turn = await house.conversations.continue_reply(house.me, conversation_id, turn.messages[1].id)
     engine.put(Text(" then</think>\n\nYes", 2), finish)
     event = await house.ended(turn)
@@ -170,7 +170,7 @@ async def test_continue_goes_on_with_reasoning(house, engine, finish):
 
 async def test_continue_of_an_empty_reply_begins_anew_in_the_same_row(house, engine, finish):
     conversation_id, turn = await house.begin()
-    await house.generations.stop(house.me, turn.generation.id)
+    await house.stop(turn)
     reply = turn.messages[1]
     turn = await house.conversations.continue_reply(house.me, conversation_id, reply.id)
     engine.put(Text("<think>a</think>b", 2), finish)
@@ -243,7 +243,7 @@ async def test_list_says_which_are_running(house):
     _, turn = await house.begin()
     (view,) = (await house.conversations.list(house.me)).conversations
     assert view.running
-    await house.generations.stop(house.me, turn.generation.id)
+    await house.stop(turn)
     (view,) = (await house.conversations.list(house.me)).conversations
     assert not view.running
 
@@ -253,6 +253,7 @@ async def test_delete_stops_the_reply_and_restore_brings_all_back(house, engine)
     engine.put(Text("half", 1))
     await house.told(turn, TextEvent)
     await house.conversations.delete(house.me, conversation_id)
+    await house.ended(turn)
     assert engine.num_ended == 1
     assert house.generations.running(conversation_id) is None
     with pytest.raises(NotFound):
@@ -335,7 +336,7 @@ async def test_asker_who_goes_away_leaves_a_running_reply(house, engine, finish)
     await asyncio.sleep(0)
     asker.cancel()
     engine.put(Text("answer", 1), finish)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async for entry in house.follow("local", cursor):
             if getattr(entry.event, "message", None):
                 break

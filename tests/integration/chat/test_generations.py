@@ -33,7 +33,7 @@ async def test_rows_are_committed_before_the_engine_is_asked(house, engine, fini
     found = []
 
     async def look():
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             transcript = await house.conversations.get(house.me, conversation_id)
         found.extend((m.role, m.text, m.status) for m in transcript.messages)
 
@@ -92,7 +92,11 @@ async def test_progress_is_saved_while_it_runs(house, engine):
 
 async def test_progress_of_all_replies_goes_in_one_transaction(house, engine):
     turns = [await house.begin() for _ in range(3)]
-    await asyncio.sleep(0.03)
+
+    async def asked():
+        return len(engine.mailboxes) == 3
+
+    await house.until(asked)
     house.database.writes.clear()
     for index, mailbox in enumerate(engine.mailboxes):
         mailbox.put_nowait(Text(f"t{index}", 1))
@@ -109,7 +113,7 @@ async def test_stop_keeps_the_text_and_estimates_figures(house, engine):
     conversation_id, turn = await house.begin()
     engine.put(engine_interface.Prefill(7, 7), Text("half a", 2))
     await house.told(turn, TextEvent)
-    await house.generations.stop(house.me, turn.generation.id)
+    await house.stop(turn)
     row = await house.row(conversation_id, turn.generation.message_id)
     assert (row.status, row.text, row.finish_reason, row.error) == (
         "stopped",
@@ -126,7 +130,7 @@ async def test_stop_keeps_the_text_and_estimates_figures(house, engine):
 
 async def test_stop_before_the_first_token(house, engine):
     conversation_id, turn = await house.begin()
-    await house.generations.stop(house.me, turn.generation.id)
+    await house.stop(turn)
     row = await house.row(conversation_id, turn.generation.message_id)
     assert (row.status, row.text) == ("stopped", "")
 
@@ -197,7 +201,7 @@ async def test_reply_waits_for_a_loading_model_and_shows_progress(open_house, en
         tell[0](0.5)
         _, other = await house.begin()
         assert (await house.told(other, Loading)).fraction == 0.5
-        await house.generations.stop(house.me, other.generation.id)
+        await house.stop(other)
         assert (await house.ended(other)).message.status == "stopped"
         assert house.generations.running(conversation_id) is not None
         loaded.set()

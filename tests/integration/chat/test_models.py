@@ -138,6 +138,17 @@ async def test_load_returns_at_once_and_everybody_hears_of_it(open_models, opene
             assert seen == [("loading", 0.0), ("loading", 0.5), ("ready", None)]
 
 
+async def test_two_loads_at_once_are_one_load_and_a_conflict(open_models, opener):
+    opener.may_open.clear()
+    async with open_models() as house:
+        loads = [house.models.load(house.me, "tiny") for _ in range(3)]
+        outcomes = await asyncio.gather(*loads, return_exceptions=True)
+        assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 2
+        opener.may_open.set()
+        await state(house, "ready")
+        assert len(opener.specs) == 1
+
+
 async def test_load_failed_says_why_and_leaves_the_old_model(open_models, opener, caplog):
     async with open_models() as house:
         await house.models.load(house.me, "tiny")
@@ -190,7 +201,11 @@ async def test_last_model_is_loaded_again_with_its_options(open_models, opener):
         assert house.models.status.state == "none"
         await house.models.load(house.me, "tiny", {"slots": 2})
         await state(house, "ready")
-        await house.models.close()
+
+        async def remembered():
+            return (await house.models.options_for(house.me, "tiny")).slots == 2
+
+        await house.until(remembered)
     async with open_models() as house:
         await house.models.reopen_last()
         await state(house, "ready")
@@ -274,6 +289,6 @@ async def test_close_ends_a_load(open_models, opener):
     opener.may_open.clear()
     async with open_models() as house:
         await house.models.load(house.me, "tiny")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await house.models.close()
             await house.models.close()

@@ -199,7 +199,7 @@ async def test_pace_gathers_what_comes_in_quick_succession():
 @pytest.mark.parametrize("seed", range(20))
 async def test_snapshot_and_later_events_give_the_text_exactly(seed):
     """A client that attaches at any moment, with any lag, ends with the same text."""
-    dice = random.Random(seed)  # noqa: S311 - a fixed sample, no secret
+    dice = random.Random(seed)
     events = log()
     whole = {"g": "", "h": ""}
     clients = []

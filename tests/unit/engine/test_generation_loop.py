@@ -155,7 +155,9 @@ def test_owners_who_wait_are_served_in_turn(requests):
     order = []
     while loop.has_work:
         for message in loop.step():
-            order += [load[int(o.request_id)].owner for o in message.items if isinstance(o.delta, Finish)]
+            order += [
+                load[int(o.request_id)].owner for o in message.items if isinstance(o.delta, Finish)
+            ]
     left = {owner: [o for o, _ in requests].count(owner) for owner, _ in requests}
     while order:
         with_work = {owner for owner, num in left.items() if num}
@@ -251,7 +253,9 @@ def test_sampler_that_cannot_be_opened_fails_its_request_alone():
         told += loop.step()
     errors = [m for m in told if isinstance(m, RequestError)]
     assert [(m.request_id, m.message) for m in errors] == [("bad", "no such grammar")]
-    ends = [o for m in told if isinstance(m, Outputs) for o in m.items if isinstance(o.delta, Finish)]
+    ends = [
+        o for m in told if isinstance(m, Outputs) for o in m.items if isinstance(o.delta, Finish)
+    ]
     assert [o.request_id for o in ends] == ["good"]
 
 

@@ -41,7 +41,10 @@ def frame_of(value) -> bytes:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=8))
 def test_messages_survive_any_split_of_the_stream(sizes):
-    for messages, decoder in ((TO_WORKER, ipc.ToWorkerDecoder()), (TO_PARENT, ipc.ToParentDecoder())):
+    for messages, decoder in (
+        (TO_WORKER, ipc.ToWorkerDecoder()),
+        (TO_PARENT, ipc.ToParentDecoder()),
+    ):
         stream, got, i = b"".join(map(ipc.encode, messages)), [], 0
         while stream:
             size = sizes[i % len(sizes)]

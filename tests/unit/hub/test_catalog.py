@@ -157,15 +157,15 @@ def test_pipe_with_the_name_of_a_model_is_left_alone(tmp_path: Path) -> None:
 def test_model_is_found_by_id_name_and_file_name(tmp_path: Path, wanted: str) -> None:
     put(tmp_path, "sub/m.Q4.gguf")
     put(tmp_path, "other.gguf")
-    assert Catalog(tmp_path).find(wanted).id == "sub/m.Q4.gguf"
+    assert Catalog(tmp_path).get(wanted).id == "sub/m.Q4.gguf"
 
 
 def test_model_is_found_by_path_inside_and_outside(tmp_path: Path) -> None:
     inside = put(tmp_path / "models", "m.gguf")
     outside = put(tmp_path / "else", "x.gguf")
     catalog = Catalog(tmp_path / "models")
-    assert catalog.find(str(inside)).id == "m.gguf"
-    found = catalog.find(str(outside))
+    assert catalog.get_at(str(inside)).id == "m.gguf"
+    found = catalog.get_at(str(outside))
     assert (found.id, found.name, found.error) == (str(outside), "x", None)
     assert names(catalog) == ["m"]
 
@@ -173,5 +173,5 @@ def test_model_is_found_by_path_inside_and_outside(tmp_path: Path) -> None:
 def test_unknown_model_is_refused_with_those_there(tmp_path: Path) -> None:
     put(tmp_path, "m.gguf")
     with pytest.raises(NotFound, match="'nope'") as caught:
-        Catalog(tmp_path).find("nope")
+        Catalog(tmp_path).get("nope")
     assert "m" in caught.value.hint

@@ -1,0 +1,216 @@
+"""The stories of the Chat tab, told in Chromium against the fake engine."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.chat_page import ChatPage
+from tests.browser.conftest import PHONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+
+    from tests.serving import Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+OpenPage = "Callable[..., Page]"
+SIZES = pytest.mark.parametrize("size", [(1280, 800), PHONE], ids=["desktop", "phone"])
+
+
+@SIZES
+def test_answer_streams_with_code_math_and_table(
+    fake_server: Server, open_page: Callable[..., Page], size: tuple[int, int]
+) -> None:
+    chat = ChatPage(open_page(fake_server.url, size=size))
+    chat.send("Explain attention in a transformer, with code.")
+    chat.wait_until_writing()
+    chat.wait_until_done()
+    expect(chat.answer.locator("pre code .hljs-keyword").first).to_be_visible()
+    expect(chat.answer.locator(".katex").first).to_be_visible()
+    expect(chat.answer.locator("table td").first).to_be_visible()
+    expect(chat.answer).to_contain_text(re.compile(r"\d+ tokens · [\d.]+ tok/s · first token"))
+    expect(chat.page).to_have_url(re.compile(r"/c/[\w-]+$"))
+    width = chat.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= size[0], "the page must not scroll sideways"
+
+
+def test_stop_keeps_the_text_and_continue_goes_on_behind_it(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    chat.send("long 400 words")
+    chat.wait_until_writing()
+    chat.stop.click()
+    chat.wait_until_done()
+    expect(chat.answer).to_contain_text("Stopped")
+    kept = chat.answer.locator(".message-body p").first.inner_text()[:40]
+    chat.act(chat.answer, "Continue")
+    expect(chat.stop).to_be_visible()
+    chat.page.keyboard.press("Escape")
+    chat.wait_until_done()
+    assert chat.text_of_answer().startswith(kept)
+    assert chat.answers.count() == 1
+
+
+def test_reload_in_the_middle_loses_and_doubles_nothing(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    words = " ".join(f"word{i}" for i in range(300))
+    chat.send(f"echo {words}")
+    chat.wait_until_writing()
+    for _ in range(3):
+        chat.page.reload()
+        chat = ChatPage(chat.page)
+    chat.wait_until_done()
+    assert chat.text_of_answer().split() == words.split()
+
+
+def test_second_tab_shows_the_same_answer_while_it_is_written(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    first = ChatPage(open_page(fake_server.url))
+    words = " ".join(f"word{i}" for i in range(240))
+    first.send(f"echo {words}")
+    first.wait_until_writing()
+    second = ChatPage(open_page(first.page.url))
+    expect(second.stop).to_be_visible()
+    first.wait_until_done()
+    second.wait_until_done()
+    assert first.text_of_answer().split() == second.text_of_answer().split() == words.split()
+    second.send("echo from the second tab")
+    expect(first.answers).to_have_count(2)
+    expect(first.answer).to_contain_text("from the second tab")
+
+
+def test_retry_and_edit_make_versions_that_can_be_paged(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    chat.send("echo first words")
+    chat.wait_until_done()
+    chat.act(chat.answer, "Retry")
+    expect(chat.answer).to_contain_text("2 / 2")
+    chat.wait_until_done()
+    chat.act(chat.answer, "Previous version")
+    expect(chat.answer).to_contain_text("1 / 2")
+
+    chat.act(chat.questions.last, "Edit")
+    chat.questions.last.get_by_role("textbox").fill("echo other words")
+    chat.questions.last.get_by_role("button", name="Send").click()
+    expect(chat.answer).to_contain_text("other words")
+    chat.wait_until_done()
+    expect(chat.questions.last).to_contain_text("2 / 2")
+    chat.act(chat.questions.last, "Previous version")
+    expect(chat.questions.last).to_contain_text("first words")
+    expect(chat.answer).to_contain_text("first words")
+    chat.page.reload()
+    chat = ChatPage(chat.page)
+    expect(chat.answer).to_contain_text("first words")
+
+
+def test_conversation_is_renamed_deleted_and_brought_back(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    chat.send("echo a title of its own")
+    chat.wait_until_done()
+    row = chat.rows.first
+    expect(row).to_contain_text("echo a title of its own")
+    row.hover()
+    row.get_by_role("button").click()
+    chat.page.get_by_role("menuitem", name="Rename").click()
+    chat.page.get_by_role("textbox", name="Title").fill("Weekend plans")
+    chat.page.keyboard.press("Enter")
+    expect(chat.rows.first).to_contain_text("Weekend plans")
+
+    chat.rows.first.hover()
+    chat.rows.first.get_by_role("button").click()
+    chat.page.get_by_role("menuitem", name="Delete").click()
+    expect(chat.page.get_by_text("Weekend plans")).to_have_count(0)
+    chat.page.get_by_role("button", name="Undo").click()
+    expect(chat.rows.first).to_contain_text("Weekend plans")
+    expect(chat.answer).to_contain_text("a title of its own")
+
+
+def test_deep_link_back_and_forward(fake_server: Server, open_page: Callable[..., Page]) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    chat.send("echo the first chat")
+    chat.wait_until_done()
+    first_url = chat.page.url
+    chat.page.keyboard.press("Control+Shift+O")
+    expect(chat.answers).to_have_count(0)
+    chat.send("echo the second chat")
+    chat.wait_until_done()
+    chat.page.go_back()
+    chat.page.go_back()
+    expect(chat.answer).to_contain_text("the first chat")
+    chat.page.go_forward()
+    chat.page.go_forward()
+    expect(chat.answer).to_contain_text("the second chat")
+    other = ChatPage(open_page(first_url))
+    expect(other.answer).to_contain_text("the first chat")
+
+
+def test_thinking_is_folded_away_above_the_answer(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    chat.send("think about the sea")
+    chat.wait_until_done()
+    expect(chat.answer.locator("details summary")).to_contain_text("Thought")
+    assert "<think>" not in chat.text_of_answer()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "<script>window.hacked = 1</script>",
+        "<img src=x onerror='window.hacked=1'>",
+        "[x](javascript:window.hacked=1)",
+        "![leak](http://192.0.2.1/leak.png)",
+        "<iframe srcdoc='<script>parent.hacked=1</script>'></iframe>",
+        "$\\href{javascript:window.hacked=1}{x}$",
+        "<svg onload=window.hacked=1>",
+        "```html\n<script>window.hacked=1</script>\n```",
+    ],
+)
+def test_what_a_model_writes_runs_nothing_and_fetches_nothing(
+    fake_server: Server, open_page: Callable[..., Page], attack: str
+) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    chat.send(f"echo {attack}")
+    chat.wait_until_done()
+    for link in chat.answer.locator("a").all():
+        assert not (link.get_attribute("href") or "").startswith("javascript:")
+    assert chat.page.evaluate("window.hacked") is None
+
+
+def test_draft_survives_a_reload(fake_server: Server, open_page: Callable[..., Page]) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    chat.composer.fill("not sent yet")
+    chat.page.wait_for_timeout(400)
+    chat.page.reload()
+    expect(ChatPage(chat.page).composer).to_have_value("not sent yet")
+    chat.page.get_by_role("textbox", name="Message").fill("")
+    chat.page.wait_for_timeout(400)
+
+
+def test_phone_drawer_opens_picks_a_chat_and_closes(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    chat = ChatPage(open_page(fake_server.url, size=PHONE))
+    chat.send("echo on the phone")
+    chat.wait_until_done()
+    chat.page.locator('button[aria-label="Show or hide the sidebar"]:visible').first.click()
+    expect(chat.rows.first).to_be_in_viewport()
+    chat.rows.first.click()
+    expect(chat.rows.first).not_to_be_in_viewport()
+    expect(chat.answer).to_contain_text("on the phone")

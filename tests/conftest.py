@@ -1,0 +1,43 @@
+"""What all tests share: `--soak`, time limits, a clean environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+UNIT_TIMEOUT_S = 30
+MARKERS_BY_DEFAULT = "not bench and not soak and not gpu"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--soak", action="store_true", help="run the long proofs in full, not a sample of each"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--soak") and config.option.markexpr == MARKERS_BY_DEFAULT:
+        config.option.markexpr = "not bench and not gpu"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    unit = Path(__file__).parent / "unit"
+    for item in items:
+        if item.path.is_relative_to(unit) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(UNIT_TIMEOUT_S))
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Whether a long proof is to run in full."""
+    return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_environment() -> None:
+    """Keep settings of the person who runs the tests out of them."""
+    for name in [name for name in os.environ if name.startswith("WEBUI_")]:
+        if not name.startswith("WEBUI_TEST_"):
+            del os.environ[name]

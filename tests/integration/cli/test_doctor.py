@@ -1,0 +1,66 @@
+"""`webui doctor` tells the truth and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import webui
+from tests.serving import Server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+
+def doctor(data_dir: Path, *flags: str) -> str:
+    command = [sys.executable, "-m", "webui", "doctor", "--data-dir", str(data_dir), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=90)
+    return done.stdout
+
+
+def report(data_dir: Path) -> dict[str, dict[str, Any]]:
+    parsed: dict[str, dict[str, Any]] = json.loads(doctor(data_dir, "--json"))
+    return parsed
+
+
+def test_doctor_without_a_data_folder_reports_and_makes_none(tmp_path: Path) -> None:
+    found = report(tmp_path / "data")
+    assert found["hearthside"]["version"] == webui.__version__
+    assert found["hearthside"]["gradio"] == "6.31.0"
+    assert found["llama.cpp"]["version"] == "0.3.36"
+    assert "built_with" in found["llama.cpp"]
+    assert found["memory"]["total_bytes"] > 0
+    assert found["disk"]["data_free_bytes"] > 0
+    assert found["database"]["exists"] is False
+    assert not (tmp_path / "data").exists()
+
+
+def test_doctor_beside_a_running_server_says_so_and_does_not_disturb_it(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", "--no-ui", "--fake-engine", "50").start()
+    try:
+        conversation = server.new_conversation()
+        database = report(tmp_path / "data")["database"]
+        assert (database["in_use"], "error" in database) == (True, False)
+        assert database["schema"] == database["newest_schema"]
+        server.send(conversation, "still there?")
+        assert server.wait_for_reply(conversation)["status"] == "complete"
+    finally:
+        server.close()
+    assert report(tmp_path / "data")["database"]["in_use"] is False
+
+
+def test_doctor_names_a_broken_database(tmp_path: Path) -> None:
+    (tmp_path / "hearthside.db").write_bytes(b"x" * 5000)
+    assert "hearthside.db" in report(tmp_path)["database"]["error"]
+
+
+def test_doctor_for_people_is_a_table(tmp_path: Path) -> None:
+    words = doctor(tmp_path)
+    assert "\nllama.cpp\n" in words
+    assert " GB\n" in words

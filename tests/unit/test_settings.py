@@ -1,0 +1,104 @@
+"""Defaults < settings file < environment < flags, and words for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from webui import settings as settings_module
+from webui.errors import InvalidRequest
+from webui.settings import Settings, load
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"WEBUI_{name}".upper(), raising=False)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+def test_load_without_anything_serves_this_machine_only() -> None:
+    loaded = load({})
+    assert (loaded.host, loaded.port, loaded.listen) == ("127.0.0.1", 7860, False)
+
+
+def test_sources_override_each_other_in_order(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data_dir / "settings.toml").write_text('port = 1\nhost = "::1"\nlog_level = "debug"\n')
+    monkeypatch.setenv("WEBUI_PORT", "2")
+    monkeypatch.setenv("WEBUI_LOG_LEVEL", "error")
+    loaded = load({"data_dir": data_dir, "log_level": "warning"})
+    assert (loaded.host, loaded.port, loaded.log_level) == ("::1", 2, "warning")
+
+
+def test_file_is_that_of_the_folder_which_the_environment_names(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data_dir / "settings.toml").write_text("browser = false\n")
+    monkeypatch.setenv("WEBUI_DATA_DIR", str(data_dir))
+    assert load({}).browser is False
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("prot = 1", "prot"),
+        ("port = 70000", "port"),
+        ("port = ", "settings.toml is not valid TOML"),
+        ("fake_engine = nan", "fake_engine"),
+        ("build = 'opencl'", "build"),
+        ("data_dir = '/x'", "data_dir cannot stand in"),
+    ],
+)
+def test_wrong_file_is_refused_naming_what_is_wrong(data_dir: Path, text: str, words: str) -> None:
+    (data_dir / "settings.toml").write_text(text)
+    with pytest.raises(InvalidRequest) as caught:
+        load({"data_dir": data_dir})
+    assert words in caught.value.message
+
+
+def test_file_that_is_not_utf8_is_refused(data_dir: Path) -> None:
+    (data_dir / "settings.toml").write_bytes(b'host = "\xff"')
+    with pytest.raises(InvalidRequest, match=r"settings\.toml"):
+        load({"data_dir": data_dir})
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("true", True), ("1", True), ("false", False), ("/m/x.gguf", Path("/m/x.gguf"))],
+)
+def test_starter_of_the_environment_is_a_switch_or_a_path(
+    monkeypatch: pytest.MonkeyPatch, given: str, meant: object
+) -> None:
+    monkeypatch.setenv("WEBUI_STARTER", given)
+    assert load({}).starter == meant
+
+
+def test_models_lie_in_the_checkout_or_else_in_the_data_folder(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = Path(__file__).resolve().parents[2]
+    assert load({"data_dir": data_dir}).models_dir == checkout / "models"
+    monkeypatch.setattr(settings_module, "CHECKOUT", tmp_path)
+    assert load({"data_dir": data_dir}).models_dir == data_dir / "models"
+    assert load({"data_dir": data_dir, "models_dir": Path("/m")}).models_dir == Path("/m")
+
+
+def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    loaded = load({"data_dir": "~/d", "models_dir": "~/m"})
+    assert (loaded.data_dir, loaded.models_dir) == (tmp_path / "d", tmp_path / "m")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1

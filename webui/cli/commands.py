@@ -1,0 +1,63 @@
+"""The group of all commands, and how their errors reach a person: one line, exit code 1.
+
+`serve` is what happens when no command is named, so its flags may stand alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import click
+from typing_extensions import override
+
+import webui
+from webui.cli.bench import bench
+from webui.cli.doctor import doctor
+from webui.cli.serve import serve
+from webui.errors import WebuiError
+
+OWN_FLAGS = frozenset({"--help", "-h", "--version"})
+
+
+class Commands(click.Group):
+    """Take flags without a command as those of `serve`."""
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in OWN_FLAGS):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Without a command: serve. Its flags may stand alone: webui --port 8000",
+)
+@click.version_option(webui.__version__, prog_name="Hearthside")
+def commands() -> None:
+    """Hearthside: a multi-user web UI for language models that run on your own machine."""
+
+
+for command in (serve, doctor, bench):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Run the command line of this process; the entry point of the script `webui`."""
+    try:
+        commands(prog_name="webui")
+    except WebuiError as error:
+        sys.exit(line(error.message, error.hint))
+    except OSError as error:
+        # A full disk or a folder without rights may show anywhere; anything else is a bug.
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT}:
+            raise
+        sys.exit(line(f"{error.filename or 'the disk'}: {error.strerror}"))
+
+
+def line(message: str, hint: str = "") -> str:
+    """Return an error as one line for a terminal."""
+    message = " ".join(message.split()).removesuffix(".")
+    return f"Error: {message}. {hint}" if hint else f"Error: {message}"

@@ -1,0 +1,123 @@
+"""`webui serve`: start the server, say where it is, open the browser.
+
+Turns flags into settings; the one place that loads the app.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from webui.cli import log
+from webui.cli.server import Server, check_address, open_socket
+from webui.settings import Build, LogLevel, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from socket import socket
+
+    from webui.settings import Settings
+
+STARTER_MB = 93
+
+
+@click.command(context_settings={"show_default": False})
+@click.option("--host", help="Address to listen on [127.0.0.1].")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one [7860].")
+@click.option(
+    "--listen", is_flag=True, default=None, help="The whole network; refused until accounts exist."
+)
+@click.option("--data-dir", type=Path, help="Folder of the database and everything that must last.")
+@click.option("--models-dir", type=Path, help="Folder of model files.")
+@click.option("--model", metavar="NAME_OR_PATH", help="Model to load at start.")
+@click.option(
+    "--starter",
+    is_flag=False,
+    flag_value="true",
+    metavar="[PATH]",
+    help=f"Get the starter model ({STARTER_MB} MB) unasked; PATH takes a file already there.",
+)
+@click.option("--browser/--no-browser", default=None, help="Open the browser [yes].")
+@click.option("--ui/--no-ui", default=None, help="Serve the page, or only the API [page].")
+@click.option("--log-level", type=click.Choice(get_args(LogLevel)), help="Log lines shown [info].")
+@click.option(
+    "--fake-engine",
+    type=float,
+    metavar="RATE",
+    help="Answer from a made-up model at RATE tokens a second.",
+)
+@click.option(
+    "--build",
+    type=click.Choice(get_args(Build)),
+    help="Kind of llama.cpp to compile at install; found out by default.",
+)
+def serve(**flags: Any) -> None:  # noqa: ANN401 - one value a flag, checked by Settings
+    """Start the server (the default command)."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    if given.get("starter") == "true":
+        given["starter"] = True
+    settings = load(given)
+    check_address(settings.host, listen=settings.listen)
+    log.configure(settings.log_level)
+    with open_socket(settings.host, settings.port) as listener:
+        run(settings, listener)
+
+
+def run(settings: Settings, listener: socket) -> None:
+    """Make the app and serve it until a signal ends it."""
+    # The app brings all of the house along; other commands must start without it.
+    from webui.app import create_app, end_streams
+
+    app = create_app(settings)
+    url = address(settings.host, listener)
+    server = Server(app, on_ready=lambda: greet(settings, url), on_stop=lambda: end_streams(app))
+    server.serve_until_signal(listener)
+
+
+def address(host: str, listener: socket) -> str:
+    """Return the address for the browser, with the port that was really taken."""
+    port = listener.getsockname()[1]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def greet(settings: Settings, url: str) -> None:
+    """Say where the server is and what is missing; open the browser."""
+    say = click.echo
+    say(f"Hearthside is at {url}")
+    if lacks_model(settings):
+        say(f"There is no model in {settings.models_dir} yet.")
+        say(
+            f"Get the starter, a small one ({STARTER_MB} MB): press its button on the page, "
+            "or start with --starter"
+        )
+    if settings.browser and settings.ui and can_open_browser():
+        # Some systems' openers wait until the browser ends.
+        threading.Thread(target=_open_browser, args=(url, webbrowser.open), daemon=True).start()
+    sys.stdout.flush()
+
+
+def lacks_model(settings: Settings) -> bool:
+    """Whether there is nothing to load and nothing on its way."""
+    if settings.fake_engine or settings.model or settings.starter or settings.models_dir is None:
+        return False
+    return next(settings.models_dir.rglob("*.gguf"), None) is None
+
+
+def can_open_browser() -> bool:
+    """Whether a person sits here who could see it: a terminal and a screen."""
+    has_screen = (
+        sys.platform == "darwin"
+        or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+        or "WSL_DISTRO_NAME" in os.environ
+    )
+    return sys.stdout.isatty() and has_screen and "SSH_CONNECTION" not in os.environ
+
+
+def _open_browser(url: str, opener: Callable[[str], bool]) -> None:
+    opener(url)

@@ -1,0 +1,207 @@
+"""What a form shows of a pydantic model, and the way back from its controls to values.
+
+Pure: knows pydantic and `Control`, no Gradio. Bounds, defaults, titles and help come from the
+fields of the model alone; messages name the title that the person sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
+
+import annotated_types as limits
+from pydantic import BaseModel, ValidationError
+
+from webui.errors import InvalidRequest
+from webui.sampling_params import Control
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+    from webui.ui.strings import Strings
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+# A line of a list may hold what a line of a text box cannot.
+ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r", "\\\\": "\\"}
+
+
+class Kind(StrEnum):
+    """How a field is drawn."""
+
+    SLIDER = "slider"
+    NUMBER = "number"
+    CHECKBOX = "checkbox"
+    CHOICE = "choice"
+    TEXT = "text"
+    LINES = "lines"  # a list of strings, one per line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormField:
+    """One field of a model as a person sees it.
+
+    Attributes:
+        name: Of the model's field.
+        title: Its label.
+        help: One sentence on what it does.
+        group: Heading under which it stands.
+        kind: How it is drawn.
+        default: Value of the model, not of the control.
+        minimum: Smallest value; None has no bound.
+        maximum: Largest value; None has no bound.
+        step: Smallest change of a slider.
+        slider_end: Right end of the slider; larger values up to `maximum` can be typed.
+        num_lines: Rows of a text box.
+        choices: What a choice offers.
+    """
+
+    name: str
+    title: str
+    help: str
+    group: str
+    kind: Kind
+    default: Any
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    slider_end: float | None = None
+    num_lines: int = 1
+    choices: tuple[str, ...] = ()
+
+
+def fields_of(model: type[BaseModel]) -> tuple[FormField, ...]:
+    """Return what a form shows: the fields that carry a `Control`, in their order."""
+    return tuple(
+        _field(name, info, control)
+        for name, info in model.model_fields.items()
+        for control in info.metadata
+        if isinstance(control, Control)
+    )
+
+
+def to_control(field: FormField, value: object) -> object:
+    """Return a model's value as its control shows it."""
+    if field.kind is Kind.LINES:
+        assert isinstance(value, (tuple, list))
+        return "\n".join(_escape(str(line)) for line in value)
+    return value
+
+
+def read(
+    model: type[ModelT], values: Mapping[FormField, object], strings: Strings, base: ModelT
+) -> ModelT:
+    """Return `base` with what was entered in the controls.
+
+    Args:
+        model: Kind of the result.
+        values: What the controls hold; may be a part of the form.
+        strings: For the messages.
+        base: Where the other fields come from.
+
+    Raises:
+        InvalidRequest: A value is none that the field takes; names the title and the field.
+    """
+    entered = {field.name: _from_control(field, raw, strings) for field, raw in values.items()}
+    try:
+        return model.model_validate({**base.model_dump(), **entered})
+    except ValidationError as error:
+        raise _refusal(error.errors()[0], fields_of(model), strings) from error
+
+
+def _field(name: str, info: FieldInfo, control: Control) -> FormField:
+    minimum = _bound(info, limits.Ge, "ge")
+    maximum = _bound(info, limits.Le, "le")
+    return FormField(
+        name=name,
+        title=info.title or name,
+        help=info.description or "",
+        group=control.group,
+        kind=_kind(info, control),
+        default=info.get_default(call_default_factory=True),
+        minimum=minimum,
+        maximum=maximum,
+        step=control.step,
+        slider_end=control.soft_max if control.soft_max is not None else maximum,
+        num_lines=control.lines,
+        choices=get_args(info.annotation) if get_origin(info.annotation) is Literal else (),
+    )
+
+
+def _kind(info: FieldInfo, control: Control) -> Kind:
+    if get_origin(info.annotation) is Literal:
+        return Kind.CHOICE
+    if get_origin(info.annotation) in {tuple, list}:
+        return Kind.LINES
+    if info.annotation is bool:
+        return Kind.CHECKBOX
+    if info.annotation in {int, float}:
+        return Kind.NUMBER if control.step is None else Kind.SLIDER
+    return Kind.TEXT
+
+
+def _bound(info: FieldInfo, kind: type, attribute: str) -> float | None:
+    found = [getattr(item, attribute) for item in info.metadata if isinstance(item, kind)]
+    return found[0] if found else None
+
+
+def _from_control(field: FormField, raw: object, strings: Strings) -> object:
+    match field.kind:
+        case Kind.SLIDER | Kind.NUMBER:
+            if raw is None or raw == "":
+                message = strings("form.missing", title=field.title)
+                raise InvalidRequest(message, field=field.name)
+            # JSON of a browser has one kind of number: 3 may come as 3.0.
+            return int(raw) if isinstance(raw, float) and raw.is_integer() else raw
+        case Kind.LINES:
+            return tuple(_unescape(line) for line in _lines(raw) if line)
+        case Kind.TEXT:
+            return raw or ""
+        case Kind.CHECKBOX | Kind.CHOICE:
+            return raw
+
+
+def _lines(raw: object) -> Sequence[str]:
+    return str(raw or "").replace("\r\n", "\n").split("\n")
+
+
+def _escape(line: str) -> str:
+    return "".join({char: name for name, char in ESCAPES.items()}.get(char, char) for char in line)
+
+
+def _unescape(line: str) -> str:
+    parts, rest = [], line
+    while (start := rest.find("\\")) >= 0:
+        name = rest[start : start + 2]
+        parts += [rest[:start], ESCAPES.get(name, name)]
+        rest = rest[start + 2 :]
+    return "".join([*parts, rest])
+
+
+def _refusal(
+    problem: ErrorDetails, fields: Sequence[FormField], strings: Strings
+) -> InvalidRequest:
+    """Say in words of the form what pydantic found first."""
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    title = next((field.title for field in fields if field.name == name), name)
+    known = {
+        "greater_than_equal": ("form.too_small", "ge"),
+        "less_than_equal": ("form.too_large", "le"),
+        "int_from_float": ("form.not_whole", ""),
+        "int_type": ("form.not_whole", ""),
+        "string_too_long": ("form.too_long", "max_length"),
+        "too_long": ("form.too_many", "max_length"),
+    }
+    key, limit_name = known.get(problem["type"], ("form.invalid", ""))
+    context = problem.get("ctx", {})
+    limit = context.get(limit_name, "")
+    values = {
+        "title": title,
+        "limit": f"{limit:g}" if isinstance(limit, float) else limit,
+        "reason": problem["msg"],
+    }
+    return InvalidRequest(strings(key, **values), field=name or None)

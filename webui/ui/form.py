@@ -1,0 +1,151 @@
+"""Forms drawn from pydantic models with Gradio's own controls.
+
+Knows how a field becomes a control and a model becomes updates of controls; what a field is and
+how its value is read lies in `fields.py`. The only place where events take long lists.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+import gradio as gr
+from pydantic import BaseModel
+
+from webui.errors import NotFound
+from webui.ui.fields import FormField, Kind, fields_of, read, to_control
+
+if TYPE_CHECKING:
+    from gradio.components import Checkbox, Dropdown, Number, Slider, Textbox
+
+    from webui.ui.strings import Strings
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Drawn: TypeAlias = "Slider | Number | Checkbox | Dropdown | Textbox"
+
+MAX_LINES = 12  # of a text box before it scrolls
+# Small help for Gradio's controls (see forms.js), and how the page says that a form was saved.
+STATE_TEMPLATE = '<span class="form-state {{value.tone}}">{{value.message}}</span>'
+STATE_JS = (
+    "element.setAttribute('role', 'status');"
+    "import('/ui/forms.js').then("
+    "forms => forms.adopt(props.form, field => trigger('reset', {field})));"
+)
+
+
+class Form(Generic[ModelT]):
+    """The controls of one model.
+
+    Args:
+        model: What is entered; fields with a `Control` are shown.
+        name: Prefix of the ids on the page.
+        strings: Texts that are not the model's own.
+        supported: Fields that have an effect; the others are greyed out. None: all.
+    """
+
+    def __init__(
+        self,
+        model: type[ModelT],
+        *,
+        name: str,
+        strings: Strings,
+        supported: frozenset[str] | None = None,
+    ) -> None:
+        self.name = name
+        self.fields = fields_of(model)
+        self.controls: dict[FormField, Drawn] = {}
+        self._model = model
+        self._strings = strings
+        self._supported = supported
+
+    def build_state(self, message: str) -> gr.HTML:
+        """Draw the line that says whether all is saved; it also asks for resets.
+
+        Args:
+            message: What it says at first.
+        """
+        return gr.HTML(
+            state(message),
+            html_template=STATE_TEMPLATE,
+            js_on_load=STATE_JS,
+            apply_default_css=False,
+            elem_id=f"{self.name}-state",
+            elem_classes="form-state-line",
+            form=self.name,
+        )
+
+    def build(self) -> None:
+        """Draw the controls under their headings."""
+        for group, fields in groupby(self.fields, key=lambda field: field.group):
+            heading(group, level=3)
+            with gr.Column(elem_classes="form-group"):
+                for field in fields:
+                    self.controls[field] = self._control(field)
+
+    def shown(self, value: ModelT) -> list[object]:
+        """Return what the controls show for a value.
+
+        Plain values, not `gr.update`: of what that touches Gradio keeps a copy per session.
+        """
+        return [to_control(field, getattr(value, field.name)) for field in self.controls]
+
+    def read_field(self, field: FormField, value: object, base: ModelT) -> ModelT:
+        """Return `base` with what one control says.
+
+        Raises:
+            InvalidRequest: The field does not take this value; names it.
+        """
+        return read(self._model, {field: value}, self._strings, base)
+
+    def reset(self, value: ModelT, name: object) -> ModelT:
+        """Return `value` with one field put back to its default, or all when none is named.
+
+        Raises:
+            NotFound: The form has no such field.
+        """
+        if name is None:
+            return self._model()
+        field = next((field for field in self.fields if field.name == name), None)
+        if field is None:
+            raise NotFound(self._strings("form.no_field", name=name))
+        return value.model_copy(update={field.name: field.default})
+
+    def _control(self, field: FormField) -> Drawn:
+        supported = self._supported is None or field.name in self._supported
+        info = field.help if supported else self._strings("form.unsupported")
+        common: dict[str, Any] = {
+            "value": to_control(field, field.default),
+            "label": field.title,
+            "info": info,
+            "interactive": supported,
+            "elem_id": f"{self.name}-{field.name}",
+            "elem_classes": ["form-field", f"form-{field.kind}"],
+        }
+        if field.kind is not Kind.SLIDER:  # which has its own
+            common["buttons"] = [gr.Button(self._strings("form.reset_field", title=field.title))]
+        match field.kind:
+            case Kind.SLIDER:
+                common |= {"minimum": field.minimum, "maximum": field.slider_end}
+                return gr.Slider(step=field.step, **common)
+            case Kind.NUMBER:
+                return gr.Number(**common)
+            case Kind.CHECKBOX:
+                return gr.Checkbox(**common)
+            case Kind.CHOICE:
+                return gr.Dropdown(list(field.choices), **common)
+            case Kind.TEXT | Kind.LINES:
+                most = max(MAX_LINES, field.num_lines)
+                return gr.Textbox(lines=field.num_lines, max_lines=most, **common)
+
+
+def heading(text: str, *, level: int, note: str = "") -> gr.HTML:
+    """Draw a heading, with a sentence below it."""
+    below = f"<p>{escape(note)}</p>" if note else ""
+    html = f"<h{level}>{escape(text)}</h{level}>{below}"
+    return gr.HTML(html, apply_default_css=False, elem_classes="form-heading")
+
+
+def state(message: str, tone: str = "") -> dict[str, str]:
+    """Return a value of the line that `build_state` drew; `tone` is "", "ok" or "bad"."""
+    return {"message": message, "tone": tone}

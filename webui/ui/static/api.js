@@ -1,0 +1,71 @@
+/**
+ * The server's HTTP routes as functions.
+ *
+ * Knows addresses and the shape of errors; knows no state and no DOM.
+ */
+import { t } from "./strings.js";
+
+/** The path the site lives under, with a slash at its end. */
+export const root = new URL("..", import.meta.url).pathname;
+
+/** An answer that is not the one asked for; `message` and `hint` are for people. */
+export class ApiError extends Error {
+  constructor(status, { code = "unknown", message, hint = "", field = null }) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.hint = hint;
+    this.field = field;
+  }
+}
+
+async function call(method, path, body, signal) {
+  let response;
+  try {
+    response = await fetch(root + path, {
+      method,
+      signal,
+      credentials: "same-origin",
+      headers: body === undefined ? {} : { "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, { code: "offline", message: t("app.offline"), hint: t("app.offline_hint") });
+  }
+  if (response.status === 204) return null;
+  const answer = await response.json().catch(() => null);
+  if (response.ok) return answer;
+  throw new ApiError(response.status, answer?.error ?? { message: t("app.server_error", { status: response.status }) });
+}
+
+const path = (...parts) => parts.map(encodeURIComponent).join("/");
+const get = (address, signal) => call("GET", address, undefined, signal);
+const post = (address, body = {}) => call("POST", address, body);
+
+export const api = {
+  health: () => get("health"),
+  me: () => get("api/me"),
+
+  conversations: (before = null, limit = 50) =>
+    get(`api/conversations?limit=${limit}${before ? `&before=${encodeURIComponent(before)}` : ""}`),
+  createConversation: () => post("api/conversations"),
+  conversation: (id) => get(path("api", "conversations", id)),
+  changeConversation: (id, change) => call("PATCH", path("api", "conversations", id), change),
+  deleteConversation: (id) => call("DELETE", path("api", "conversations", id)),
+  restoreConversation: (id) => post(path("api", "conversations", id, "restore")),
+
+  /** `turn`: {mode: "send" | "retry" | "continue" | "edit", …}. */
+  takeTurn: (id, turn) => post(path("api", "conversations", id, "messages"), turn),
+  stopGeneration: (id) => post(path("api", "generations", id, "stop")),
+
+  models: () => get("api/models"),
+  loadModel: (modelId) => post("api/models/load", { model_id: modelId }),
+  cancelLoad: () => post("api/models/cancel"),
+  unloadModel: () => post("api/models/unload"),
+  fetchStarter: () => post("api/models/starter"),
+  jobs: () => get("api/jobs"),
+  cancelJob: (id) => post(path("api", "jobs", id, "cancel")),
+
+  eventsUrl: (after) => `${root}api/events${after ? `?after=${encodeURIComponent(after)}` : ""}`,
+};

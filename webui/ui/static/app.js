@@ -1,0 +1,160 @@
+/**
+ * The page: makes the parts, joins them, and follows the address bar.
+ *
+ * Begins by itself as soon as the shell is there; Gradio's mounts call `adopt` later.
+ */
+import { api, root } from "./api.js";
+import { Chat } from "./chat.js";
+import { Conversations } from "./conversations.js";
+import { drawer } from "./drawer.js";
+import { EventStream } from "./events.js";
+import { ModelPage } from "./model.js";
+import { Models } from "./models.js";
+import { Shell } from "./shell.js";
+import { isWriting, showShortcuts, startShortcuts } from "./shortcuts.js";
+import { Sidebar } from "./sidebar.js";
+import { awaitPage, hasGradio } from "./startup.js";
+import { t } from "./strings.js";
+import { startTheme } from "./theme.js";
+import { Transcript } from "./transcript.js";
+import { toast, toastError } from "./toast.js";
+
+const PLACE = "place";
+
+const hrefOf = (id) => (id ? `${root}c/${encodeURIComponent(id)}` : root);
+const idInAddress = () => /\/c\/([\w-]+)\/?$/.exec(location.pathname)?.[1] ?? null;
+
+class App {
+  stream = new EventStream(api.eventsUrl);
+  transcript = new Transcript(this.stream);
+  conversations = new Conversations(this.stream);
+  models = new Models(this.stream);
+
+  constructor() {
+    const toModel = () => this.shell.show("model");
+    this.chat = new Chat(this.transcript, this.models, { toModel });
+    this.sidebar = new Sidebar(this.conversations, { go: (id) => this.go(id), hrefOf, showShortcuts });
+    this.modelPage = new ModelPage(this.models);
+    this.shell = new Shell({ sidebar: this.sidebar.node, chat: this.chat.node, model: this.modelPage.node });
+  }
+
+  start() {
+    startTheme();
+    drawer.start();
+    startShortcuts(this.#shortcuts());
+    this.#join();
+    this.#returnToPlace();
+    this.stream.open();
+    this.#show(idInAddress());
+    this.conversations.load().catch(toastError);
+    this.models.load().catch(toastError);
+    api.me().then(({ user }) => this.sidebar.setUser(user.name)).catch((error) => console.debug(error));
+    if (!hasGradio) awaitPage(() => this.#keepPlace()).then(() => this.shell.fail());
+  }
+
+  #join() {
+    const { transcript } = this;
+    this.stream.on("connection", (isConnected) => this.chat.setConnected(isConnected));
+    transcript.on("created", (id) => {
+      history.pushState({}, "", hrefOf(id));
+      this.sidebar.select(id);
+      this.chat.composer.keepDraft();
+      this.#title();
+    });
+    transcript.on("failed", (error) => {
+      toastError(error);
+      if (error.status === 404) this.go(null, { replace: true });
+    });
+    transcript.on("deleted", () => this.go(null));
+    for (const topic of ["structure", "title"]) transcript.on(topic, () => this.#title());
+    this.conversations.on("change", () => this.#title());
+    window.addEventListener("popstate", () => this.#show(idInAddress()));
+  }
+
+  /** Open a conversation, or a new one for null, as a step in the history. */
+  go(id, { replace = false } = {}) {
+    drawer.leave();
+    this.shell.show("chat");
+    if (id !== idInAddress()) history[replace ? "replaceState" : "pushState"]({}, "", hrefOf(id));
+    this.#show(id);
+  }
+
+  #show(id) {
+    this.sidebar.select(id);
+    if (id === null && this.transcript.id === null) this.chat.composer.focus();
+    this.transcript.open(id);
+    this.#title();
+  }
+
+  #title() {
+    const { id, conversation } = this.transcript;
+    const title = (this.conversations.get(id) ?? conversation)?.title;
+    document.title = id && title ? t("app.title", { title }) : t("app.name");
+  }
+
+  /* ---- a page that loads itself anew must not be noticed */
+
+  #keepPlace() {
+    const { place } = this.chat.thread;
+    if (place !== null) sessionStorage.setItem(PLACE, JSON.stringify({ id: this.transcript.id, place }));
+    sessionStorage.setItem("page", this.shell.shown);
+  }
+
+  #returnToPlace() {
+    const { id, place } = JSON.parse(sessionStorage.getItem(PLACE) ?? "{}");
+    const page = sessionStorage.getItem("page");
+    sessionStorage.removeItem(PLACE);
+    sessionStorage.removeItem("page");
+    if (id && id === idInAddress()) this.chat.thread.restore(place);
+    if (page) this.shell.show(page);
+  }
+
+  #shortcuts() {
+    const { sidebar, transcript } = this;
+    const { composer, thread } = this.chat;
+    const onOpen = (run) => () => (transcript.id === null ? false : run(transcript.id));
+    const outsideText = (run) => () => (isWriting() && document.activeElement.value ? false : run());
+    const neighbour = (step) => () => {
+      const id = sidebar.neighbour(step);
+      if (id) this.go(id);
+    };
+    return {
+      "Ctrl+Shift+O": () => this.go(null),
+      "Ctrl+K": () => {
+        drawer.set(true);
+        sidebar.focusFilter();
+      },
+      "Ctrl+B": () => drawer.set(!drawer.isOpen),
+      F2: onOpen((id) => sidebar.rename(id)),
+      "Ctrl+Shift+E": onOpen((id) => sidebar.rename(id)),
+      "Ctrl+Shift+Backspace": onOpen((id) => sidebar.remove(id)),
+      "Ctrl+Shift+ArrowUp": neighbour(-1),
+      "Ctrl+Shift+ArrowDown": neighbour(+1),
+      "Ctrl+Shift+R": onOpen(() => thread.retryLast()),
+      "Alt+ArrowLeft": onOpen(outsideText(() => thread.switchVersion(-1))),
+      "Alt+ArrowRight": onOpen(outsideText(() => thread.switchVersion(+1))),
+      "Ctrl+Shift+C": onOpen(() => thread.copyLast()),
+      "Ctrl+Shift+;": onOpen(() => thread.copyLast({ code: true })),
+      "Ctrl+Shift+M": () => this.shell.show("model"),
+      "Shift+Escape": () => composer.area.focus(),
+      "Ctrl+/": showShortcuts,
+      Escape: () => (transcript.busy ? composer.stop() : false),
+    };
+  }
+}
+
+const app = new App();
+app.start();
+
+/**
+ * Gradio made a mount: move the living part there. `trigger` sends an event to Python.
+ * Called by `js_on_load` of the page's gr.HTML components with "sidebar", "chat" or "model".
+ */
+export function adopt(name, element, { trigger = null } = {}) {
+  const mount = element.querySelector(".mount") ?? element;
+  if (name === "model" && trigger) app.modelPage.trigger = trigger;
+  app.shell.adopt(name, mount);
+}
+
+/** Show a note; for handlers in Python that have something to say. */
+export { toast };

@@ -1,0 +1,64 @@
+/** The chat surface: thread, welcome, composer, and the model that answers above them. */
+import { Composer } from "./composer.js";
+import { el } from "./dom.js";
+import { ModelPill } from "./pill.js";
+import { t } from "./strings.js";
+import { Thread } from "./thread.js";
+import { toast } from "./toast.js";
+import { Welcome } from "./welcome.js";
+
+const SKELETON_AFTER_MS = 150;
+
+export class Chat {
+  #skeleton = 0;
+
+  constructor(transcript, models, { toModel }) {
+    this.transcript = transcript;
+    this.models = models;
+    this.thread = new Thread(transcript, { toModel });
+    this.composer = new Composer(transcript, { thread: this.thread, pill: new ModelPill(models, { toModel }).node });
+    const ask = (text) => {
+      this.composer.fill(text);
+      if (models.isReady) this.composer.send();
+    };
+    this.welcome = new Welcome(models, { toModel, ask });
+    this.bar = el("div", { class: "connection", role: "status", hidden: true }, el("span", { class: "spinner" }), t("app.reconnecting"));
+    this.node = el(
+      "section",
+      { class: "chat empty", "aria-label": t("chat.chat") },
+      el("div", { class: "chat-head" }, new ModelPill(models, { toModel }).node),
+      this.bar,
+      this.thread.box,
+      this.welcome.node,
+      el("div", { class: "chat-foot" }, this.thread.jump, this.composer.node, el("p", { class: "hint" }, t("chat.hint"))),
+    );
+    models.on("change", () => this.composer.setModel(models.isReady ? models.status.name : null));
+    transcript.on("open", () => this.#onOpen());
+    transcript.on("structure", () => this.#draw());
+    transcript.on("notice", (notice) => toast(notice.message));
+    this.#draw();
+  }
+
+  setConnected(isConnected) {
+    this.bar.hidden = isConnected;
+  }
+
+  #onOpen() {
+    clearTimeout(this.#skeleton);
+    if (this.transcript.loading) {
+      this.#skeleton = setTimeout(() => this.node.classList.add("waiting"), SKELETON_AFTER_MS);
+    }
+    this.#draw();
+    this.composer.loadDraft();
+    this.composer.focus();
+  }
+
+  #draw() {
+    const { loading, messages } = this.transcript;
+    if (!loading) {
+      clearTimeout(this.#skeleton);
+      this.node.classList.remove("waiting");
+    }
+    this.node.classList.toggle("empty", !loading && messages.size === 0);
+  }
+}

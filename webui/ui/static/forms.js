@@ -1,0 +1,46 @@
+/**
+ * What Gradio's controls lack, for all forms of the page (Gradio 6.31).
+ *
+ * - A number typed beyond the end of a slider stays; Gradio would cut it off at blur without
+ *   telling the server, which says what is too much.
+ * - ↺ goes back to the default; Gradio's goes back to what the page opened with.
+ * - A text box tells of every edit; Gradio's tells of key presses only, not of what is pasted,
+ *   cut, deleted or undone.
+ */
+
+const resets = new Map();
+
+/** Serve a form: `name` is the prefix of its ids, `reset` asks the server to reset a field. */
+export function adopt(name, reset) {
+  resets.set(name, reset);
+}
+
+function closest(event, selector) {
+  return event.target instanceof Element ? event.target.closest(selector) : null;
+}
+
+function keepTyped(event) {
+  if (closest(event, ".form-field.form-slider")) event.stopImmediatePropagation();
+}
+
+function askReset(event) {
+  const field = closest(event, ".form-field :is(.reset-button, .custom-button)")?.closest(".form-field");
+  if (!field) return;
+  event.stopImmediatePropagation();
+  event.preventDefault();
+  const split = field.id.indexOf("-");
+  resets.get(field.id.slice(0, split))?.(field.id.slice(split + 1));
+}
+
+function dropKey(event) {
+  if (event.isTrusted && closest(event, ".form-field textarea")) event.stopImmediatePropagation();
+}
+
+function tellEdit(event) {
+  if (closest(event, ".form-field textarea")) event.target.dispatchEvent(new KeyboardEvent("keypress"));
+}
+
+document.addEventListener("blur", keepTyped, true);
+document.addEventListener("click", askReset, true);
+document.addEventListener("keypress", dropKey, true);
+document.addEventListener("input", tellEdit);

@@ -1,0 +1,170 @@
+/**
+ * The Model tab's cards: what is loaded and what it takes, and the files that could be.
+ *
+ * Loading goes through `trigger` when the page gave one (its form holds the options), else
+ * straight to the server.
+ */
+import { el, reconcile, setText } from "./dom.js";
+import { bytes, compact, integer, percent } from "./format.js";
+import { icon } from "./icons.js";
+import { StarterCard } from "./starter.js";
+import { t } from "./strings.js";
+import { toastError } from "./toast.js";
+
+const PARTS = [
+  ["weights_bytes", "model.weights"],
+  ["kv_bytes", "model.kv"],
+  ["compute_bytes", "model.compute"],
+];
+
+export class ModelPage {
+  #cards = new Map();
+  trigger = null;
+
+  constructor(models) {
+    this.models = models;
+    this.status = el("section", { class: "model-status", "aria-label": t("model.status"), "aria-live": "polite" });
+    this.starter = new StarterCard(models);
+    this.list = el("ul", { class: "model-list", "aria-label": t("model.files") });
+    this.none = el("p", { class: "model-none", hidden: true }, t("model.no_files"));
+    this.node = el("div", { class: "models" }, el("h2", {}, t("model.title")), this.status, this.starter.node, this.list, this.none);
+    models.on("change", () => this.draw());
+    this.draw();
+  }
+
+  draw() {
+    const { models } = this;
+    this.starter.draw({ isWanted: models.loaded && models.usable.length === 0 });
+    this.none.hidden = !models.loaded || models.files.length > 0;
+    this.#drawStatus();
+    const files = [...models.files].sort((a, b) => Boolean(a.error) - Boolean(b.error));
+    reconcile(this.list, files.map((file) => this.#card(file)));
+  }
+
+  #drawStatus() {
+    const { status, loaded } = this.models;
+    const key = JSON.stringify([status, loaded, this.models.usable.length > 0]);
+    if (this.drawn === key) return; // an aria-live region: say only what is new
+    this.drawn = key;
+    this.status.dataset.state = status.state;
+    const parts = { none: () => emptyStatus(this.models.usable.length > 0), loading: loadingStatus, ready: readyStatus, restarting: restartingStatus, failed: failedStatus };
+    this.status.hidden = !loaded;
+    this.status.replaceChildren(...parts[status.state](status));
+  }
+
+  #card(file) {
+    let card = this.#cards.get(file.id);
+    const { status } = this.models;
+    const isThis = status.model_id === file.id;
+    const state = isThis ? status.state : "none";
+    const busy = this.models.isLoading;
+    const key = JSON.stringify([file, state, busy]);
+    if (card?.key !== key) {
+      const node = card?.node ?? el("li", { class: "model-card" });
+      node.dataset.state = file.error ? "bad" : state;
+      node.replaceChildren(...this.#cardParts(file, state, busy));
+      card = { key, node };
+      this.#cards.set(file.id, card);
+    }
+    const bar = card.node.querySelector("progress");
+    if (bar) {
+      bar.value = status.fraction ?? 0;
+      setText(card.node.querySelector(".model-percent"), percent(status.fraction ?? 0));
+    }
+    return card.node;
+  }
+
+  #cardParts(file, state, busy) {
+    const badge = file.quantization ? el("span", { class: "badge" }, file.quantization) : null;
+    const head = el("div", { class: "model-name" }, el("strong", {}, file.name), badge);
+    const facts = [
+      bytes(file.size_bytes),
+      file.parameters ? t("model.parameters", { number: compact(file.parameters) }) : null,
+      file.context_length ? t("model.context", { tokens: integer(file.context_length) }) : null,
+      file.architecture,
+    ].filter(Boolean);
+    const words = el("div", { class: "model-words" }, head, el("p", { class: "model-facts" }, facts.join(" · ")));
+    if (file.error) words.append(el("p", { class: "model-error" }, icon("warning"), el("span", {}, file.error)));
+    return [words, el("div", { class: "model-acts" }, this.#acts(file, state, busy))];
+  }
+
+  #acts(file, state, busy) {
+    const act = (label, run, kind = "") =>
+      el("button", { type: "button", class: `button ${kind}`, "aria-label": `${label}: ${file.name}`, on: { click: () => Promise.resolve(run()).catch(toastError) } }, label);
+    if (file.error) return [];
+    if (state === "loading") {
+      return [
+        el("progress", { max: "1", "aria-label": t("model.loading") }),
+        el("span", { class: "model-percent" }),
+        act(t("model.cancel"), () => this.models.cancel()),
+      ];
+    }
+    if (state === "ready" || state === "restarting") {
+      return [el("span", { class: "badge good" }, icon("check"), t("model.loaded")), act(t("model.unload"), () => this.models.unload())];
+    }
+    const load = act(t("model.load"), () => this.load(file.id), "primary");
+    load.disabled = busy;
+    return [load];
+  }
+
+  /** Load a file, with the options of the form where there is one. */
+  load(modelId) {
+    if (this.trigger) return this.trigger("load", { model_id: modelId });
+    return this.models.use(modelId);
+  }
+}
+
+function emptyStatus(hasFiles) {
+  const line = el("p", { class: "status-line" }, el("span", { class: "pill-dot" }), el("strong", {}, t("model.none")));
+  return [line, el("p", { class: "status-note" }, hasFiles ? t("model.none_hint") : t("model.no_files_hint"))];
+}
+
+function loadingStatus(status) {
+  const line = el("p", { class: "status-line" }, el("span", { class: "pill-dot" }), el("strong", {}, t("model.loading_name", { name: status.name ?? "", percent: percent(status.fraction ?? 0) })));
+  const bar = el("progress", { max: "1", "aria-label": t("model.loading") });
+  bar.value = status.fraction ?? 0;
+  return [line, bar];
+}
+
+function restartingStatus(status) {
+  return [el("p", { class: "status-line" }, el("span", { class: "pill-dot" }), el("strong", {}, status.name ?? "")), el("p", { class: "status-note" }, t("model.restarting_hint"))];
+}
+
+function failedStatus(status) {
+  return status.error ? failure(status) : [el("p", { class: "status-line" }, icon("warning"), el("strong", {}, t("model.failed")))];
+}
+
+/** Why the last load did not succeed; also beside a model that was loaded before it. */
+function failure({ error }) {
+  if (!error) return [];
+  const line = el("p", { class: "status-line status-error" }, icon("warning"), el("strong", {}, error.message));
+  return error.hint ? [line, el("p", { class: "status-note" }, error.hint)] : [line];
+}
+
+function readyStatus(status) {
+  const line = el("p", { class: "status-line" }, el("span", { class: "pill-dot" }), el("strong", {}, status.name ?? t("model.loaded")));
+  const { info } = status;
+  if (!info) return [line, ...failure(status)];
+  const facts = [
+    t("model.context", { tokens: integer(info.context_length) }),
+    t("model.slots", { count: info.num_slots }),
+    t("model.threads", { count: info.num_threads }),
+  ].join(" · ");
+  return [line, el("p", { class: "status-note" }, facts), ...memoryChart(info.memory), ...failure(status)];
+}
+
+/** One bar split into what takes the memory, with a legend. */
+function memoryChart(memory) {
+  const total = PARTS.reduce((sum, [name]) => sum + (memory?.[name] ?? 0), 0);
+  if (!total) return [];
+  const bar = el("div", { class: "memory-bar", "aria-hidden": "true" });
+  const legend = el("dl", { class: "memory" });
+  for (const [name, key] of PARTS) {
+    const share = el("span", { class: `memory-part ${name}` });
+    share.style.flexGrow = String(memory[name]);
+    bar.append(share);
+    legend.append(el("div", {}, el("dt", { class: name }, t(key)), el("dd", {}, bytes(memory[name]))));
+  }
+  legend.append(el("div", { class: "memory-total" }, el("dt", {}, t("model.memory")), el("dd", {}, bytes(total))));
+  return [bar, legend];
+}

@@ -1,0 +1,169 @@
+"""The Model tab: the model files, which our own modules draw, and how each of them is loaded.
+
+Knows the form of the loader's options and `runtime.models`. Options belong to a model file, are
+saved as they are changed, and take effect when that file is loaded next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+import gradio as gr
+from typing_extensions import override
+
+from webui.errors import InvalidRequest
+from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.ui.form import Form, heading, state
+from webui.ui.tab import Tab, mount, toast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from webui.actor import Actor
+    from webui.runtime import Runtime
+    from webui.ui.fields import FormField
+    from webui.ui.strings import Strings
+
+
+class ModelTab(Tab):
+    """Choose what answers, and how it is loaded."""
+
+    id: ClassVar[str] = "model"
+    cards: gr.HTML
+    chosen: gr.Dropdown
+    state: gr.HTML
+    reset_all: gr.Button
+    apply: gr.Button
+
+    def __init__(self, runtime: Runtime, strings: Strings) -> None:
+        super().__init__(runtime, strings)
+        self.form = Form(LlamaCppOptions, name="options", strings=strings)
+        self._writing = asyncio.Lock()
+
+    @override
+    def build(self) -> None:
+        with gr.Column(elem_classes="page"):
+            self.cards = mount("model", elem_id="modelhtml", events=["load"])
+            with gr.Column(elem_classes="form-page", elem_id="model-options"):
+                with gr.Row(elem_classes="form-head"):
+                    note = self.strings("options.note")
+                    heading(self.strings("options.title"), level=2, note=note)
+                    self.state = self.form.build_state("")
+                    self.reset_all = gr.Button(
+                        self.strings("form.reset_all"), size="sm", elem_id="options-reset-all"
+                    )
+                    self.apply = gr.Button(
+                        self.strings("options.apply"),
+                        variant="primary",
+                        size="sm",
+                        elem_id="options-apply",
+                    )
+                with gr.Column(elem_classes="form-group"):
+                    self.chosen = gr.Dropdown(
+                        label=self.strings("options.model"),
+                        interactive=True,
+                        elem_id="options-of",
+                        elem_classes="form-field",
+                    )
+                self.form.build()
+
+    @override
+    def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
+        controls = list(self.form.controls.values())
+        shown = [self.chosen, *controls, self.state]
+        self.bind_form(tab.select, self.show_saved, inputs=[self.chosen], outputs=shown)
+        self.bind_form(self.chosen.input, self.show_saved, inputs=[self.chosen], outputs=shown)
+        self.bind_form(self.cards.load, self.load, outputs=shown)
+        self.bind(self.apply.click, self.load_chosen, inputs=[self.chosen], outputs=[self.state])
+        for reset in (self.state.reset, self.reset_all.click):
+            outputs = [*controls, self.state]
+            self.bind_form(reset, self.reset, inputs=[self.chosen], outputs=outputs)
+        for field, control in self.form.controls.items():
+            self.bind(
+                control.input,
+                partial(self.save, field),
+                inputs=[self.chosen, control],
+                outputs=[self.state],
+                latest=True,
+            )
+
+    async def show_saved(
+        self, actor: Actor, _sent: Mapping[str, object], model_id: object
+    ) -> list[object]:
+        """Show the options of the chosen model, else of the loaded one, else of the first."""
+        listed = await self.runtime.models.list(actor)
+        known = {card.id: card.name for card in listed.models if card.error is None}
+        wanted = (model_id, listed.status.model_id, *known)
+        chosen = next((one for one in wanted if one in known), None)
+        options = LlamaCppOptions()
+        if chosen is not None:
+            options = await self._options(actor, chosen)
+        choices = gr.update(choices=[(name, one) for one, name in known.items()], value=chosen)
+        return [choices, *self.form.shown(options), state(self.strings("options.idle"))]
+
+    async def load(self, actor: Actor, sent: Mapping[str, object]) -> list[object]:
+        """Begin to load the model whose card sent this, and show its options.
+
+        Gradio itself sends an event of this name, without a model, when a page is opened.
+        """
+        model_id = sent.get("model_id")
+        loading = isinstance(model_id, str)
+        if isinstance(model_id, str):
+            await self.runtime.models.load(actor, model_id)
+        shown = await self.show_saved(actor, sent, model_id)
+        return [*shown[:-1], self._loading()] if loading else shown
+
+    async def load_chosen(
+        self, actor: Actor, _sent: Mapping[str, object], model_id: object
+    ) -> dict[str, str]:
+        """Begin to load the chosen model, also when it is the one that is loaded."""
+        await self.runtime.models.load(actor, self._checked(model_id))
+        return self._loading()
+
+    async def save(
+        self,
+        field: FormField,
+        actor: Actor,
+        _sent: Mapping[str, object],
+        model_id: object,
+        value: object,
+    ) -> dict[str, str]:
+        """Save one option of the chosen model; says so, or what is wrong with it."""
+        try:
+            async with self._writing:
+                model_id = self._checked(model_id)
+                saved = await self._options(actor, model_id)
+                options = self.form.read_field(field, value, saved)
+                await self.runtime.models.save_options(actor, model_id, options)
+        except InvalidRequest as error:
+            toast(error.message, error.hint)
+            return state(self.strings("form.not_saved", reason=error.message), "bad")
+        return state(self.strings("options.saved"), "ok")
+
+    async def reset(
+        self, actor: Actor, sent: Mapping[str, object], model_id: object
+    ) -> list[object]:
+        """Put one option of the chosen model back to its default, or all of them."""
+        async with self._writing:
+            model_id = self._checked(model_id)
+            saved = await self._options(actor, model_id)
+            options = self.form.reset(saved, sent.get("field"))
+            await self.runtime.models.save_options(actor, model_id, options)
+        return [*self.form.shown(options), state(self.strings("options.saved"), "ok")]
+
+    async def _options(self, actor: Actor, model_id: str) -> LlamaCppOptions:
+        options = await self.runtime.models.options_for(actor, model_id)
+        assert isinstance(options, LlamaCppOptions)
+        return options
+
+    def _checked(self, model_id: object) -> str:
+        if not isinstance(model_id, str):
+            raise InvalidRequest(
+                self.strings("options.none_chosen"), self.strings("options.none_chosen_hint")
+            )
+        return model_id
+
+    def _loading(self) -> dict[str, str]:
+        return state(self.strings("options.loading"), "ok")

@@ -1,0 +1,99 @@
+"""The Parameters tab: how replies are written, for each person.
+
+Knows the form and `runtime.parameters`. What is changed is saved at once, field by field, so
+that two open pages do not undo each other's changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+import gradio as gr
+from typing_extensions import override
+
+from webui.errors import InvalidRequest
+from webui.loaders import LOADERS
+from webui.sampling_params import SamplingParams
+from webui.ui.form import Form, heading, state
+from webui.ui.tab import Tab, toast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from webui.actor import Actor
+    from webui.runtime import Runtime
+    from webui.ui.fields import FormField
+    from webui.ui.strings import Strings
+
+# While a slider is dragged Gradio sends the next value when the last one is done: this spaces
+# out the writes; the last value always comes.
+PAUSE_S = 0.12
+
+
+class ParametersTab(Tab):
+    """Sampling parameters and the system prompt."""
+
+    id: ClassVar[str] = "parameters"
+    state: gr.HTML
+    reset_all: gr.Button
+
+    def __init__(self, runtime: Runtime, strings: Strings) -> None:
+        super().__init__(runtime, strings)
+        supported = frozenset[str]().union(*(loader.supported_params for loader in LOADERS))
+        self.form = Form(SamplingParams, name="params", strings=strings, supported=supported)
+        self._writing = asyncio.Lock()
+
+    @override
+    def build(self) -> None:
+        with gr.Column(elem_classes="page form-page"):
+            with gr.Row(elem_classes="form-head"):
+                heading(self.strings("params.title"), level=2, note=self.strings("params.note"))
+                self.state = self.form.build_state(self.strings("params.idle"))
+                self.reset_all = gr.Button(
+                    self.strings("form.reset_all"), size="sm", elem_id="params-reset-all"
+                )
+            self.form.build()
+
+    @override
+    def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
+        controls = list(self.form.controls.values())
+        for opened in (page.load, tab.select):
+            self.bind_form(opened, self.show_saved, outputs=controls)
+        for field, control in self.form.controls.items():
+            self.bind(
+                control.input,
+                partial(self.save, field),
+                inputs=[control],
+                outputs=[self.state],
+                latest=True,
+            )
+        for reset in (self.state.reset, self.reset_all.click):
+            self.bind_form(reset, self.reset, outputs=[*controls, self.state])
+
+    async def show_saved(self, actor: Actor, _sent: Mapping[str, object]) -> list[object]:
+        """Show what is saved for this person."""
+        return self.form.shown(await self.runtime.parameters.get(actor))
+
+    async def save(
+        self, field: FormField, actor: Actor, _sent: Mapping[str, object], value: object
+    ) -> dict[str, str]:
+        """Save one field; says so, or what is wrong with it."""
+        try:
+            async with self._writing:
+                saved = await self.runtime.parameters.get(actor)
+                await self.runtime.parameters.save(actor, self.form.read_field(field, value, saved))
+        except InvalidRequest as error:
+            toast(error.message, error.hint)
+            return state(self.strings("form.not_saved", reason=error.message), "bad")
+        await asyncio.sleep(PAUSE_S)
+        return state(self.strings("form.saved"), "ok")
+
+    async def reset(self, actor: Actor, sent: Mapping[str, object]) -> list[object]:
+        """Put one field back to its default, or all of them."""
+        async with self._writing:
+            saved = await self.runtime.parameters.get(actor)
+            params = self.form.reset(saved, sent.get("field"))
+            await self.runtime.parameters.save(actor, params)
+        return [*self.form.shown(params), state(self.strings("form.saved"), "ok")]
