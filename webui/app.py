@@ -56,6 +56,7 @@ GRADIO_ENVIRONMENT = {
     "GRADIO_ANALYTICS_MAX_EVENTS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
+    "OTEL_SDK_DISABLED": "true",
 }
 
 
@@ -93,9 +94,8 @@ def create_app(settings: Settings, *, draw: DrawPage = draw_with_gradio) -> Fast
 
 
 def end_streams(app: FastAPI) -> None:
-    """End the event streams, which otherwise hold the server open; call at the first signal."""
-    runtime: Runtime = app.state.runtime
-    runtime.events.close()
+    """End what otherwise holds the server open: event streams and completions; idempotent."""
+    app.state.streams.close()
 
 
 def _construct(settings: Settings) -> Runtime:

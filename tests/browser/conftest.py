@@ -15,6 +15,7 @@ from tests.serving import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
     from playwright.sync_api import Browser, Page
 
 CHROMIUM = os.environ.get("WEBUI_TEST_CHROMIUM") or shutil.which("chromium")

@@ -17,6 +17,7 @@ from typing_extensions import override
 from webui.actor import Actor, local_actor
 from webui.api.errors import invalid_input
 from webui.api.page import Page
+from webui.api.sse import Streams
 from webui.runtime import Runtime
 
 T = TypeVar("T")
@@ -41,9 +42,16 @@ async def get_page(request: Request) -> Page:
     return page
 
 
+async def get_streams(request: Request) -> Streams:
+    """Return where answers are at work that last."""
+    streams: Streams = request.app.state.streams
+    return streams
+
+
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 ActorDep = Annotated[Actor, Depends(get_actor)]
 PageDep = Annotated[Page, Depends(get_page)]
+StreamsDep = Annotated[Streams, Depends(get_streams)]
 
 
 class Json(Response):

@@ -83,6 +83,12 @@ class PageNotReady(errors.WebuiError):
     code = "page_not_ready"
 
 
+class ServerEnding(errors.WebuiError):
+    """The server is being stopped."""
+
+    code = "server_ending"
+
+
 class InternalError(errors.WebuiError):
     """A bug; the log has the rest."""
 
@@ -115,6 +121,7 @@ STATUS: Mapping[type[errors.WebuiError], int] = {
     MethodNotAllowed: 405,
     ModelNotFound: 404,
     PageNotReady: 503,
+    ServerEnding: 503,
     InternalError: 500,
 }
 OPENAI_STATUS: Mapping[type[errors.WebuiError], int] = {**STATUS, errors.InvalidRequest: 400}

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from webui.api.deps import ActorDep, RuntimeDep
+from webui.api.deps import ActorDep, RuntimeDep, StreamsDep
 from webui.api.sse import EventStream
 
 MAX_CURSOR_CHARS = 64
@@ -20,10 +20,11 @@ router = APIRouter(prefix="/api/events")
 async def listen(
     runtime: RuntimeDep,
     actor: ActorDep,
+    streams: StreamsDep,
     after: Annotated[str | None, Query(max_length=MAX_CURSOR_CHARS)] = None,
     last_event_id: Annotated[str | None, Header(max_length=MAX_CURSOR_CHARS)] = None,
 ) -> Response:
     """Stream what happens to the actor's things, from `after` or the last event seen."""
     # A browser that connects again sends the header, and the address of its first time.
     batches = runtime.events.subscribe(actor.user_id, last_event_id or after or None)
-    return EventStream(runtime.events.boot, batches)
+    return EventStream(streams, runtime.events.boot, batches)

@@ -23,6 +23,7 @@ from webui.api import (
 from webui.api.errors import add_error_handlers
 from webui.api.gate import Gate
 from webui.api.openai import routes as openai
+from webui.api.sse import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,10 +47,13 @@ def create_http_app(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # FastAPI would send figures to wherever the environment says.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         redirect_slashes=False,  # a redirect would be made from the Host header
     )
     app.state.runtime = runtime
     app.state.page = page
+    app.state.streams = Streams()
     add_error_handlers(app)
     for group in ROUTE_GROUPS:
         app.include_router(group.router)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,10 +32,55 @@ STREAM_HEADERS = [
 ]
 
 
+class Ending(Enum):
+    """Why an answer is no longer being written."""
+
+    WRITTEN = auto()
+    CLIENT_GONE = auto()  # it left, or it does not read
+    SERVER_ENDS = auto()
+
+
+class Streams:
+    """Answers at work that end with their client, or with the server."""
+
+    def __init__(self) -> None:
+        self._writers: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    async def run(self, receive: Receive, writing: Coroutine[None, None, None]) -> Ending:
+        """Run `writing` to its end, or cancel it when the client or the server goes."""
+        writer, watcher = asyncio.create_task(writing), asyncio.create_task(_disconnected(receive))
+        self._writers.add(writer)
+        if self._is_closed:
+            writer.cancel()
+        try:
+            await asyncio.wait({writer, watcher}, return_when=asyncio.FIRST_COMPLETED)
+            is_gone = watcher.done() and not writer.done()
+        finally:
+            self._writers.discard(writer)
+            for task in (writer, watcher):
+                task.cancel()
+            written, _ = await asyncio.gather(writer, watcher, return_exceptions=True)
+        if isinstance(written, TimeoutError) or is_gone:
+            return Ending.CLIENT_GONE
+        if isinstance(written, asyncio.CancelledError):
+            return Ending.SERVER_ENDS
+        if isinstance(written, BaseException):
+            raise written
+        return Ending.WRITTEN
+
+    def close(self) -> None:
+        """Cut all of them off, and those that are still to come; idempotent."""
+        self._is_closed = True
+        for writer in self._writers:
+            writer.cancel()
+
+
 class EventStream(Response):
-    """An ASGI answer that writes batches of events until the log or the client ends.
+    """An ASGI answer that writes batches of events until the log, the client or the server ends.
 
     Args:
+        streams: Where it is at work.
         boot: First half of every event's id; tells one run of the server from the next.
         batches: From `EventLog.subscribe`; an empty batch keeps the connection alive.
         write_timeout_s: Longest wait for a client that does not read.
@@ -42,12 +88,14 @@ class EventStream(Response):
 
     def __init__(
         self,
+        streams: Streams,
         boot: str,
         batches: AsyncGenerator[list[Entry], None],
         *,
         write_timeout_s: float = WRITE_TIMEOUT_S,
     ) -> None:
         self.background = None  # FastAPI asks every answer for it
+        self._streams = streams
         self._boot = boot
         self._batches = batches
         self._write_timeout_s = write_timeout_s
@@ -55,32 +103,25 @@ class EventStream(Response):
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream."""
-        await until_disconnect(receive, self._write(send))
+        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+        if await self._streams.run(receive, self._write(send)) is not Ending.CLIENT_GONE:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
         async with aclosing(self._batches) as batches:
             async for batch in batches:
                 for piece in _pieces(self._boot, batch):
-                    async with asyncio.timeout(self._write_timeout_s):
-                        await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    await write_piece(send, piece, self._write_timeout_s)
 
 
-async def until_disconnect(receive: Receive, writing: Coroutine[None, None, None]) -> None:
-    """Run `writing` to its end, or cancel it when the client goes or stops reading."""
-    writer = asyncio.ensure_future(writing)
-    watcher = asyncio.ensure_future(_disconnected(receive))
-    try:
-        await asyncio.wait({writer, watcher}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        watcher.cancel()
-        if not writer.done():
-            writer.cancel()
-        results = await asyncio.gather(writer, watcher, return_exceptions=True)
-    written = results[0]
-    if isinstance(written, Exception) and not isinstance(written, TimeoutError):
-        raise written
+async def write_piece(send: Send, piece: bytes, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+    """Write one piece of a streamed body.
+
+    Raises:
+        TimeoutError: The client does not read.
+    """
+    async with asyncio.timeout(timeout_s):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -5,6 +5,7 @@ The stamp is written last: whatever breaks before it is done again by the next s
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,10 @@ def install(root: Path, folder: Path, stamp: Path, file: str, build: str | None)
     blocks = lock.split((root / ".ci" / file).read_text("utf-8"))
     say("Installing what Hearthside needs into .venv, once; later starts need no network")
     venv.make(folder, blocks[lock.PIP][0])
-    (venv.site_packages(folder) / "hearthside.pth").write_text(f"{root}\n", "utf-8")
+    packages_folder = venv.site_packages(folder)
+    # Relative, so that a checkout can be moved with its environment.
+    link = os.path.relpath(root.resolve(), packages_folder.resolve())
+    (packages_folder / "hearthside.pth").write_text(f"{link}\n", "utf-8")
     pip = Pip(folder)
     packages(pip, blocks[lock.PIP], "pip")
     others = [part for name in sorted(blocks) for part in blocks[name]]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 OFFLINE = re.compile(
     r"Could not fetch|NewConnectionError|Temporary failure in name|ConnectTimeout|No route to host"
-    r"|Network is unreachable|Failed to establish|ProxyError|Max retries exceeded"
+    r"|Network is unreachable|Failed to establish|ProxyError|Max retries exceeded|from versions: none"
 )
 
 
@@ -204,5 +204,5 @@ def _reason(lines: deque[str]) -> str:
         for index, line in enumerate(lines):
             if re.match(pattern, line.strip()) and "subprocess-exited" not in line:
                 following = lines[index + 1].strip() if line.endswith(":") else ""
-                return f"{line.strip()} {following}".strip()
+                return f"{line.strip().removeprefix('ERROR: ')} {following}".strip()
     return lines[-1].strip() if lines else "pip said nothing"

@@ -29,11 +29,17 @@ class Commands(click.Group):
             args = ["serve", *args]
         return super().parse_args(ctx, args)
 
+    @override
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        records = [option.get_help_record(ctx) for option in serve.params]
+        with formatter.section("Options of serve, which may stand without it"):
+            formatter.write_dl([record for record in records if record is not None])
+
 
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Without a command: serve. Its flags may stand alone: webui --port 8000",
 )
 @click.version_option(webui.__version__, prog_name="Hearthside")
 def commands() -> None:

@@ -6,6 +6,7 @@ Knows sockets, signals and standard error; knows neither requests nor restarts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -117,15 +118,15 @@ class WorkerProcess(asyncio.Protocol):
         stderr = self._process.stderr
         assert stderr is not None
         loop = asyncio.get_running_loop()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._process.wait)  # at once: it had no time to come into anything
+            undo.callback(self._process.kill)
+            undo.callback(ours.close)
+            undo.callback(stderr.close)
             self._stderr, _ = await loop.connect_read_pipe(lambda: self._last_words, stderr)
+            undo.callback(self._stderr.close)
             self._link, _ = await loop.create_connection(lambda: self, sock=ours)
-        except BaseException:
-            self._process.kill()
-            self._process.wait()  # at once: it had no time to come into anything
-            ours.close()
-            stderr.close()
-            raise
+            undo.pop_all()
         self._watch = asyncio.create_task(self._watch_over(), name=f"watchdog of {self.pid}")
         load = ipc.Load(
             spec.model_id,

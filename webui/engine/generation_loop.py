@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.runner import ModelRunner, Row
 
+# Every message wakes the web process, which costs it more than the tokens in it do; nobody
+# sees more than 50 changes a second.
+MIN_TELL_S = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Announced:
@@ -83,6 +87,8 @@ class GenerationLoop:
             num_slots=runner.info.num_slots, max_batch_tokens=runner.max_batch_tokens
         )
         self._preparing: set[str] = set()
+        self._untold: dict[str, Sequence] = {}
+        self._told_s = clock()
         self._places: dict[str, int] = {}
         self._is_queue_changed = False
 
@@ -107,6 +113,7 @@ class GenerationLoop:
                 sequence = self._scheduler.abort(mail.request_id)
                 if sequence is not None:
                     self._is_queue_changed = True
+                    self._untold.pop(mail.request_id, None)
                     self._close([sequence])
             case _:
                 assert_never(mail)
@@ -122,6 +129,7 @@ class GenerationLoop:
             try:
                 told += self._forward(rows)
             except EngineError as error:
+                told += self._tell()
                 failures += self._fail(rows, error)
         return [Outputs(told), *failures] if told else failures
 
@@ -177,8 +185,21 @@ class GenerationLoop:
         now_s = self._clock()
         touched = self._scheduler.update(rows, tokens, self._runner, now_s)
         self._budget.note(sum(len(row.tokens) for row in rows), now_s - begun_s)
-        self._close(sequence for sequence in touched if sequence.finish_reason is not None)
-        return [Output(s.request_id, delta) for s in touched for delta in s.deltas()]
+        self._untold.update((sequence.request_id, sequence) for sequence in touched)
+        ended = [sequence for sequence in touched if sequence.finish_reason is not None]
+        self._close(ended)
+        is_due = now_s - self._told_s >= MIN_TELL_S
+        return self._tell() if ended or is_due else []
+
+    def _tell(self) -> list[Output]:
+        """Return what came since the last time."""
+        self._told_s = self._clock()
+        untold, self._untold = self._untold, {}
+        return [
+            Output(request_id, delta)
+            for request_id, sequence in untold.items()
+            for delta in sequence.deltas()
+        ]
 
     def _fail(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
         failed = self._scheduler.fail(rows)

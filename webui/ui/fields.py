@@ -192,6 +192,7 @@ def _refusal(
         "greater_than_equal": ("form.too_small", "ge"),
         "less_than_equal": ("form.too_large", "le"),
         "int_from_float": ("form.not_whole", ""),
+        "int_parsing": ("form.not_whole", ""),
         "int_type": ("form.not_whole", ""),
         "string_too_long": ("form.too_long", "max_length"),
         "too_long": ("form.too_many", "max_length"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import aclosing, asynccontextmanager
@@ -391,3 +393,60 @@ async def test_spawning_happens_on_the_thread_of_the_loop():
     assert threading.current_thread() is threading.main_thread()
     async with opened() as engine:
         assert psutil.Process(engine.pid).ppid() == os.getpid()
+
+
+@pytest.mark.parametrize("num_turns", range(6))
+async def test_cancel_of_open_at_any_moment_leaves_nothing(num_turns):
+    opening = asyncio.create_task(LocalEngine.open(fake_spec(), lambda _: None))
+    for _ in range(num_turns):
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert psutil.Process().children() == []
+
+
+async def test_worker_ends_when_its_parent_is_killed(tmp_path):
+    code = (
+        "import asyncio, sys, time\n"
+        "from tests.unit.engine.fake_worker import fake_spec\n"
+        "from webui.engine.process import LocalEngine\n"
+        "async def main():\n"
+        "    engine = await LocalEngine.open(fake_spec(), lambda _: None)\n"
+        "    print(engine.pid, flush=True)\n"
+        "    time.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)  # noqa: ASYNC220 - it has nothing else to do
+    try:
+        pid = int(await asyncio.to_thread(parent.stdout.readline))
+        assert psutil.pid_exists(pid)
+        parent.kill()
+        await until(lambda: is_gone(pid), 5)
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
+async def test_ctrl_c_of_the_terminal_does_not_end_the_worker():
+    async with opened() as engine:
+        os.kill(engine.pid, signal.SIGINT)
+        assert text_of(await collect(engine, make_request("say unmoved"))) == "unmoved"
+
+
+async def test_cancel_of_a_request_whose_prompt_is_being_made():
+    async with opened(slots=1, context_length=400_000, tokenize_s=0.3) as engine:
+        task = asyncio.create_task(collect(engine, make_request("first")))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert text_of(await collect(engine, make_request("say second"))) == "second"
+
+
+async def test_text_arrives_at_most_fifty_times_a_second():
+    async with opened(context_length=2000, step_s=0.001) as engine:
+        started_s = time.monotonic()
+        deltas = await collect(engine, make_request("tell", max_tokens=300, ignore_eos=True))
+        took_s = time.monotonic() - started_s
+        assert sum(isinstance(delta, Text) for delta in deltas) <= took_s * 50 + 2

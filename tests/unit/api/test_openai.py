@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.unit.api.fakes import FINISH, BugError
+from webui.api.http_app import create_http_app
+from webui.api.page import Page
 from webui.engine.interface import Finish, FinishReason, Prefill, Queued, Text
 from webui.errors import (
     Busy,
@@ -299,13 +301,9 @@ async def test_bug_in_mid_stream_is_logged_once_and_told_without_details(
     assert len([record for record in caplog.records if record.exc_info]) == 1
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("begun", [False, True])
-async def test_gone_client_ends_the_completion(app, runtime, stream, begun) -> None:
-    never = asyncio.Event()
-    runtime.generations.script = [Text("He", 1), never] if begun else [never]
+async def _serve(app: Any, messages: asyncio.Queue[Any], *, stream: bool) -> tuple[Any, list[Any]]:
+    """Begin a completion on a connection that the test holds in its hands."""
     body = json.dumps({"messages": HI, "stream": stream}).encode()
-    messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     messages.put_nowait({"type": "http.request", "body": body})
     sent: list[Any] = []
 
@@ -325,10 +323,40 @@ async def test_gone_client_ends_the_completion(app, runtime, stream, begun) -> N
             (b"content-length", str(len(body)).encode()),
         ],
     }
-    serving = asyncio.create_task(app(scope, messages.get, send))
+    return asyncio.create_task(app(scope, messages.get, send)), sent
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+async def test_gone_client_ends_the_completion(app, runtime, stream, begun) -> None:
+    never = asyncio.Event()
+    runtime.generations.script = [Text("He", 1), never] if begun else [never]
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    serving, sent = await _serve(app, messages, stream=stream)
     await runtime.generations.is_begun.wait()
     messages.put_nowait({"type": "http.disconnect"})
     async with asyncio.timeout(1):
         await runtime.generations.is_closed.wait()
         await serving
     assert not any(b"DONE" in message.get("body", b"") for message in sent)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+async def test_end_of_the_server_is_told_and_ends_the_completion(
+    ui_folder, runtime, stream, begun
+) -> None:
+    app = create_http_app(runtime, Page(ui_folder))
+    never = asyncio.Event()
+    runtime.generations.script = [Text("He", 1), never] if begun else [never]
+    serving, sent = await _serve(app, asyncio.Queue(), stream=stream)
+    await runtime.generations.is_begun.wait()
+    while begun and stream and not sent:  # noqa: ASYNC110 - turns of the loop, no time
+        await asyncio.sleep(0)
+    app.state.streams.close()
+    async with asyncio.timeout(1):
+        await serving
+    assert runtime.generations.is_closed.is_set()
+    assert sent[0]["status"] == (200 if begun and stream else 503)
+    assert b"server_ending" in b"".join(message.get("body", b"") for message in sent)
+    assert not sent[-1].get("more_body", False)

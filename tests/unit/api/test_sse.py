@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from webui.api.sse import EventStream, until_disconnect
+from webui.api.sse import Ending, EventStream, Streams
 from webui.chat.events import ConversationChanged, EventLog, Text
 
 
@@ -47,7 +47,7 @@ def _text(text: str) -> Text:
 
 
 async def _serve(log: EventLog, client: Client, after: str | None = None) -> asyncio.Task[None]:
-    stream = EventStream(log.boot, log.subscribe("ada", after))
+    stream = EventStream(Streams(), log.boot, log.subscribe("ada", after))
     return asyncio.create_task(stream({"type": "http"}, client.receive, client.send))
 
 
@@ -94,7 +94,7 @@ async def test_stream_after_an_unknown_event_says_reset(after) -> None:
 
 async def test_quiet_stream_is_kept_alive() -> None:
     log, client = EventLog(pace_s=0), Client()
-    stream = EventStream(log.boot, log.subscribe("ada", keep_alive_s=0.001))
+    stream = EventStream(Streams(), log.boot, log.subscribe("ada", keep_alive_s=0.001))
     task = asyncio.create_task(stream({"type": "http"}, client.receive, client.send))
     assert (await client.wait_for(2))[1] == ": keep-alive"
     client.gone.set()
@@ -113,7 +113,7 @@ async def test_stream_ends_with_the_log() -> None:
 async def test_gone_client_ends_its_subscription() -> None:
     log, client = EventLog(pace_s=0), Client()
     batches = log.subscribe("ada")
-    stream = EventStream(log.boot, batches)
+    stream = EventStream(Streams(), log.boot, batches)
     task = asyncio.create_task(stream({"type": "http"}, client.receive, client.send))
     await client.wait_for(1)
     client.gone.set()
@@ -129,7 +129,7 @@ async def test_client_that_does_not_read_is_dropped() -> None:
         if message["type"] == "http.response.body":
             await asyncio.Event().wait()
 
-    stream = EventStream(log.boot, log.subscribe("ada"), write_timeout_s=0.01)
+    stream = EventStream(Streams(), log.boot, log.subscribe("ada"), write_timeout_s=0.01)
     await stream({"type": "http"}, client.receive, stuck)
 
 
@@ -145,9 +145,48 @@ async def test_large_batch_is_written_in_pieces() -> None:
     await task
 
 
+async def test_end_of_the_server_ends_streams_also_those_to_come() -> None:
+    log, streams = EventLog(pace_s=0), Streams()
+    for _ in range(2):
+        client = Client()
+        stream = EventStream(streams, log.boot, log.subscribe("ada"))
+        task = asyncio.create_task(stream({"type": "http"}, client.receive, client.send))
+        while not client.sent:
+            client.something.clear()
+            await client.something.wait()
+        streams.close()
+        await task
+        assert client.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
 async def test_error_of_the_writer_reaches_the_caller() -> None:
     async def write() -> None:
         raise KeyError("bug")
 
     with pytest.raises(KeyError):
-        await until_disconnect(Client().receive, write())
+        await Streams().run(Client().receive, write())
+
+
+async def test_cancelled_answer_cancels_its_writer() -> None:
+    ended = asyncio.Event()
+
+    async def write() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(Streams().run(Client().receive, write()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_writer_that_ends_is_written() -> None:
+    async def write() -> None:
+        pass
+
+    assert await Streams().run(Client().receive, write()) is Ending.WRITTEN

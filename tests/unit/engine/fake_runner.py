@@ -41,6 +41,7 @@ class FakeOptions(BaseModel):
     Attributes:
         step_s: Each step takes so long.
         token_s: And each of its tokens so long.
+        tokenize_s: Each call of the tokenizer takes so long.
         load_s: Loading takes so long.
         on_load: What happens at the end of it.
         once: A file; where it exists already, `on_load` passes and deadly words are harmless.
@@ -54,6 +55,7 @@ class FakeOptions(BaseModel):
     max_batch_tokens: int = 64
     step_s: float = 0.0
     token_s: float = 0.0
+    tokenize_s: float = 0.0
     load_s: float = 0.0
     on_load: Literal["pass", "refuse", "crash", "crash_again", "garbage", "huge"] = "pass"
     once: str = ""
@@ -86,6 +88,7 @@ class FakeRunner:
         return "<s>", "</s>"
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
+        time.sleep(self.options.tokenize_s)
         return list(text.encode())
 
     def token_bytes(self, token: int) -> bytes:

@@ -50,18 +50,19 @@ jobs = st.builds(
 
 
 class Clock:
-    """A clock on which every look costs a millisecond."""
+    """A clock on which every look costs time."""
 
-    def __init__(self):
+    def __init__(self, look_s):
         self.now_s = 0.0
+        self.look_s = look_s
 
     def __call__(self):
-        self.now_s += 0.001
+        self.now_s += self.look_s
         return self.now_s
 
 
-def make_loop(runner, **bounds):
-    clock = Clock()
+def make_loop(runner, look_s=0.003, **bounds):
+    clock = Clock(look_s)
     budget = PrefillBudget(runner.max_batch_tokens, first_token_s=0.05)
     scheduler = Scheduler(
         num_slots=runner.info.num_slots, max_batch_tokens=runner.max_batch_tokens, **bounds
@@ -269,9 +270,48 @@ def test_all_that_a_step_made_goes_in_one_message(num_prompt):
 
 
 def test_prefill_is_told_while_a_long_prompt_is_read():
-    loop = make_loop(FakeRunner(FakeOptions(max_batch_tokens=8)))
+    loop = make_loop(FakeRunner(FakeOptions(max_batch_tokens=8)), look_s=0.02)
     got = run(loop, [Job("ann", (97,) * 100, 1, (), 0)])
     done = [delta.done for delta in got["0"] if isinstance(delta, Prefill)]
     assert done == sorted(set(done))
     assert len(done) > 10
     assert done[-1] == 100
+
+
+def test_quick_steps_share_a_message_and_the_end_waits_for_nothing():
+    loop = make_loop(FakeRunner(), look_s=0.001)
+    send(loop, Job("ann", tuple(b"user: say abcdefghijklmnop\nassistant: "), 16, (), 0), "a")
+    messages = []
+    while loop.has_work:
+        messages += loop.step()
+    texts = [o.delta for m in messages for o in m.items if isinstance(o.delta, Text)]
+    assert "".join(text.text for text in texts) == "abcdefghijklmnop"
+    assert len(texts) < 8
+    assert sum(text.num_tokens for text in texts) == 16
+    assert isinstance(messages[-1].items[-1].delta, Finish)
+
+
+def test_text_before_a_failed_step_is_told():
+    class Failing(FakeRunner):
+        def forward(self, rows):
+            if self.num_steps == 6:
+                raise EngineError("out of luck")
+            return super().forward(rows)
+
+    loop = make_loop(Failing(), look_s=0.0001)
+    send(loop, Job("ann", tuple(b"user: say abcdefghij\nassistant: "), 40, (), 0), "a")
+    told = []
+    while loop.has_work:
+        told += loop.step()
+    assert [type(message) for message in told] == [Outputs, RequestError]
+    assert told[0].items[-1].delta == Text("abcde", 5)
+
+
+def test_abort_tells_nothing_more():
+    loop = make_loop(FakeRunner(), look_s=0.0001)
+    send(loop, Job("ann", (97,), 20, (), 0), "a")
+    loop.step()
+    loop.step()
+    loop.take(Aborted("a"))
+    assert not loop.has_work
+    assert loop._untold == {}

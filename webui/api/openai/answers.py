@@ -6,7 +6,6 @@ of a chunk is the same bytes each time. The completion ends when its client goes
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from contextlib import aclosing
@@ -16,16 +15,17 @@ import msgspec
 from starlette.responses import Response
 from typing_extensions import override
 
-from webui.api.errors import error_body, error_response, internal_error
-from webui.api.sse import STREAM_HEADERS, WRITE_TIMEOUT_S, until_disconnect
+from webui.api.errors import ServerEnding, error_body, error_response, internal_error
+from webui.api.sse import STREAM_HEADERS, Ending, write_piece
 from webui.engine.interface import Finish, FinishReason, Text
 from webui.errors import EngineError, WebuiError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
+    from webui.api.sse import Streams
     from webui.engine.interface import Delta, Usage
 
 logger = logging.getLogger(__name__)
@@ -40,15 +40,22 @@ class Completion(Response):
     """An ASGI answer that runs a completion and writes it as one object.
 
     Args:
+        streams: Where it is at work.
         deltas: From `Generations.complete`; not started yet.
         completion_id: Its id in the dialect.
         model: Name of the model that answers.
     """
 
     def __init__(
-        self, deltas: AsyncGenerator[Delta, None], *, completion_id: str, model: str
+        self,
+        streams: Streams,
+        deltas: AsyncGenerator[Delta, None],
+        *,
+        completion_id: str,
+        model: str,
     ) -> None:
         self.background = None  # FastAPI asks every answer for it
+        self._streams = streams
         self._deltas = deltas
         self._id = completion_id
         self._model = model
@@ -56,14 +63,17 @@ class Completion(Response):
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the completion."""
-        await until_disconnect(receive, self._write(scope, receive, send))
+        answer: list[Response] = []
+        if await self._streams.run(receive, self._read(scope, answer)) is Ending.SERVER_ENDS:
+            answer.append(error_response(server_ending(), scope))
+        for response in answer:
+            await response(scope, receive, send)
 
-    async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _read(self, scope: Scope, answer: list[Response]) -> None:
         try:
-            response = await self._whole()
+            answer.append(await self._whole())
         except WebuiError as error:
-            response = error_response(error, scope)
-        await response(scope, receive, send)
+            answer.append(error_response(error, scope))
 
     async def _whole(self) -> Response:
         parts: list[str] = []
@@ -98,6 +108,7 @@ class CompletionStream(Response):
     """An ASGI answer that runs a completion and writes each step as it comes.
 
     Args:
+        streams: Where it is at work.
         deltas: From `Generations.complete`; not started yet.
         completion_id: Its id in the dialect.
         model: Name of the model that answers.
@@ -106,6 +117,7 @@ class CompletionStream(Response):
 
     def __init__(
         self,
+        streams: Streams,
         deltas: AsyncGenerator[Delta, None],
         *,
         completion_id: str,
@@ -113,6 +125,8 @@ class CompletionStream(Response):
         with_usage: bool,
     ) -> None:
         self.background = None  # FastAPI asks every answer for it
+        self._streams = streams
+        self._has_begun = False
         self._deltas = deltas
         self._with_usage = with_usage
         self._common: dict[str, Any] = {
@@ -125,50 +139,51 @@ class CompletionStream(Response):
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream."""
-        await until_disconnect(receive, self._write(scope, receive, send))
+        ending = await self._streams.run(receive, self._write(scope, send))
+        if ending is Ending.SERVER_ENDS:
+            await self._fail(server_ending(), scope, send)
+        if self._has_begun and ending is not Ending.CLIENT_GONE:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._deltas) as deltas:
-            try:
-                # An error before the first word still gets its own status.
-                first = await anext(deltas)
-            except StopAsyncIteration:
-                ours: WebuiError = EngineError("the engine ended the reply without a word")
-                await error_response(ours, scope)(scope, receive, send)
-                return
-            except WebuiError as error:
-                await error_response(error, scope)(scope, receive, send)
-                return
-            await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-            try:
-                await self._write_all(first, deltas, send)
-            except WebuiError as error:
-                await _say(send, _data(error_body(error, scope["path"])) + DONE)
-            except Exception as error:
-                request_id = scope.get("state", {}).get("request_id", "")
-                logger.exception("request %s failed: %s", request_id, type(error).__name__)
-                await _say(
-                    send, _data(error_body(internal_error(request_id), scope["path"])) + DONE
-                )
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    async def _write(self, scope: Scope, send: Send) -> None:
+        try:
+            async with aclosing(self._deltas) as deltas:
+                await self._write_all(deltas, send)
+        except WebuiError as error:
+            await self._fail(error, scope, send)
+        except TimeoutError:
+            raise
+        except Exception as error:
+            if not self._has_begun:
+                raise
+            # The answer has begun, so that the gate cannot tell any more.
+            request_id = scope.get("state", {}).get("request_id", "")
+            logger.exception("request %s failed: %s", request_id, type(error).__name__)
+            await self._fail(internal_error(request_id), scope, send)
 
-    async def _write_all(
-        self, first: Delta, deltas: AsyncGenerator[Delta, None], send: Send
-    ) -> None:
-        await _say(send, self._chunk({"role": "assistant", "content": ""}))
+    async def _fail(self, error: WebuiError, scope: Scope, send: Send) -> None:
+        """Tell an error: with a status of its own before the first word, else in the stream."""
+        if self._has_begun:
+            await write_piece(send, _data(error_body(error, scope["path"])) + DONE)
+        else:
+            await error_response(error, scope)(scope, _never, send)
+
+    async def _write_all(self, deltas: AsyncGenerator[Delta, None], send: Send) -> None:
         head, tail = self._chunk({"content": MARK}).rsplit(encode(MARK), 1)
-        delta = first
-        while True:
+        async for delta in deltas:
+            if not self._has_begun:
+                self._has_begun = True
+                await send(
+                    {"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS}
+                )
+                await write_piece(send, self._chunk({"role": "assistant", "content": ""}))
             if isinstance(delta, Text):
                 if delta.text:
-                    await _say(send, head + encode(delta.text) + tail)
+                    await write_piece(send, head + encode(delta.text) + tail)
             elif isinstance(delta, Finish):
-                await _say(send, self._ending(delta))
+                await write_piece(send, self._ending(delta))
                 return
-            try:
-                delta = await anext(deltas)
-            except StopAsyncIteration as error:
-                raise EngineError("the engine ended the reply without saying why") from error
+        raise EngineError("the engine ended the reply without saying why", "Try again.")
 
     def _ending(self, finish: Finish) -> bytes:
         last = self._chunk({}, finish_reason(finish))
@@ -182,6 +197,11 @@ class CompletionStream(Response):
         if self._with_usage:
             chunk["usage"] = None
         return _data(chunk)
+
+
+def server_ending() -> ServerEnding:
+    """Return what clients hear whose completion the end of the server cuts off."""
+    return ServerEnding("the server is being stopped", "Try again when it is back.")
 
 
 def finish_reason(finish: Finish) -> str:
@@ -203,6 +223,5 @@ def _data(value: object) -> bytes:
     return b"data: " + encode(value) + b"\n\n"
 
 
-async def _say(send: Send, data: bytes) -> None:
-    async with asyncio.timeout(WRITE_TIMEOUT_S):
-        await send({"type": "http.response.body", "body": data, "more_body": True})
+async def _never() -> Message:
+    return {"type": "http.disconnect"}

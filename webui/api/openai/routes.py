@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from webui.api.deps import ActorDep, Json, RuntimeDep, parse
+from webui.api.deps import ActorDep, Json, RuntimeDep, StreamsDep, parse
 from webui.api.errors import ModelNotFound
 from webui.api.openai.answers import Completion, CompletionStream
 from webui.api.openai.chat_request import ChatRequest
@@ -32,6 +32,7 @@ async def read_chat_request(request: Request) -> ChatRequest:
 async def complete_chat(
     runtime: RuntimeDep,
     actor: ActorDep,
+    streams: StreamsDep,
     asked: Annotated[ChatRequest, Depends(read_chat_request)],
 ) -> Response:
     """Answer a conversation that nobody keeps."""
@@ -47,9 +48,9 @@ async def complete_chat(
     completion_id = f"chatcmpl-{secrets.token_hex(12)}"
     if asked.stream:
         return CompletionStream(
-            deltas, completion_id=completion_id, model=model, with_usage=asked.wants_usage
+            streams, deltas, completion_id=completion_id, model=model, with_usage=asked.wants_usage
         )
-    return Completion(deltas, completion_id=completion_id, model=model)
+    return Completion(streams, deltas, completion_id=completion_id, model=model)
 
 
 @router.get("/models")

@@ -1,6 +1,6 @@
 /** The chat surface: thread, welcome, composer, and the model that answers above them. */
 import { Composer } from "./composer.js";
-import { el } from "./dom.js";
+import { el, setText } from "./dom.js";
 import { ModelPill } from "./pill.js";
 import { t } from "./strings.js";
 import { Thread } from "./thread.js";
@@ -23,9 +23,11 @@ export class Chat {
     };
     this.welcome = new Welcome(models, { toModel, ask });
     this.bar = el("div", { class: "connection", role: "status", hidden: true }, el("span", { class: "spinner" }), t("app.reconnecting"));
+    this.title = el("h1", { class: "offscreen" });
     this.node = el(
       "section",
       { class: "chat empty", "aria-label": t("chat.chat") },
+      this.title,
       el("div", { class: "chat-head" }, new ModelPill(models, { toModel }).node),
       this.bar,
       this.thread.box,
@@ -34,7 +36,7 @@ export class Chat {
     );
     models.on("change", () => this.composer.setModel(models.isReady ? models.status.name : null));
     transcript.on("open", () => this.#onOpen());
-    transcript.on("structure", () => this.#draw());
+    for (const topic of ["structure", "title"]) transcript.on(topic, () => this.#draw());
     transcript.on("notice", (notice) => toast(notice.message));
     this.#draw();
   }
@@ -54,11 +56,14 @@ export class Chat {
   }
 
   #draw() {
-    const { loading, messages } = this.transcript;
+    const { loading, messages, conversation } = this.transcript;
     if (!loading) {
       clearTimeout(this.#skeleton);
       this.node.classList.remove("waiting");
     }
-    this.node.classList.toggle("empty", !loading && messages.size === 0);
+    const isEmpty = !loading && messages.size === 0;
+    this.node.classList.toggle("empty", isEmpty);
+    this.title.hidden = isEmpty; // the welcome has its own
+    setText(this.title, conversation?.title || t("list.untitled"));
   }
 }

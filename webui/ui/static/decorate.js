@@ -39,6 +39,7 @@ export function decorate(block, isOpen) {
   for (const node of block.querySelectorAll("[data-tex]")) drawFormula(node);
   for (const table of block.querySelectorAll("table")) scrollable(table);
   for (const node of block.querySelectorAll("[data-image]")) labelImage(node);
+  for (const box of block.querySelectorAll("input")) box.setAttribute("aria-label", box.checked ? t("chat.task_done") : t("chat.task_open"));
 }
 
 function makeCard(code, isOpen) {

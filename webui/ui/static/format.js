@@ -40,8 +40,8 @@ export function duration(seconds, { whole = false } = {}) {
   if (whole && seconds < 59.5) return t("app.seconds", { n: integer(Math.round(seconds)) });
   if (seconds < 0.9995) return t("app.milliseconds", { n: integer(Math.round(seconds * 1000)) });
   if (seconds < 59.5) return t("app.seconds", { n: seconds < 10 ? decimal(seconds) : integer(Math.round(seconds)) });
-  const whole = Math.round(seconds);
-  return t("app.minutes", { n: integer(Math.floor(whole / 60)), seconds: integer(whole % 60) });
+  const all = Math.round(seconds);
+  return t("app.minutes", { n: integer(Math.floor(all / 60)), seconds: integer(all % 60) });
 }
 
 export function percent(fraction) {

@@ -113,7 +113,7 @@ export class MarkdownView {
   set(text, { live = false } = {}) {
     if (text === this.#text && live === this.#wasLive) return;
     this.#wasLive = live;
-    if (!live && DEFINITION.test(text)) this.#forget(); // it may have changed links far above
+    if (!live && DEFINITION.test(text)) this.#doubt();
     if (!live || !text.startsWith(this.#text.slice(0, this.#settled.chars))) {
       this.#settled = { blocks: 0, chars: 0 };
     }
@@ -124,8 +124,9 @@ export class MarkdownView {
     if (live) this.#settle(tokens);
   }
 
-  #forget() {
-    for (const block of this.#blocks.splice(0)) block.node.remove();
+  /** A definition further down may have made links of what stands in brackets: draw those anew. */
+  #doubt() {
+    for (const block of this.#blocks) if (block.raw.includes("[")) block.raw = null;
   }
 
   #draw(tokens, first, live) {

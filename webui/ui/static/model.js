@@ -27,7 +27,7 @@ export class ModelPage {
     this.starter = new StarterCard(models);
     this.list = el("ul", { class: "model-list", "aria-label": t("model.files") });
     this.none = el("p", { class: "model-none", hidden: true }, t("model.no_files"));
-    this.node = el("div", { class: "models" }, el("h2", {}, t("model.title")), this.status, this.starter.node, this.list, this.none);
+    this.node = el("div", { class: "models" }, el("h1", {}, t("model.title")), this.status, this.starter.node, this.list, this.none);
     models.on("change", () => this.draw());
     this.draw();
   }

@@ -12,9 +12,9 @@ import { setTheme, theme } from "./theme.js";
 import { toast, toastError } from "./toast.js";
 
 const THEMES = [
-  ["light", "sun"],
-  ["dark", "moon"],
-  ["system", "monitor"],
+  ["light", "sun", "app.theme_light"],
+  ["dark", "moon", "app.theme_dark"],
+  ["system", "monitor", "app.theme_system"],
 ];
 
 export class Sidebar {
@@ -177,8 +177,8 @@ export class Sidebar {
   }
 
   #themeMenu(button) {
-    const choices = THEMES.map(([name, mark]) => ({
-      label: t(`app.theme_${name}`),
+    const choices = THEMES.map(([name, mark, key]) => ({
+      label: t(key),
       icon: mark,
       checked: theme() === name,
       run: () => setTheme(name),

@@ -1,0 +1,94 @@
+"""The page over fakes of the use cases; Gradio is imported here, once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from webui.app import GRADIO_ENVIRONMENT
+from webui.errors import Conflict, NotFound
+from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.sampling_params import SamplingParams
+from webui.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from webui.actor import Actor
+
+os.environ.update(GRADIO_ENVIRONMENT)
+
+
+@dataclass
+class FakeParameters:
+    """Keeps one person's parameters; remembers on which loop it was asked."""
+
+    saved: SamplingParams = field(default_factory=SamplingParams)
+    loops: set[Any] = field(default_factory=set)
+
+    async def get(self, actor: Actor) -> SamplingParams:
+        self.loops.add(asyncio.get_running_loop())
+        await asyncio.sleep(0)
+        return self.saved
+
+    async def save(self, actor: Actor, params: SamplingParams) -> SamplingParams:
+        await asyncio.sleep(0)
+        self.saved = params
+        return params
+
+
+@dataclass
+class FakeModels:
+    """Two files and a broken one; `busy` says that a load runs."""
+
+    options: dict[str, LlamaCppOptions] = field(default_factory=dict)
+    loads: list[str] = field(default_factory=list)
+    loaded: str | None = None
+    busy: bool = False
+
+    async def list(self, actor: Actor) -> SimpleNamespace:
+        cards = [("one.gguf", "One", None), ("two.gguf", "Two", None), ("bad", "Bad", "no GGUF")]
+        models = [SimpleNamespace(id=i, name=name, error=error) for i, name, error in cards]
+        return SimpleNamespace(models=models, status=SimpleNamespace(model_id=self.loaded))
+
+    async def load(self, actor: Actor, model_id: str) -> None:
+        if self.busy:
+            raise Conflict("<b>One</b> is being loaded", "Wait.")
+        if model_id not in {"one.gguf", "two.gguf"}:
+            raise NotFound(f"there is no model {model_id}")
+        self.loads.append(model_id)
+
+    async def options_for(self, actor: Actor, model_id: str) -> LlamaCppOptions:
+        await asyncio.sleep(0)
+        return self.options.get(model_id, LlamaCppOptions())
+
+    async def save_options(self, actor: Actor, model_id: str, options: LlamaCppOptions) -> None:
+        await asyncio.sleep(0)
+        self.options[model_id] = options
+
+
+@dataclass
+class FakeRuntime:
+    parameters: FakeParameters = field(default_factory=FakeParameters)
+    models: FakeModels = field(default_factory=FakeModels)
+
+
+@pytest.fixture
+def runtime() -> FakeRuntime:
+    return FakeRuntime()
+
+
+@pytest.fixture
+def page_app(runtime: FakeRuntime) -> Starlette:
+    """The app of the page, drawn in a thread without a loop as `app` does it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from webui.ui.page import create_page_app
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(create_page_app, runtime, Settings()).result()

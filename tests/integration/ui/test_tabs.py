@@ -1,0 +1,177 @@
+"""Handlers of the tabs, called as Gradio calls them but without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from webui.actor import local_actor
+from webui.errors import Conflict, InvalidRequest, NotFound
+from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.sampling_params import SamplingParams
+from webui.ui.strings import Strings
+
+if TYPE_CHECKING:
+    from tests.integration.ui.conftest import FakeRuntime
+
+pytestmark = pytest.mark.integration
+
+ACTOR = local_actor()
+
+
+@pytest.fixture
+def drawn(runtime: FakeRuntime) -> dict[str, Any]:
+    """All tabs of a page, by id."""
+    import gradio as gr
+
+    from webui.ui.tabs import TABS
+
+    async def draw() -> dict[str, Any]:
+        tabs = {kind.id: kind(runtime, Strings.read()) for kind in TABS}
+        with gr.Blocks(analytics_enabled=False):
+            for tab in tabs.values():
+                tab.build()
+        return tabs
+
+    return asyncio.run(draw())
+
+
+def field_of(tab: Any, name: str) -> Any:
+    return next(field for field in tab.form.fields if field.name == name)
+
+
+async def save(tab: Any, name: str, *values: object) -> dict[str, str]:
+    state: dict[str, str] = await tab.save(field_of(tab, name), ACTOR, {}, *values)
+    return state
+
+
+async def test_parameter_is_saved_and_the_others_stay(
+    drawn: dict[str, Any], runtime: FakeRuntime
+) -> None:
+    runtime.parameters.saved = SamplingParams(top_k=7)
+    assert (await save(drawn["parameters"], "temperature", 0))["tone"] == "ok"
+    assert runtime.parameters.saved == SamplingParams(top_k=7, temperature=0)
+
+
+async def test_fields_changed_at_the_same_time_are_all_saved(
+    drawn: dict[str, Any], runtime: FakeRuntime
+) -> None:
+    tab = drawn["parameters"]
+    await asyncio.gather(
+        save(tab, "temperature", 1.5), save(tab, "top_k", 900), save(tab, "stop", "###\n\\n")
+    )
+    wanted = SamplingParams(temperature=1.5, top_k=900, stop=("###", "\n"))
+    assert runtime.parameters.saved == wanted
+
+
+async def test_wrong_parameter_is_not_saved_and_the_line_says_why(
+    drawn: dict[str, Any], runtime: FakeRuntime
+) -> None:
+    with pytest.warns(UserWarning, match="Temperature must be at most 2"):
+        state = await save(drawn["parameters"], "temperature", 5)
+    assert state == {"message": "Not saved. Temperature must be at most 2.", "tone": "bad"}
+    assert runtime.parameters.saved == SamplingParams()
+
+
+async def test_reset_puts_back_one_field_or_all(
+    drawn: dict[str, Any], runtime: FakeRuntime
+) -> None:
+    tab = drawn["parameters"]
+    runtime.parameters.saved = SamplingParams(temperature=1, stop=("a", "b"))
+    *shown, _ = await tab.reset(ACTOR, {"field": "temperature"})
+    assert runtime.parameters.saved == SamplingParams(stop=("a", "b"))
+    assert "a\nb" in shown
+    await tab.reset(ACTOR, {})
+    assert runtime.parameters.saved == SamplingParams()
+    with pytest.raises(NotFound):
+        await tab.reset(ACTOR, {"field": "__class__"})
+
+
+async def test_options_belong_to_the_chosen_model(
+    drawn: dict[str, Any], runtime: FakeRuntime
+) -> None:
+    tab = drawn["model"]
+    await save(tab, "context_length", "two.gguf", 131072)
+    assert runtime.models.options == {"two.gguf": LlamaCppOptions(context_length=131072)}
+    shown = await tab.show_saved(ACTOR, {}, "two.gguf")
+    assert 131072 in shown
+    assert 131072 not in await tab.show_saved(ACTOR, {}, "one.gguf")
+
+
+@pytest.mark.parametrize(
+    ("asked", "loaded", "chosen"),
+    [
+        (None, None, "one.gguf"),
+        (None, "two.gguf", "two.gguf"),
+        ("one.gguf", "two.gguf", "one.gguf"),
+        ("gone.gguf", None, "one.gguf"),
+        ("bad", "two.gguf", "two.gguf"),
+    ],
+)
+async def test_form_shows_the_chosen_model_else_the_loaded_one(
+    drawn: dict[str, Any],
+    runtime: FakeRuntime,
+    asked: str | None,
+    loaded: str | None,
+    chosen: str,
+) -> None:
+    runtime.models.loaded = loaded
+    choices, *_ = await drawn["model"].show_saved(ACTOR, {}, asked)
+    assert choices["value"] == chosen
+    assert choices["choices"] == [("One", "one.gguf"), ("Two", "two.gguf")]
+
+
+async def test_page_that_opens_loads_no_model(drawn: dict[str, Any], runtime: FakeRuntime) -> None:
+    runtime.models.loaded = "one.gguf"
+    await drawn["model"].load(ACTOR, {})
+    assert runtime.models.loads == []
+
+
+async def test_card_loads_its_model_and_shows_its_options(
+    drawn: dict[str, Any], runtime: FakeRuntime
+) -> None:
+    choices, *_, state = await drawn["model"].load(ACTOR, {"model_id": "two.gguf"})
+    assert runtime.models.loads == ["two.gguf"]
+    assert (choices["value"], state["tone"]) == ("two.gguf", "ok")
+    await drawn["model"].load_chosen(ACTOR, {}, "one.gguf")
+    assert runtime.models.loads == ["two.gguf", "one.gguf"]
+
+
+async def test_no_model_is_said_plainly(drawn: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="no model"):
+        await drawn["model"].load_chosen(ACTOR, {}, None)
+
+
+async def test_error_becomes_a_toast_and_nothing_changes(
+    drawn: dict[str, Any], runtime: FakeRuntime
+) -> None:
+    from webui.ui.tab import _run
+
+    runtime.models.busy = True
+    with pytest.raises(Conflict):
+        await drawn["model"].load_chosen(ACTOR, {}, "one.gguf")
+    run = _run(drawn["model"].load_chosen, Strings.read(), 1)
+    with pytest.warns(UserWarning, match="&lt;b&gt;One&lt;/b&gt; is being loaded.*Wait"):
+        assert await run(None, _event(None), "one.gguf") == {"__type__": "update"}
+
+
+async def test_bug_is_logged_and_shown_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    from webui.ui.tab import _run
+
+    async def broken(*_: object) -> None:
+        raise ValueError("secret")
+
+    with pytest.warns(UserWarning, match="number") as shown:
+        assert len(await _run(broken, Strings.read(), 2)(None, _event({}))) == 2
+    assert "secret" not in str(shown[0].message)
+    error_id = str(shown[0].message).split("number ")[1].rstrip(".")
+    assert error_id in caplog.text
+    assert "secret" in caplog.text
+
+
+def _event(data: object) -> Any:
+    import gradio as gr
+
+    return gr.EventData(None, data)

@@ -1,0 +1,149 @@
+"""What a form shows of a model, and the way back; no Gradio is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Annotated, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field
+
+from webui.errors import InvalidRequest
+from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.sampling_params import Control, SamplingParams
+from webui.ui.fields import FormField, Kind, fields_of, read, to_control
+from webui.ui.strings import Strings
+
+STRINGS = Strings.read()
+
+
+class Sample(BaseModel):
+    """One field of each kind, and one that is not shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    share: Annotated[float, Control("A", step=0.1)] = Field(0.5, ge=0, le=1, title="Share")
+    count: Annotated[int, Control("A", step=1, soft_max=10)] = Field(3, ge=0, le=99, title="Count")
+    seed: Annotated[int, Control("A")] = Field(-1, ge=-1, title="Seed")
+    on: Annotated[bool, Control("B")] = Field(default=False, title="On")
+    kind: Annotated[Literal["f16", "q8"], Control("B")] = Field("f16", title="Kind")
+    text: Annotated[str, Control("B", lines=3)] = Field("", max_length=5, title="Text")
+    stop: Annotated[tuple[str, ...], Control("B")] = Field((), max_length=2, title="Stop")
+    hidden: int = 7
+
+
+FIELDS = {field.name: field for field in fields_of(Sample)}
+
+
+def entered(base: Sample | None = None, /, **values: object) -> Sample:
+    return read(
+        Sample,
+        {FIELDS[name]: value for name, value in values.items()},
+        STRINGS,
+        base or Sample(),
+    )
+
+
+def test_fields_have_the_kind_of_their_type_and_control() -> None:
+    assert {name: field.kind for name, field in FIELDS.items()} == {
+        "share": Kind.SLIDER,
+        "count": Kind.SLIDER,
+        "seed": Kind.NUMBER,
+        "on": Kind.CHECKBOX,
+        "kind": Kind.CHOICE,
+        "text": Kind.TEXT,
+        "stop": Kind.LINES,
+    }
+    assert FIELDS["kind"].choices == ("f16", "q8")
+
+
+def test_slider_ends_at_the_soft_maximum_and_takes_more_by_typing() -> None:
+    assert (FIELDS["count"].slider_end, FIELDS["count"].maximum) == (10, 99)
+    assert FIELDS["share"].slider_end == 1
+    assert entered(count=50).count == 50
+
+
+@pytest.mark.parametrize("model", [SamplingParams, LlamaCppOptions])
+def test_every_field_of_our_models_is_shown_and_says_what_it_does(model: type[BaseModel]) -> None:
+    fields = fields_of(model)
+    assert [field.name for field in fields] == list(model.model_fields)
+    for field in fields:
+        assert field.title
+        assert field.help.endswith(".")
+        if field.kind is Kind.SLIDER:
+            assert None not in (field.minimum, field.slider_end, field.step)
+
+
+@pytest.mark.parametrize("model", [SamplingParams, LlamaCppOptions])
+def test_defaults_survive_the_way_through_the_controls(model: type[BaseModel]) -> None:
+    shown = {field: to_control(field, field.default) for field in fields_of(model)}
+    assert read(model, shown, STRINGS, model()) == model()
+
+
+@pytest.mark.parametrize(
+    ("values", "message", "field"),
+    [
+        ({"share": 1.5}, "Share must be at most 1.", "share"),
+        ({"share": -0.5}, "Share must be at least 0.", "share"),
+        ({"share": None}, "Share needs a number.", "share"),
+        ({"share": float("nan")}, "Share: Input should be a finite number.", "share"),
+        ({"count": 2.5}, "Count must be a whole number.", "count"),
+        ({"count": "many"}, "Count must be a whole number.", "count"),
+        ({"seed": ""}, "Seed needs a number.", "seed"),
+        ({"text": "longer"}, "Text can have at most 5 characters.", "text"),
+        ({"stop": "a\nb\nc"}, "Stop can have at most 2 lines.", "stop"),
+        ({"kind": "q4"}, "Kind: Input should be 'f16' or 'q8'.", "kind"),
+    ],
+)
+def test_wrong_value_is_refused_naming_the_title(
+    values: dict[str, object], message: str, field: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        entered(**values)
+    assert refused.value.message == message
+    assert refused.value.field == field
+
+
+def test_fields_that_were_not_entered_keep_the_value_of_the_base() -> None:
+    base = Sample(count=9, text="abc", hidden=8)
+    assert entered(base, share=0.25) == Sample(count=9, text="abc", hidden=8, share=0.25)
+
+
+def test_whole_number_may_come_as_a_float_as_browsers_send_it() -> None:
+    assert entered(count=4.0, seed=2**32).count == 4
+
+
+def test_cleared_text_is_empty() -> None:
+    assert entered(text=None).text == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "stop"),
+    [
+        ("", ()),
+        (None, ()),
+        ("\n\n###\n", ("###",)),
+        ("a\r\nb", ("a", "b")),
+        ("\\n\\n", ("\n\n",)),
+        ("\\\\n", ("\\n",)),
+        ("\\x", ("\\x",)),
+        ("ends\\", ("ends\\",)),
+        ("  spaces  ", ("  spaces  ",)),
+    ],
+)
+def test_lines_become_strings(typed: str | None, stop: tuple[str, ...]) -> None:
+    assert entered(stop=typed).stop == stop
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=2))
+def test_strings_survive_the_way_through_lines(stop: list[str]) -> None:
+    field: FormField = FIELDS["stop"]
+    assert entered(stop=to_control(field, tuple(stop))).stop == tuple(stop)
+
+
+def test_fields_need_no_gradio() -> None:
+    code = "import sys, webui.ui.fields, webui.ui.strings; sys.exit('gradio' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
