@@ -23,10 +23,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    unit = Path(__file__).parent / "unit"
+    unit, browser = (Path(__file__).parent / name for name in ("unit", "browser"))
     for item in items:
         if item.path.is_relative_to(unit) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(UNIT_TIMEOUT_S))
+    # Playwright's synchronous interface leaves an event loop running in the main thread.
+    items.sort(key=lambda item: item.path.is_relative_to(browser))
 
 
 @pytest.fixture(scope="session")

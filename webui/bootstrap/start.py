@@ -5,9 +5,11 @@ The one place that knows the order; a start with everything there reads one stam
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.util
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +122,22 @@ def wanted_build(arguments: Sequence[str], environ: Mapping[str, str]) -> str | 
     return build
 
 
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end pip and its compilers too, as Ctrl+C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
 def _is_installed(
     checkout: Checkout, stamp: lock.Stamp | None, file: str, build: str | None
 ) -> bool:
@@ -139,7 +157,7 @@ def _install_once(checkout: Checkout, file: str, build: str | None) -> None:
         guard = (checkout.venv / ".installing").open("w")
     except OSError as error:
         raise Stop(f"cannot write to {checkout.venv}: {error.strerror}") from error
-    with guard:
+    with guard, _stoppable():
         try:
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

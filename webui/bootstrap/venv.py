@@ -74,8 +74,8 @@ def make(venv: Path, pip_requirement: str) -> None:
 
 def site_packages(venv: Path) -> Path:
     """Return the folder of its packages."""
-    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    command = [str(venv / "bin" / "python"), "-c", code]
+    script = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    command = [str(venv / "bin" / "python"), "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return Path(done.stdout.strip())
 

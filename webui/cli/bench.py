@@ -222,7 +222,7 @@ class OwnServer:
             if response.status != http.HTTPStatus.OK:
                 raise LoadFailed(f"the server answered {response.status}: {response.read()!r}")
             while line := response.readline():
-                if b'"content":"' in line:
+                if b'"content":"' in line and b'"content":""' not in line:
                     stamps.append(time.perf_counter())
                 elif b'"usage":{' in line:
                     usage = json.loads(line.removeprefix(b"data: "))["usage"]

@@ -31,6 +31,8 @@ STATE_JS = (
     "element.setAttribute('role', 'status');"
     "import('/ui/forms.js').then("
     "forms => forms.adopt(props.form, field => trigger('reset', {field})));"
+    "watch('value', () => import('/ui/forms.js').then("
+    "forms => forms.mark(props.form, props.value)));"
 )
 
 
@@ -146,6 +148,12 @@ def heading(text: str, *, level: int, note: str = "") -> gr.HTML:
     return gr.HTML(html, apply_default_css=False, elem_classes="form-heading")
 
 
-def state(message: str, tone: str = "") -> dict[str, str]:
-    """Return a value of the line that `build_state` drew; `tone` is "", "ok" or "bad"."""
-    return {"message": message, "tone": tone}
+def state(message: str, tone: str = "", field: str = "") -> dict[str, str]:
+    """Return a value of the line that `build_state` drew.
+
+    Args:
+        message: What it says.
+        tone: "", "ok" or "bad".
+        field: Of which field it speaks, which is marked while it is bad; none is all.
+    """
+    return {"message": message, "tone": tone, "field": field}

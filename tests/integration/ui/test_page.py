@@ -110,7 +110,7 @@ async def test_event_reaches_the_use_case_on_the_loop_of_the_server(
 ) -> None:
     done = await send(client, event_of(config, "params-temperature", "input"), 0.25)
     assert done["success"]
-    assert done["output"]["data"] == [{"message": "Saved", "tone": "ok"}]
+    assert done["output"]["data"] == [{"message": "Saved", "tone": "ok", "field": "temperature"}]
     assert runtime.parameters.saved == SamplingParams(temperature=0.25)
     assert runtime.parameters.loops == {asyncio.get_running_loop()}
 

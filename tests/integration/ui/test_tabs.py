@@ -71,7 +71,11 @@ async def test_wrong_parameter_is_not_saved_and_the_line_says_why(
 ) -> None:
     with pytest.warns(UserWarning, match="Temperature must be at most 2"):
         state = await save(drawn["parameters"], "temperature", 5)
-    assert state == {"message": "Not saved. Temperature must be at most 2.", "tone": "bad"}
+    assert state == {
+        "message": "Not saved. Temperature must be at most 2.",
+        "tone": "bad",
+        "field": "temperature",
+    }
     assert runtime.parameters.saved == SamplingParams()
 
 
@@ -121,6 +125,17 @@ async def test_form_shows_the_chosen_model_else_the_loaded_one(
     choices, *_ = await drawn["model"].show_saved(ACTOR, {}, asked)
     assert choices["value"] == chosen
     assert choices["choices"] == [("One", "one.gguf"), ("Two", "two.gguf")]
+
+
+async def test_refresh_leaves_the_options_of_a_model_that_is_still_there_alone(
+    drawn: dict[str, Any],
+) -> None:
+    choices, *rest = await drawn["model"].refresh(ACTOR, {}, "two.gguf")
+    assert choices["value"] == "two.gguf"
+    assert all(update == {"__type__": "update"} for update in rest)
+    choices, *rest = await drawn["model"].refresh(ACTOR, {}, "gone.gguf")
+    assert choices["value"] == "one.gguf"
+    assert LlamaCppOptions().slots in rest
 
 
 async def test_page_that_opens_loads_no_model(drawn: dict[str, Any], runtime: FakeRuntime) -> None:

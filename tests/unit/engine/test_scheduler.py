@@ -153,11 +153,11 @@ def test_abort_of_one_who_waits_and_of_nobody():
 
 def test_failed_step_drops_its_sequences_and_doubts_their_cells():
     scheduler = make_scheduler(num_slots=1)
-    scheduler.add(make("a"))
-    scheduler.admit(0.0)
+    scheduler.add(make("a", num=10))
+    step(scheduler, max_prefill=6)
     rows = scheduler.schedule(16)
     assert [s.request_id for s in scheduler.fail(rows)] == ["a"]
-    scheduler.add(make("b"))
+    scheduler.add(make("b", num=10))
     assert scheduler.admit(0.0)[0].num_cached == 0
 
 

@@ -5,8 +5,8 @@
  */
 import { t } from "./strings.js";
 
-/** The path the site lives under, with a slash at its end. */
-export const root = new URL("..", import.meta.url).pathname;
+/** The path the site lives under, with a slash at its end; the page's base says it. */
+export const root = new URL("./", document.baseURI).pathname;
 
 /** An answer that is not the one asked for; `message` and `hint` are for people. */
 export class ApiError extends Error {

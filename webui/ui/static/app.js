@@ -145,6 +145,7 @@ class App {
 
 const app = new App();
 app.start();
+performance.mark("usable"); // what the bench reads
 
 /**
  * Gradio made a mount: move the living part there. `trigger` sends an event to Python.

@@ -11,6 +11,7 @@ const DRAFT = "draft:";
 const SAVE_AFTER_MS = 250;
 
 export class Composer {
+  #key = null;
   #saving = 0;
   #sending = false;
   #stopping = false;
@@ -62,6 +63,7 @@ export class Composer {
 
   /** Take the draft of the conversation that is now open. */
   loadDraft() {
+    this.#save();
     this.#key = DRAFT + (this.transcript.id ?? "new");
     this.area.value = localStorage.getItem(this.#key) ?? "";
     this.#grow();
@@ -75,10 +77,9 @@ export class Composer {
     this.#save();
   }
 
-  #key = `${DRAFT}new`;
-
   #save() {
     clearTimeout(this.#saving);
+    if (this.#key === null) return;
     try {
       if (this.area.value) localStorage.setItem(this.#key, this.area.value);
       else localStorage.removeItem(this.#key);

@@ -41,18 +41,22 @@ export class EventStream extends Emitter {
     this.#connect();
   }
 
-  /** Make sure that every event after `cursor` arrives: go back to it when the stream began later. */
+  /**
+   * Make sure that every event after `cursor` arrives: go back to it when the stream began later.
+   * Returns whether it did; events that came before the call will then come again.
+   */
   cover(cursor) {
     const wanted = parseCursor(cursor);
     if (this.#source?.readyState === EventSource.OPEN && this.start >= 0) {
-      if (wanted.boot === this.boot && wanted.n >= this.start) return;
+      if (wanted.boot === this.boot && wanted.n >= this.start) return false;
     } else if (this.#position !== null && parseCursor(this.#position).boot === wanted.boot) {
-      return;
+      return false; // it goes on from there by itself
     }
     const missed = this.#position !== null && parseCursor(this.#position).boot !== wanted.boot;
     this.#position = cursor;
     this.#connect();
     if (missed) queueMicrotask(() => this.emit("reset")); // the server was started anew meanwhile
+    return true;
   }
 
   #connect() {

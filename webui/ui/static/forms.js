@@ -6,6 +6,7 @@
  * - ↺ goes back to the default; Gradio's goes back to what the page opened with.
  * - A text box tells of every edit; Gradio's tells of key presses only, not of what is pasted,
  *   cut, deleted or undone.
+ * - A field whose value was refused stays marked until it is right.
  */
 
 const resets = new Map();
@@ -13,6 +14,16 @@ const resets = new Map();
 /** Serve a form: `name` is the prefix of its ids, `reset` asks the server to reset a field. */
 export function adopt(name, reset) {
   resets.set(name, reset);
+}
+
+/** Mark the field that a form's state speaks of while it is bad; a state of no field clears all. */
+export function mark(name, { field, tone }) {
+  const fields = field ? [document.getElementById(`${name}-${field}`)] : document.querySelectorAll(`[id^="${name}-"].bad`);
+  for (const node of fields) {
+    const isBad = Boolean(field) && tone === "bad";
+    node?.classList.toggle("bad", isBad);
+    for (const input of node?.querySelectorAll("input, textarea") ?? []) input.setAttribute("aria-invalid", String(isBad));
+  }
 }
 
 function closest(event, selector) {

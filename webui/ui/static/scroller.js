@@ -31,9 +31,17 @@ export class Scroller {
   toEnd({ smooth = false } = {}) {
     const behavior = smooth ? scrollBehavior() : "instant";
     this.#set(true);
-    if (behavior === "smooth") this.#glidingUntil = performance.now() + GLIDE_MS;
+    if (behavior === "smooth") this.#glide();
     this.box.scrollTo({ top: this.box.scrollHeight, behavior });
     if (behavior === "instant") this.#lastTop = this.box.scrollTop;
+  }
+
+  /** Leave out the most of a long way, and make up at its end for what grew meanwhile. */
+  #glide() {
+    const nearby = this.box.scrollHeight - 2 * this.box.clientHeight;
+    if (this.box.scrollTop < nearby) this.box.scrollTop = nearby;
+    this.#glidingUntil = performance.now() + GLIDE_MS;
+    setTimeout(() => this.isAtEnd && this.toEnd(), GLIDE_MS);
   }
 
   /** Bring the question `node` to the top and keep room for the answer below it. */

@@ -67,6 +67,7 @@ export class Shell {
     requestAnimationFrame(() => {
       this.node.hidden = true;
       document.body.classList.add("with-gradio");
+      performance.mark("adopted");
     });
   }
 

@@ -164,7 +164,7 @@ export class Transcript extends Emitter {
     this.generation = snapshot.generation;
     this.loading = false;
     this.#follow(snapshot.conversation);
-    this.stream.cover(snapshot.cursor);
+    this.#cover(snapshot.cursor);
     this.emit("structure");
   }
 
@@ -173,9 +173,14 @@ export class Transcript extends Emitter {
     for (const view of turn.messages) this.messages.set(view.id, place(view, n, this.messages.get(view.id)));
     if (turn.generation) this.generation = turn.generation;
     this.#follow(turn.conversation);
-    this.stream.cover(turn.cursor);
+    this.#cover(turn.cursor);
     this.emit("structure");
     this.emit("turn", turn);
+  }
+
+  /** Events that wait are later than those the stream now goes back for: they come again, in order. */
+  #cover(cursor) {
+    if (this.stream.cover(cursor)) this.#held = [];
   }
 
   #follow(conversation) {

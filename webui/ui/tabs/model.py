@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gradio as gr
 from typing_extensions import override
@@ -73,7 +73,7 @@ class ModelTab(Tab):
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         controls = list(self.form.controls.values())
         shown = [self.chosen, *controls, self.state]
-        self.bind_form(tab.select, self.show_saved, inputs=[self.chosen], outputs=shown)
+        self.bind_form(tab.select, self.refresh, inputs=[self.chosen], outputs=shown)
         self.bind_form(self.chosen.input, self.show_saved, inputs=[self.chosen], outputs=shown)
         self.bind_form(self.cards.load, self.load, outputs=shown)
         self.bind(self.apply.click, self.load_chosen, inputs=[self.chosen], outputs=[self.state])
@@ -91,7 +91,7 @@ class ModelTab(Tab):
 
     async def show_saved(
         self, actor: Actor, _sent: Mapping[str, object], model_id: object
-    ) -> list[object]:
+    ) -> list[Any]:
         """Show the options of the chosen model, else of the loaded one, else of the first."""
         listed = await self.runtime.models.list(actor)
         known = {card.id: card.name for card in listed.models if card.error is None}
@@ -102,6 +102,15 @@ class ModelTab(Tab):
             options = await self._options(actor, chosen)
         choices = gr.update(choices=[(name, one) for one, name in known.items()], value=chosen)
         return [choices, *self.form.shown(options), state(self.strings("options.idle"))]
+
+    async def refresh(
+        self, actor: Actor, sent: Mapping[str, object], model_id: object
+    ) -> list[object]:
+        """Offer the files that there are now; touch the options only if theirs is gone."""
+        choices, *rest = await self.show_saved(actor, sent, model_id)
+        if choices["value"] == model_id:
+            return [choices, *[gr.skip()] * len(rest)]  # they may be being changed
+        return [choices, *rest]
 
     async def load(self, actor: Actor, sent: Mapping[str, object]) -> list[object]:
         """Begin to load the model whose card sent this, and show its options.
@@ -139,8 +148,8 @@ class ModelTab(Tab):
                 await self.runtime.models.save_options(actor, model_id, options)
         except InvalidRequest as error:
             toast(error.message, error.hint)
-            return state(self.strings("form.not_saved", reason=error.message), "bad")
-        return state(self.strings("options.saved"), "ok")
+            return state(self.strings("form.not_saved", reason=error.message), "bad", field.name)
+        return state(self.strings("options.saved"), "ok", field.name)
 
     async def reset(
         self, actor: Actor, sent: Mapping[str, object], model_id: object

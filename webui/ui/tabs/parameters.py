@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from webui.ui.fields import FormField
     from webui.ui.strings import Strings
 
-# While a slider is dragged Gradio sends the next value when the last one is done: this spaces
-# out the writes; the last value always comes.
-PAUSE_S = 0.12
-
 
 class ParametersTab(Tab):
     """Sampling parameters and the system prompt."""
@@ -59,8 +55,8 @@ class ParametersTab(Tab):
     @override
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         controls = list(self.form.controls.values())
-        for opened in (page.load, tab.select):
-            self.bind_form(opened, self.show_saved, outputs=controls)
+        # Not when the tab is opened: the answer could overtake what is being typed there.
+        self.bind_form(page.load, self.show_saved, outputs=controls)
         for field, control in self.form.controls.items():
             self.bind(
                 control.input,
@@ -86,9 +82,8 @@ class ParametersTab(Tab):
                 await self.runtime.parameters.save(actor, self.form.read_field(field, value, saved))
         except InvalidRequest as error:
             toast(error.message, error.hint)
-            return state(self.strings("form.not_saved", reason=error.message), "bad")
-        await asyncio.sleep(PAUSE_S)
-        return state(self.strings("form.saved"), "ok")
+            return state(self.strings("form.not_saved", reason=error.message), "bad", field.name)
+        return state(self.strings("form.saved"), "ok", field.name)
 
     async def reset(self, actor: Actor, sent: Mapping[str, object]) -> list[object]:
         """Put one field back to its default, or all of them."""
