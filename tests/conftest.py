@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 UNIT_TIMEOUT_S = 30
+STAGES = ("unit", "integration", "bench", "browser")
 MARKERS_BY_DEFAULT = "not bench and not soak and not gpu"
 
 
@@ -22,13 +23,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.markexpr = "not bench and not gpu"
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    unit, browser = (Path(__file__).parent / name for name in ("unit", "browser"))
+    """Run unit, integration, browser in this order, each shuffled in itself.
+
+    Playwright keeps an event loop running once it has started, in which no other can run.
+    """
     for item in items:
-        if item.path.is_relative_to(unit) and item.get_closest_marker("timeout") is None:
+        if stage_of(item) == "unit" and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(UNIT_TIMEOUT_S))
-    # Playwright's synchronous interface leaves an event loop running in the main thread.
-    items.sort(key=lambda item: item.path.is_relative_to(browser))
+    items.sort(key=lambda item: STAGES.index(stage_of(item)))
+
+
+def stage_of(item: pytest.Item) -> str:
+    """Return the folder of tests/ in which a test lies."""
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 @pytest.fixture(scope="session")

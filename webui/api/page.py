@@ -7,6 +7,7 @@ list are reachable; its file, proxy, login and upload routes are not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -60,6 +61,9 @@ MEDIA_TYPES = {
     ".woff": "font/woff",
     ".woff2": "font/woff2",
 }
+# Our own files are asked for under a digest of them all, so that browsers may keep them.
+STATIC_PATH = "/ui/"
+DIGEST = re.compile(r"@([0-9a-f]{12})/")
 HEAD_MARKS = ("<!--head-->", "<!--/head-->")
 BODY_MARKS = ("<!--body-->", "<!--/body-->")
 # Gradio's own base is relative, which breaks under /c/<id>; its metas and manifest lead outside.
@@ -74,9 +78,11 @@ class Shell:
     Args:
         html: Text of `shell.html`, with the fragments between marks.
         strings: JSON of all visible strings, which the scripts read from the page.
+        static_path: Where our files are served, in place of `STATIC_PATH`.
     """
 
-    def __init__(self, html: str, strings: str) -> None:
+    def __init__(self, html: str, strings: str, static_path: str = STATIC_PATH) -> None:
+        html = html.replace(f'"{STATIC_PATH}', f'"{static_path}')
         # "</" would end the script element; JSON may write it with an escaped slash.
         embedded = json.dumps(json.loads(strings), ensure_ascii=False, separators=(",", ":"))
         embedded = embedded.replace("</", "<\\/").replace("<!--", "<\\u0021--")
@@ -115,7 +121,7 @@ class Page:
         """
         html = (self._folder / "shell.html").read_text("utf-8")
         strings = (self._folder / "static" / "strings.en.json").read_text("utf-8")
-        self._shell = Shell(html, strings)
+        self._shell = Shell(html, strings, f"{STATIC_PATH}@{self.static.take_digest()}/")
 
     def adopt(self, drawn: ASGIApp) -> None:
         """Serve the drawn page from now on."""
@@ -144,7 +150,7 @@ class Page:
         if method not in wanted:
             raise MethodNotAllowed(f"{method} is not possible here")
         if path == "/favicon.ico":
-            await self.static(dict(scope, path="/favicon.svg", root_path=""), receive, send)
+            await self.static(dict(scope, root_path=""), receive, send)
         elif is_page:
             await (await self._page(scope, receive))(scope, receive, send)
         elif self._drawn is None:
@@ -171,6 +177,27 @@ class Static(StaticFiles):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(directory=folder, check_dir=False)
+        self._folder = folder
+        self._digest = ""
+
+    def take_digest(self) -> str:
+        """Read all files and return the digest under which they are kept for good; blocks.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+        digest = hashlib.sha256()
+        for path in sorted(self._folder.rglob("*")):
+            if path.is_file():
+                digest.update(path.relative_to(self._folder).as_posix().encode() + b"\0")
+                digest.update(path.read_bytes())
+        self._digest = digest.hexdigest()[:12]
+        return self._digest
+
+    @override
+    def get_path(self, scope: Scope) -> str:
+        """Return the path of the file, which has no digest in it."""
+        return DIGEST.sub("", super().get_path(scope), count=1)
 
     @override
     def file_response(
@@ -185,7 +212,10 @@ class Static(StaticFiles):
         media_type = MEDIA_TYPES.get(PurePath(full_path).suffix)
         if media_type is not None:
             response.headers["content-type"] = media_type
-        lasting = UNCHANGING.fullmatch(scope["path"]) is not None
+        asked = DIGEST.search(scope["path"])
+        # A page from before an update asks for files that are no more: it gets what there is.
+        is_same = asked is not None and asked[1] == self._digest
+        lasting = is_same or UNCHANGING.fullmatch(scope["path"]) is not None
         response.headers["cache-control"] = (FOREVER if lasting else CHECKED).decode()
         return response
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from webui.errors import NotFound
 from webui.ui.fields import FormField, Kind, fields_of, read, to_control
+from webui.ui.tab import APP_SRC
 
 if TYPE_CHECKING:
     from gradio.components import Checkbox, Dropdown, Number, Slider, Textbox
@@ -29,10 +30,9 @@ MAX_LINES = 12  # of a text box before it scrolls
 STATE_TEMPLATE = '<span class="form-state {{value.tone}}">{{value.message}}</span>'
 STATE_JS = (
     "element.setAttribute('role', 'status');"
-    "import('/ui/forms.js').then("
-    "forms => forms.adopt(props.form, field => trigger('reset', {field})));"
-    "watch('value', () => import('/ui/forms.js').then("
-    "forms => forms.mark(props.form, props.value)));"
+    f"const help = import(new URL('forms.js', {APP_SRC}));"
+    "help.then(forms => forms.adopt(props.form, field => trigger('reset', {field})));"
+    "watch('value', () => help.then(forms => forms.mark(props.form, props.value)));"
 )
 
 

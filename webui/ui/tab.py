@@ -31,8 +31,10 @@ TOAST_S = 8
 MAX_LISTED = 4
 
 # The scripts of the page put what they drew before Gradio was there into the place they are given.
+# Their address carries a digest, which the page's own script element knows.
+APP_SRC = "document.querySelector('script[src$=\\'/app.js\\']').src"
 MOUNT_JS = (
-    "import('/ui/app.js').then(app => app.adopt(props.part, element, {trigger, watch, props}))"
+    f"import({APP_SRC}).then(app => app.adopt(props.part, element, {{trigger, watch, props}}))"
 )
 # Gradio knows only those events of our own whose names stand in the script.
 EVENTS_JS = "const events = [%s]; "

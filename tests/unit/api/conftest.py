@@ -34,7 +34,7 @@ def ui_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (static / "app.js").write_text("export const a = 1;\n")
     (static / "font.woff2").write_bytes(b"wOF2")
     (static / "vendor" / "marked-15.0.1" / "marked.js").write_text("export {};\n")
-    (static / "favicon.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (static / "favicon.ico").write_bytes(b"\x00\x00\x01\x00")
     return folder
 
 

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from webui.api.http_app import create_http_app
-from webui.api.page import Page, Shell
+from webui.api.page import Page, Shell, Static
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GRADIO_PAGE = """<!doctype html><html lang="en"><head><base href="./" />
 <meta property="og:title" content="Gradio" />
@@ -226,7 +231,7 @@ async def test_gradios_assets_are_kept_for_good_unless_they_are_missing(
         ("/ui/app.js", "text/javascript; charset=utf-8"),
         ("/ui/strings.en.json", "application/json"),
         ("/ui/font.woff2", "font/woff2"),
-        ("/favicon.ico", "image/svg+xml"),
+        ("/favicon.ico", "image/x-icon"),
     ],
 )
 async def test_static_files_have_our_types(client, path, kind) -> None:
@@ -243,3 +248,47 @@ async def test_static_file_that_did_not_change_is_304(client) -> None:
 def test_shell_without_its_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="not found"):
         Shell("<html></html>", "{}")
+
+
+def test_shell_asks_for_our_files_under_the_digest_it_is_given() -> None:
+    html = '<head><!--head--><script src="/ui/app.js"></script><!--/head--></head>'
+    shell = Shell(html + "<!--body--><!--/body-->", "{}", "/ui/@0123456789ab/")
+    assert 'src="/ui/@0123456789ab/app.js"' in shell.html
+    assert '"/ui/app.js"' not in shell.around("<head></head><body></body>")
+
+
+@pytest.fixture
+def static(tmp_path: Path) -> Static:
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "app.js").write_text("export {}")
+    (tmp_path / "vendor" / "big.js").write_text("export {}")
+    return Static(tmp_path)
+
+
+async def get(static: Static, path: str) -> httpx.Response:
+    app = Starlette(routes=[Mount("/ui", static)])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        return await client.get(path)
+
+
+@pytest.mark.parametrize("name", ["app.js", "vendor/big.js"])
+async def test_file_under_the_present_digest_is_kept_for_good(static: Static, name: str) -> None:
+    answer = await get(static, f"/ui/@{static.take_digest()}/{name}")
+    assert answer.text == "export {}"
+    assert "immutable" in answer.headers["cache-control"]
+
+
+async def test_file_under_an_old_digest_is_what_it_is_now_and_not_kept(static: Static) -> None:
+    old = static.take_digest()
+    (static._folder / "app.js").write_text("export const a = 1")
+    assert static.take_digest() != old
+    answer = await get(static, f"/ui/@{old}/app.js")
+    assert answer.text == "export const a = 1"
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize("path", ["/ui/@0123456789ab/../app.js", "/ui/@0123456789ab/@x/app.js"])
+async def test_digest_hides_no_other_path(static: Static, path: str) -> None:
+    static.take_digest()
+    assert (await get(static, path.replace("..", "%2e%2e%2f%2e%2e%2fetc"))).status_code == 404

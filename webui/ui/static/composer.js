@@ -20,7 +20,7 @@ export class Composer {
   constructor(transcript, { thread, pill }) {
     this.transcript = transcript;
     this.thread = thread;
-    this.area = el("textarea", { rows: "1", "aria-label": t("chat.message"), autocomplete: "off", enterkeyhint: "send" });
+    this.area = el("textarea", { rows: "1", "aria-label": t("chat.message"), autocomplete: "off" });
     this.button = el("button", { type: "submit", class: "send" });
     const bar = el("div", { class: "composer-bar" }, pill, el("span", { class: "space" }), this.button);
     this.node = el("form", { class: "composer" }, this.area, bar);
@@ -103,13 +103,19 @@ export class Composer {
   #onKey(event) {
     if (event.isComposing || event.keyCode === 229) return;
     const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey;
-    const sends = event.key === "Enter" && !event.shiftKey && !event.altKey && (!phone.matches || event.ctrlKey || event.metaKey);
-    if (sends) {
+    const isMeant = event.ctrlKey || event.metaKey || !(phone.matches || this.#isInCode());
+    if (event.key === "Enter" && !event.shiftKey && !event.altKey && isMeant) {
       event.preventDefault();
       if (!this.transcript.busy) this.send();
     } else if (event.key === "ArrowUp" && isPlain && !this.area.value) {
       if (this.thread.editLast()) event.preventDefault();
     }
+  }
+
+  /** Whether the caret stands in a block of code that is not closed yet: Enter then breaks the line. */
+  #isInCode() {
+    const before = this.area.value.slice(0, this.area.selectionStart);
+    return (before.match(/^ {0,3}```/gm) ?? []).length % 2 === 1;
   }
 
   async send() {
