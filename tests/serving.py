@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_TIMEOUT_S = 60
+LISTEN_TIMEOUT_S = 60
 
 
 def free_port() -> int:
@@ -180,8 +181,9 @@ class Server:
 
 
 def _parse_sse(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    event_id = ""
+    event_id, deadline = "", time.monotonic() + LISTEN_TIMEOUT_S
     while line := response.readline():
+        assert time.monotonic() < deadline, "the event that was waited for did not come"
         if line.startswith(b"id: "):
             event_id = line[4:].decode().strip()
         elif line.startswith(b"data: "):

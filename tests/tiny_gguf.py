@@ -48,6 +48,7 @@ def write_tiny_gguf(
     path: Path,
     *,
     says: Sequence[bytes] = (),
+    ends: bool = True,
     seed: int = 0,
     context_length: int = 2048,
     chat_template: str | None = CHATML,
@@ -58,6 +59,7 @@ def write_tiny_gguf(
     Args:
         path: Where to write it.
         says: Pieces of the reply, each one token; all different, no newline. Empty for noise.
+        ends: False says the pieces over and over again.
         seed: Of the random weights.
         context_length: As named in the header.
         chat_template: Template text; None leaves it out.
@@ -88,7 +90,7 @@ def write_tiny_gguf(
         writer.add_chat_template(chat_template)
     tensors = _random_weights(len(tokens), seed)
     if says:
-        _teach(tensors, tokens, _spelled(says))
+        _teach(tensors, tokens, _spelled(says), ends=ends)
     for name, data in tensors.items():
         writer.add_tensor(name, data)
     writer.write_header_to_file()
@@ -151,7 +153,9 @@ def _random_weights(vocab_size: int, seed: int) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _teach(tensors: dict[str, np.ndarray], tokens: list[str], pieces: list[str]) -> None:
+def _teach(
+    tensors: dict[str, np.ndarray], tokens: list[str], pieces: list[str], *, ends: bool
+) -> None:
     """Silence the layers and make each token point at the next one."""
     for name, data in tensors.items():
         if "attn_output" in name or "ffn_down" in name:
@@ -159,6 +163,7 @@ def _teach(tensors: dict[str, np.ndarray], tokens: list[str], pieces: list[str])
     embedding, output = tensors["token_embd.weight"], tensors["output.weight"]
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True) / np.sqrt(EMBEDDING)
     output[:] = 0
-    chain = [tokens.index(token) for token in (byte_to_char()[0x0A], *pieces, IM_END)]
+    chain = [tokens.index(token) for token in (byte_to_char()[0x0A], *pieces)]
+    chain.append(tokens.index(IM_END) if ends else chain[1])
     for token, following in pairwise(chain):
-        output[following] = embedding[token]
+        output[following] += embedding[token]

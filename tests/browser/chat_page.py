@@ -30,6 +30,8 @@ class ChatPage:
         self.answers = page.locator("article.message[data-role=assistant]:visible")
         self.questions = page.locator("article.message[data-role=user]:visible")
         self.rows = page.get_by_role("navigation", name="Conversations").locator("a.row")
+        # The surface moves into Gradio's page once; a key pressed at that very moment is lost.
+        page.wait_for_selector("body.with-gradio", state="attached")
         expect(self.composer).to_be_visible(timeout=30_000)
 
     @property

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-Start = "Callable[..., Server]"
+# The tiny model writes thousands of tokens a second: what shall outlast a kill must be long.
+LONG_CONTEXT = 1 << 18
+LONG_OPTIONS = {"context_length": LONG_CONTEXT, "slots": 1}
 
 
 @pytest.fixture
@@ -40,8 +42,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def tiny_model(tmp_path: Path) -> Path:
     path = tmp_path / "models" / "tiny.gguf"
     path.parent.mkdir()
-    write_tiny_gguf(path)
-    return path
+    return write_tiny_gguf(path, says=[b"on ", b"and "], ends=False, context_length=LONG_CONTEXT)
 
 
 def test_reply_after_kill_of_server_is_interrupted_and_at_most_a_second_old(
@@ -109,9 +110,10 @@ def test_sigterm_ends_server_and_worker_and_keeps_the_text(
 def test_reply_ends_with_an_error_when_the_worker_is_killed_and_the_next_one_works(
     start: Callable[..., Server], tiny_model: Path
 ) -> None:
-    server = start("--models-dir", str(tiny_model.parent), "--model", "tiny.gguf")
+    server = start("--models-dir", str(tiny_model.parent))
+    server.ask("POST", "/api/models/load", {"model_id": "tiny.gguf", "options": LONG_OPTIONS})
     server.wait_for_model()
-    server.ask("PUT", "/api/parameters", {"max_tokens": 100_000})
+    server.ask("PUT", "/api/parameters", {"max_tokens": 1_000_000, "temperature": 0})
     conversation = server.new_conversation()
     with server.events() as events:
         turn = server.send(conversation, "tell me everything")
