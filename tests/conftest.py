@@ -25,14 +25,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run unit, integration, browser in this order, each shuffled in itself.
+    """Run unit and integration tests, each shuffled in itself, then the browser's as written.
 
-    Playwright keeps an event loop running once it has started, in which no other can run.
+    Playwright keeps an event loop running once it has started, in which no other can run; and
+    the browser tests of a file tell one story.
     """
     for item in items:
         if stage_of(item) == "unit" and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(UNIT_TIMEOUT_S))
-    items.sort(key=lambda item: STAGES.index(stage_of(item)))
+    items.sort(key=place)
+
+
+def place(item: pytest.Item) -> tuple[int, str, int]:
+    """Return where a test comes in the run; equal places keep their shuffled order."""
+    stage = stage_of(item)
+    line = item.location[1] or 0
+    return (STAGES.index(stage), *((str(item.path), line) if stage == "browser" else ("", 0)))
 
 
 def stage_of(item: pytest.Item) -> str:

@@ -179,7 +179,7 @@ def test_thinking_is_folded_away_above_the_answer(
         "<iframe srcdoc='<script>parent.hacked=1</script>'></iframe>",
         "$\\href{javascript:window.hacked=1}{x}$",
         "<svg onload=window.hacked=1>",
-        "```html\n<script>window.hacked=1</script>\n```",
+        "\n```html\n<script>window.hacked=1</script>\n```",
     ],
 )
 def test_what_a_model_writes_runs_nothing_and_fetches_nothing(
@@ -191,6 +191,19 @@ def test_what_a_model_writes_runs_nothing_and_fetches_nothing(
     for link in chat.answer.locator("a").all():
         assert not (link.get_attribute("href") or "").startswith("javascript:")
     assert chat.page.evaluate("window.hacked") is None
+
+
+def test_enter_in_an_open_code_block_is_a_new_line(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    chat.composer.fill("Look:\n```python\nx = 1")
+    chat.composer.press("Enter")
+    expect(chat.composer).to_have_value("Look:\n```python\nx = 1\n")
+    chat.composer.press_sequentially("```")
+    chat.composer.press("Enter")
+    expect(chat.questions).to_have_count(1)
+    chat.wait_until_done()
 
 
 def test_draft_survives_a_reload(fake_server: Server, open_page: Callable[..., Page]) -> None:

@@ -25,8 +25,20 @@ DOWNLOAD_TIMEOUT_MS = 180_000
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a server that got the starter unasked."""
     folder = tmp_path_factory.mktemp("first-light")
-    real = Server(folder / "data", "--models-dir", str(folder / "models"))
+    real = Server(folder / "data", "--models-dir", str(folder / "models"), "--starter")
+    real.start()
+    real.wait_for_model(timeout_s=DOWNLOAD_TIMEOUT_MS / 1000)
+    real.wait_for_ui()
+    yield real
+    real.close()
+
+
+@pytest.fixture
+def bare_server(tmp_path: Path) -> Iterator[Server]:
+    """Return a server without any model."""
+    real = Server(tmp_path / "data", "--models-dir", str(tmp_path / "models"))
     real.start()
     real.wait_for_ui()
     yield real
@@ -34,9 +46,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_newcomer_gets_the_starter_by_the_button_and_an_answer(
-    server: Server, open_page: Callable[..., Page]
+    bare_server: Server, open_page: Callable[..., Page]
 ) -> None:
-    page = open_page(server.url)
+    page = open_page(bare_server.url)
     ChatPage(page)
     page.get_by_role("button", name="Download the starter").first.click()
     downloading = page.locator("p:visible", has_text="Downloading the starter")
@@ -45,11 +57,11 @@ def test_newcomer_gets_the_starter_by_the_button_and_an_answer(
     expect(chat.composer).to_have_attribute(
         "placeholder", re.compile("SmolLM2"), timeout=DOWNLOAD_TIMEOUT_MS
     )
-    models_dir = Path(server.flags[1])
+    models_dir = Path(bare_server.flags[1])
     assert [path.suffix for path in models_dir.glob("*.gguf")] == [".gguf"]
     assert list(models_dir.glob("*LICENSE*"))
 
-    server.ask("PUT", "/api/parameters", {"temperature": 0, "max_tokens": 120})
+    bare_server.ask("PUT", "/api/parameters", {"temperature": 0, "max_tokens": 120})
     chat.send("Name three colours of the rainbow.")
     chat.wait_until_writing()
     chat.wait_until_done()
