@@ -28,6 +28,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+CUT_OFF = ("AbortError: signal is aborted", "Connection errored out")
 DESKTOP = (1280, 800)
 PHONE = (390, 844)
 
@@ -40,8 +41,8 @@ class Watch:
     outside: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Keep an error, but for Gradio's word on its own stream that a reload cuts off."""
-        if not text.startswith("AbortError: signal is aborted"):
+        """Keep an error, but for Gradio's words on its own stream that a reload cuts off."""
+        if not any(words in text for words in CUT_OFF):
             self.errors.append(text)
 
 
