@@ -193,6 +193,40 @@ def test_what_a_model_writes_runs_nothing_and_fetches_nothing(
     assert chat.page.evaluate("window.hacked") is None
 
 
+def test_image_address_that_is_none_hides_nothing(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    chat.send("echo ![a](https://) and ![b](http://[) and ![c](http://a:99999/) the end")
+    chat.wait_until_done()
+    expect(chat.answer).to_contain_text("the end")
+    chat.page.reload()
+    expect(ChatPage(chat.page).answer).to_contain_text("the end")
+
+
+def test_message_that_the_server_refuses_stays_in_the_composer(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    chat.send("echo first")
+    chat.wait_until_done()
+    full = {"error": {"code": "storage_full", "message": "the disk is full", "hint": ""}}
+    chat.page.route("**/messages", lambda route: route.fulfill(status=409, json=full))
+    chat.composer.fill("echo not lost")
+    chat.composer.press("Enter")
+    expect(chat.page.get_by_text("the disk is full").first).to_be_visible()
+    expect(chat.composer).to_have_value("echo not lost")
+    chat.page.unroute("**/messages")
+    chat.page.reload()
+    chat = ChatPage(chat.page)
+    expect(chat.composer).to_have_value("echo not lost")
+    chat.composer.press("Enter")
+    expect(chat.answers).to_have_count(2)
+    chat.wait_until_done()
+    chat.page.reload()
+    expect(ChatPage(chat.page).composer).to_have_value("")
+
+
 def test_enter_in_an_open_code_block_is_a_new_line(
     fake_server: Server, open_page: Callable[..., Page]
 ) -> None:

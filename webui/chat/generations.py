@@ -259,8 +259,7 @@ class Generations:
             conversation = await self._saver.finish(reply, reply.end(status, error))
         except Exception:  # the rim: a bug must not leave a reply that never ends
             logger.exception("reply %s could not be ended", order.generation_id)
-            reply.end("error", INTERNAL_ERROR)
-            conversation = None
+            conversation = await self._end_anyway(reply)
         finally:
             del self._runs[order.generation_id]
         self._keep(reply)
@@ -268,6 +267,14 @@ class Generations:
         if conversation is not None:
             changed = ConversationChanged(self.marked(conversation))
             self._events.append(order.owner, changed)
+
+    async def _end_anyway(self, reply: Reply) -> ConversationView | None:
+        """Try once more to save a reply, as failed: a row left open would block its conversation."""
+        try:
+            return await self._saver.finish(reply, reply.end("error", INTERNAL_ERROR))
+        except Exception:
+            logger.exception("reply %s stays open until the next start", reply.order.generation_id)
+            return None
 
     def _ending(self, reply: Reply, stream: asyncio.Task[None]) -> tuple[str, ErrorView | None]:
         """Return status and error that tell how the stream ended."""

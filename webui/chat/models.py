@@ -172,13 +172,14 @@ class Models:
 
         async def fetch(progress: Progress) -> None:
             self._is_fetching = True
-            try:
-                file = await asyncio.to_thread(self._fetch_starter, progress, path)
-            finally:
-                self._is_fetching = False
-            self._tell(changed=True)
-            if self._pool.status.state in (PoolState.NONE, PoolState.FAILED):
-                await self._begin(await asyncio.to_thread(self._catalog.get_at, str(file)))
+            with self._pool.expecting():
+                try:
+                    file = await asyncio.to_thread(self._fetch_starter, progress, path)
+                finally:
+                    self._is_fetching = False
+                self._tell(changed=True)
+                if self._pool.status.state in (PoolState.NONE, PoolState.FAILED):
+                    await self._begin(await asyncio.to_thread(self._catalog.get_at, str(file)))
 
         title = "Starter model" if path is None else f"Starter model from {path.name}"
         return job_view(await self._jobs.start(actor, STARTER_KIND, title, fetch, unit="bytes"))

@@ -18,7 +18,7 @@ from webui.engine.process import LocalEngine
 from webui.errors import Conflict, EngineError, ModelNotLoaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from webui.engine.interface import Engine, ModelInfo
     from webui.engine.loader import ModelSpec
@@ -115,6 +115,7 @@ class EnginePool:
         self._failed: ModelSpec | None = None
         self._error: PoolError | None = None
         self._is_closed = False
+        self._num_expected = 0
         self._callbacks: list[Callable[[PoolStatus], None]] = []
         self._status = PoolStatus()
         self._changed = asyncio.Event()
@@ -197,6 +198,16 @@ class EnginePool:
         if old is not None:
             await old.engine.close()
 
+    @contextlib.contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Say that a model is on its way that is not being loaded yet: who needs one waits."""
+        self._num_expected += 1
+        try:
+            yield
+        finally:
+            self._num_expected -= 1
+            self._wake()
+
     async def acquire(self, timeout: float) -> Engine:  # noqa: ASYNC109 - named by its callers
         """Return the engine that answers; wait for it while the first one is loading.
 
@@ -205,7 +216,7 @@ class EnginePool:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._resident is None and self._loading is not None:
+                while self._resident is None and (self._loading is not None or self._num_expected):
                     await self._changed.wait()
         if self._resident is not None:
             return self._resident.engine
@@ -255,10 +266,13 @@ class EnginePool:
         if status == self._status:
             return
         self._status = status
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._wake()
         for callback in tuple(self._callbacks):
             callback(status)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _make_status(self) -> PoolStatus:
         resident, loading = self._resident, self._loading

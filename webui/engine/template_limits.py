@@ -12,14 +12,18 @@ import time
 from jinja2 import TemplateError, Undefined
 
 MAX_TEXT_CHARS = 4_000_000
-MAX_WORK = 4 * MAX_TEXT_CHARS  # characters written, captured ones too, and loop turns
+MAX_WORK = 16 * MAX_TEXT_CHARS  # characters made and written, captured ones too, and loop turns
 MAX_ITEMS = 1_000_000
 MAX_RANGE = 100_000
 MAX_INTEGER_BITS = 256
 MAX_SECONDS = 2.0
+MAX_DIGITS = 30
 NESTED_CHARS = 4  # brackets, quotes or a comma around each value in a nested one
 _SIZED = (str, list, tuple)
 _PERCENT_FORMAT = re.compile(r"(?:[^%]|%[-+ 0#]?\d{0,3}(?:\.\d{0,3})?[sdifxr%])*", re.DOTALL)
+
+
+_WIDTH = re.compile(r"%[-+ 0#]?(\d{1,3})")
 
 
 class TemplateLimit(TemplateError):  # noqa: N818 - named as the errors of the house are
@@ -101,7 +105,14 @@ def check_text_call(name: str, text: str, args: tuple[object, ...]) -> None:
         check_size(len(text) + found * len(new))
     elif name in ("indent", "tojson"):
         widths = [len(arg) if isinstance(arg, str) else arg for arg in args]
-        check_size(len(text) * max([1, *(width for width in widths if isinstance(width, int))]))
+        widest = max([1, *(width for width in widths if isinstance(width, int))])
+        check_size(max(1, len(text)) * widest)
+
+
+def check_precision(args: tuple[object, ...]) -> None:
+    """Refuse to round to so many digits that the power of ten alone takes long."""
+    if any(isinstance(arg, int) and abs(arg) > MAX_DIGITS for arg in args):
+        raise TemplateLimit(f"it rounds to more than {MAX_DIGITS} digits")
 
 
 def check_operands(operator: str, left: object, right: object) -> None:
@@ -110,6 +121,7 @@ def check_operands(operator: str, left: object, right: object) -> None:
         weigh(right)
         if not _PERCENT_FORMAT.fullmatch(left):
             raise TemplateLimit("it formats text in a way that is not supported here")
+        check_size(len(left) + sum(int(width) for width in _WIDTH.findall(left)))
     elif operator == "+" and isinstance(left, _SIZED) and isinstance(right, _SIZED):
         _check_length(left, len(left) + len(right))
     elif operator == "*" and isinstance(left, _SIZED) and isinstance(right, int):

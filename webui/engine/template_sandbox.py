@@ -25,6 +25,7 @@ from webui.engine.template_limits import (
     TemplateLimit,
     bounded_range,
     check_operands,
+    check_precision,
     check_size,
     check_text_call,
     checked,
@@ -249,7 +250,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Compute an operator whose result could be huge."""
         self._meter.spend(1)
         check_operands(operator, left, right)
-        return super().call_binop(context, operator, left, right)
+        result = checked(super().call_binop(context, operator, left, right))
+        if isinstance(result, str | list | tuple):
+            self._meter.spend(len(result))
+        return result
 
     def _finalize(self, value: object) -> str:
         text = text_of(value)
@@ -277,6 +281,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         def guarded(*args: object, **kwargs: object) -> object:
             self._meter.spend(1)
             values = args[1:] if hasattr(function, "jinja_pass_arg") else args
+            if name == "round":
+                check_precision((*values[1:], *kwargs.values()))
             if name in TEXT_FILTERS and values:
                 check_text_call(name, text_of(values[0]), (*values[1:], *kwargs.values()))
             return checked(function(*args, **kwargs))

@@ -100,7 +100,8 @@ class Catalog:
         for file in files:
             if wanted in (file.id, file.name, file.path.name):
                 return file
-        known = ", ".join(file.name for file in files[:5]) or "none"
+        usable = [file.name for file in files if not file.error]
+        known = ", ".join(usable[:5]) + (", …" if len(usable) > 5 else "") if usable else "none"
         raise NotFound(
             f"There is no model {wanted!r} in {self.models_dir}", f"Models there: {known}."
         )
@@ -112,8 +113,11 @@ class Catalog:
             NotFound: There is none.
         """
         path = Path(wanted).expanduser()
-        if not path.is_file():
+        try:
             return self.get(wanted)
+        except NotFound:
+            if not path.is_file():
+                raise
         path = path.resolve()
         inside = [file for file in self.list() if file.path.resolve() == path]
         with self._lock:

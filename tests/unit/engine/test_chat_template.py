@@ -263,6 +263,11 @@ def test_what_hugging_face_templates_use_is_there() -> None:
 
 
 HOSTILE = {
+    "indent of nothing": "{{ ''|indent(500000000, true) }}",
+    "round to a million digits": "{{ 1|round(1000000, 'ceil') }}",
+    "many wide formats": "{{ ('%999s' * 300000) % ((1,) * 300000) }}",
+    "many long texts": "{% set s = 'a' * 3900000 %}{% for i in range(200) %}"
+    "{% set x = s + 'b' %}{% endfor %}",
     "endless loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "a long range": "{% for a in range(10**12) %}{% endfor %}",
     "power": "{{ 9 ** 9 ** 9 }}",

@@ -194,6 +194,25 @@ async def test_acquire_waits_for_the_first_load(pool, opener):
     assert await waiting is opener.engines["one"]
 
 
+async def test_acquire_waits_for_a_model_that_is_expected(pool, opener):
+    with pool.expecting():
+        waiting = asyncio.create_task(pool.acquire(5))
+        await settle()
+        assert not waiting.done()
+        loading = await start_load(pool, opener, "one")
+    opener.go.set()
+    await loading
+    assert await waiting is opener.engines["one"]
+
+
+async def test_acquire_ends_when_the_expected_model_does_not_come(pool):
+    with pool.expecting():
+        waiting = asyncio.create_task(pool.acquire(5))
+        await settle()
+    with pytest.raises(ModelNotLoaded):
+        await waiting
+
+
 async def test_acquire_gives_up_in_time_and_when_the_load_fails(pool, opener):
     task = await start_load(pool, opener, "one")
     with pytest.raises(ModelNotLoaded, match="still being loaded"):

@@ -175,3 +175,14 @@ def test_unknown_model_is_refused_with_those_there(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="'nope'") as caught:
         Catalog(tmp_path).get("nope")
     assert "m" in caught.value.hint
+
+
+def test_model_of_the_folder_goes_before_a_file_of_that_name_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
+    for folder in (models, elsewhere):
+        folder.mkdir()
+        (folder / "m.gguf").write_bytes(b"GGUF")
+    monkeypatch.chdir(elsewhere)
+    assert Catalog(models).get_at("m.gguf").path == models / "m.gguf"

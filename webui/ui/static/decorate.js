@@ -120,5 +120,13 @@ function scrollable(table) {
 function labelImage(node) {
   node.classList.add("image-link");
   node.prepend(icon("picture"));
-  if (node.tagName === "A") node.append(el("span", { class: "image-host" }, new URL(node.href).host));
+  if (node.tagName === "A") node.append(el("span", { class: "image-host" }, hostOf(node.href)));
+}
+
+function hostOf(address) {
+  try {
+    return new URL(address).host;
+  } catch {
+    return address; // a model wrote it: it need not be one
+  }
 }

@@ -151,8 +151,13 @@ export class MarkdownView {
     const drawn = raw === token.raw ? [token] : marked.lexer(raw);
     const node = block?.node ?? document.createElement("div");
     node.className = "block";
-    node.replaceChildren(DOMPurify.sanitize(marked.parser(drawn), ALLOWED));
-    decorate(node, isOpen);
+    try {
+      node.replaceChildren(DOMPurify.sanitize(marked.parser(drawn), ALLOWED));
+      decorate(node, isOpen);
+    } catch (error) {
+      console.warn(error); // one block that cannot be drawn must not hide the others
+      node.textContent = token.raw;
+    }
     if (!block) this.node.append(node);
     this.#blocks[index] = { raw, node, isOpen };
   }

@@ -123,7 +123,7 @@ export class MessageView {
     this.continue.hidden = !canContinue;
     this.end.replaceChildren();
     this.end.className = "ending";
-    if (!running && status === "error") this.#drawError(error);
+    if (!running && (error || status === "error")) this.#drawError(error, canContinue);
     else if (!running && status === "stopped") this.#note(t("chat.stopped"), canContinue);
     else if (!running && status === "interrupted") this.#note(t("chat.interrupted"), canContinue);
     else if (!running && reason === "length") this.#note(t("chat.length"), canContinue);
@@ -137,11 +137,12 @@ export class MessageView {
     this.end.append(el("button", { type: "button", class: "small-button", data: { act: act[0] } }, act[1]));
   }
 
-  #drawError(error) {
+  #drawError(error, canContinue) {
     this.end.classList.add("error");
     const words = el("div", { class: "ending-text" }, el("strong", {}, error?.message ?? t("chat.failed")));
     if (error?.hint) words.append(el("span", {}, error.hint));
-    const next = el("button", { type: "button", class: "small-button", data: { act: "retry" } }, t("chat.retry"));
+    const act = canContinue ? "continue" : "retry";
+    const next = el("button", { type: "button", class: "small-button", data: { act } }, t(`chat.${act}`));
     const toModel = el("button", { type: "button", class: "small-button", data: { act: "model" } }, t("chat.choose_model"));
     this.end.append(icon("warning"), words, error?.code === "model_not_loaded" ? toModel : "", next);
   }

@@ -130,12 +130,13 @@ export class Thread {
       return;
     }
     this.#painted = now;
-    for (const id of this.#dirty) {
+    const ids = [...this.#dirty];
+    this.#dirty.clear();
+    for (const id of ids) {
       const message = this.transcript.messages.get(id);
       this.#rows.get(id)?.update(message);
       if (message?.running && message.text) this.#reader.read(message.text);
     }
-    this.#dirty.clear();
     if (this.scroller.isAtEnd) this.scroller.toEnd();
   }
 

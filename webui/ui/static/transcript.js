@@ -103,7 +103,7 @@ export class Transcript extends Emitter {
         if (visit === this.#visit && this.messages.size === 0) this.id = this.conversation = null;
         throw error;
       }
-      this.emit("created", this.id);
+      if (visit === this.#visit) this.emit("created", this.id);
       return;
     }
     await this.#turn({ mode: "send", parent_id: parentId, text });
