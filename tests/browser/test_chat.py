@@ -207,7 +207,7 @@ def test_image_address_that_is_none_hides_nothing(
 def test_message_that_the_server_refuses_stays_in_the_composer(
     fake_server: Server, open_page: Callable[..., Page]
 ) -> None:
-    chat = ChatPage(open_page(fake_server.url))
+    chat = ChatPage(open_page(fake_server.url, may_be_refused=True))
     chat.send("echo first")
     chat.wait_until_done()
     full = {"error": {"code": "storage_full", "message": "the disk is full", "hint": ""}}
