@@ -4,7 +4,7 @@
  */
 import { api } from "./api.js";
 
-const ASK_EVERY_MS = 700;
+const ASK_EVERY_MS = 300;
 const QUIET_MS = 1_200;
 const PATIENCE_MS = 20_000;
 const RELOADED = "reloaded";
