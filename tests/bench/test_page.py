@@ -51,11 +51,11 @@ def test_print_figures_of_the_page(
     import_s = time.perf_counter() - started
 
     server = Server(tmp_path / "data", "--fake-engine", "40")
+    context = browser.new_context()
+    page = context.new_page()
     started = time.perf_counter()
     server.start()
     health_s = time.perf_counter() - started
-    context = browser.new_context()
-    page = context.new_page()
     page.goto(server.url)
     page.wait_for_selector(f"{COMPOSER}:visible")
     shell_s = time.perf_counter() - started

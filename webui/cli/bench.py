@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 120
 REQUEST_TIMEOUT_S = 600
+IDLE_S = 8
 CONTEXT_LENGTH = 2048
 
 
@@ -42,7 +43,8 @@ class Run:
     Attributes:
         prompt_tokens_per_s: Prompt tokens over the time to the first token.
         tokens_per_s: Tokens after the first over the time from first to last.
-        web_cpu_ms_per_token: CPU of the web process for each token; 0 for the bare loop.
+        web_cpu_ms_per_token: CPU of the web process for each token, beyond what it takes idle in
+            the same time; 0 for the bare loop.
     """
 
     prompt_tokens_per_s: float
@@ -102,13 +104,12 @@ def measure(path: Path, num_threads: int, pairs: int, num_prompt: int, num_token
     """
     bare_runs, served_runs = [], []
     with bare_loop(path, num_threads) as bare, own_server(path, num_threads) as server:
-        bare.run(num_prompt, num_tokens, 1)
-        served = server.run(num_prompt, num_tokens, 1)
+        server.run(num_prompt, num_tokens, 1)
+        bare.run(server.prompt_tokens, num_tokens, 1)
+        idle = server.measure_idle(IDLE_S)
         for pair in range(2, pairs + 2):
-            served = server.run(num_prompt, num_tokens, pair)
-            served_runs.append(served)
+            served_runs.append(server.run(num_prompt, num_tokens, pair))
             bare_runs.append(bare.run(server.prompt_tokens, num_tokens, pair))
-        idle = server.idle_cpu_percent(5)
         web_mb, worker_mb = server.rss_mb()
     return Report(
         model=path.stem,
@@ -149,7 +150,7 @@ def table(report: Report) -> str:
             f"{report.model}, {report.num_threads} thread(s), {report.num_pairs} pairs of "
             f"{report.num_prompt} prompt + {report.num_tokens} new tokens, medians",
             *lines,
-            f"web process: {report.served.web_cpu_ms_per_token:.3f} ms CPU a token, "
+            f"web process: {report.served.web_cpu_ms_per_token:.3f} ms CPU a token beyond idle, "
             f"{report.web_rss_mb:.0f} MB, {report.idle_cpu_percent:.1f} % of a core idle; "
             f"worker: {report.worker_rss_mb:.0f} MB",
         ]
@@ -185,6 +186,7 @@ class OwnServer:
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self._web = psutil.Process(process.pid)
         self._port = port
+        self._idle_share = 0.0
         self.prompt_tokens = 0
 
     def run(self, num_prompt: int, num_tokens: int, seed: int) -> Run:
@@ -201,7 +203,8 @@ class OwnServer:
         cpu_before = sum(self._web.cpu_times()[:2])
         started = time.perf_counter()
         stamps, usage = self._stream(json.dumps(body))
-        cpu_s = sum(self._web.cpu_times()[:2]) - cpu_before
+        idle_s = self._idle_share * (time.perf_counter() - started)
+        cpu_s = max(0.0, sum(self._web.cpu_times()[:2]) - cpu_before - idle_s)
         self.prompt_tokens = usage["prompt_tokens"]
         return Run(
             prompt_tokens_per_s=usage["prompt_tokens"] / (stamps[0] - started),
@@ -230,11 +233,12 @@ class OwnServer:
             raise LoadFailed("the stream ended without figures")
         return stamps, usage
 
-    def idle_cpu_percent(self, seconds: float) -> float:
-        """Return the share of one core the web process takes while nobody asks anything."""
+    def measure_idle(self, seconds: float) -> float:
+        """Return the percentage of a core the web process takes while nobody asks anything."""
         before = sum(self._web.cpu_times()[:2])
         time.sleep(seconds)
-        return 100 * (sum(self._web.cpu_times()[:2]) - before) / seconds
+        self._idle_share = (sum(self._web.cpu_times()[:2]) - before) / seconds
+        return 100 * self._idle_share
 
     def rss_mb(self) -> tuple[float, float]:
         """Return the resident megabytes of the web process and of its children."""

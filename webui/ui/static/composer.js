@@ -5,7 +5,7 @@
 import { el, phone } from "./dom.js";
 import { icon, stopIcon } from "./icons.js";
 import { t } from "./strings.js";
-import { toastError } from "./toast.js";
+import { toast, toastError } from "./toast.js";
 
 const DRAFT = "draft:";
 const SAVE_AFTER_MS = 250;
@@ -104,6 +104,7 @@ export class Composer {
     if (event.key === "Enter" && !event.shiftKey && !event.altKey && isMeant) {
       event.preventDefault();
       if (!this.transcript.busy) this.send();
+      else if (this.area.value.trim()) toast(t("chat.busy"));
     } else if (event.key === "ArrowUp" && isPlain && !this.area.value) {
       if (this.thread.editLast()) event.preventDefault();
     }
