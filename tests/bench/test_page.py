@@ -24,23 +24,30 @@ NUM_LOADS = 5
 COMPOSER = "textarea"
 
 
-def _usable_s(browser: Browser, url: str, *, cold: bool) -> float:
-    """Return the median seconds from navigation to a composer that takes text, in the page."""
-    seconds = []
+def _usable_s(browser: Browser, url: str, *, cold: bool) -> tuple[float, float]:
+    """Return median seconds to a composer that takes text: seen from outside, marked by the page.
+
+    The first holds the driver's own time too; the second trusts the page's word.
+    """
+    seen, marked = [], []
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     for _ in range(NUM_LOADS + 1):
         if cold:
             context.close()
             context = browser.new_context(viewport={"width": 1280, "height": 800})
         page = context.new_page()
+        started = time.perf_counter()
         page.goto(url, wait_until="commit")
+        page.wait_for_selector(f"{COMPOSER}:visible")
+        page.fill(COMPOSER, "x")
+        seen.append(time.perf_counter() - started)
+        page.fill(COMPOSER, "")
         page.wait_for_selector("body.with-gradio", state="attached", timeout=30_000)
-        # The page marks the moment itself: a driver from outside sees it 0.1-0.3 s later.
         mark = "performance.getEntriesByName('usable')[0].startTime"
-        seconds.append(page.evaluate(mark) / 1000)
+        marked.append(page.evaluate(mark) / 1000)
         page.close()
     context.close()
-    return statistics.median(seconds[1:])
+    return statistics.median(seen[1:]), statistics.median(marked[1:])
 
 
 def test_print_figures_of_the_page(
@@ -77,8 +84,8 @@ def test_print_figures_of_the_page(
         ("start to /health", f"{health_s:.2f} s"),
         ("start to shell with composer", f"{shell_s:.2f} s"),
         ("start to whole page", f"{usable_s:.2f} s ({usable_s - import_s:+.2f} s beyond import)"),
-        ("page cold", f"{cold_s:.2f} s"),
-        ("page warm", f"{warm_s:.2f} s"),
+        ("page cold", f"{cold_s[0]:.2f} s seen from outside, {cold_s[1]:.2f} s by its own mark"),
+        ("page warm", f"{warm_s[0]:.2f} s seen from outside, {warm_s[1]:.2f} s by its own mark"),
         ("web process with the page open", f"{rss_mb:.0f} MB, {idle:.1f} % of a core idle"),
     ]
     with capsys.disabled():

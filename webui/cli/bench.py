@@ -43,13 +43,14 @@ class Run:
     Attributes:
         prompt_tokens_per_s: Prompt tokens over the time to the first token.
         tokens_per_s: Tokens after the first over the time from first to last.
-        web_cpu_ms_per_token: CPU of the web process for each token, beyond what it takes idle in
-            the same time; 0 for the bare loop.
+        web_cpu_ms_per_token: All CPU of the web process over the tokens; 0 for the bare loop.
+        web_cpu_beyond_idle_ms_per_token: The same without what it takes idle in that time.
     """
 
     prompt_tokens_per_s: float
     tokens_per_s: float
     web_cpu_ms_per_token: float = 0.0
+    web_cpu_beyond_idle_ms_per_token: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,8 @@ def table(report: Report) -> str:
             f"{report.model}, {report.num_threads} thread(s), {report.num_pairs} pairs of "
             f"{report.num_prompt} prompt + {report.num_tokens} new tokens, medians",
             *lines,
-            f"web process: {report.served.web_cpu_ms_per_token:.3f} ms CPU a token beyond idle, "
+            f"web process: {report.served.web_cpu_ms_per_token:.3f} ms CPU a token "
+            f"({report.served.web_cpu_beyond_idle_ms_per_token:.3f} beyond idle), "
             f"{report.web_rss_mb:.0f} MB, {report.idle_cpu_percent:.1f} % of a core idle; "
             f"worker: {report.worker_rss_mb:.0f} MB",
         ]
@@ -204,12 +206,13 @@ class OwnServer:
         started = time.perf_counter()
         stamps, usage = self._stream(json.dumps(body))
         idle_s = self._idle_share * (time.perf_counter() - started)
-        cpu_s = max(0.0, sum(self._web.cpu_times()[:2]) - cpu_before - idle_s)
+        cpu_s = sum(self._web.cpu_times()[:2]) - cpu_before
         self.prompt_tokens = usage["prompt_tokens"]
         return Run(
             prompt_tokens_per_s=usage["prompt_tokens"] / (stamps[0] - started),
             tokens_per_s=(usage["completion_tokens"] - 1) / (stamps[-1] - stamps[0]),
             web_cpu_ms_per_token=1000 * cpu_s / usage["completion_tokens"],
+            web_cpu_beyond_idle_ms_per_token=1000 * (cpu_s - idle_s) / usage["completion_tokens"],
         )
 
     def _stream(self, body: str) -> tuple[list[float], dict[str, int]]:
@@ -331,12 +334,7 @@ def _model_path(name: str | None, models_dir: Path) -> Path:
 
 
 def _median(runs: list[Run]) -> Run:
-    return Run(
-        *(
-            statistics.median(getattr(run, name) for run in runs)
-            for name in ("prompt_tokens_per_s", "tokens_per_s", "web_cpu_ms_per_token")
-        )
-    )
+    return Run(*(statistics.median(getattr(run, name) for run in runs) for name in Run.__slots__))
 
 
 def _ratio(served: list[Run], bare: list[Run], name: str) -> float:

@@ -57,7 +57,6 @@ async def test_emoji_split_over_tokens_streams_whole(parrot: Path) -> None:
         parts = [d.text async for d in engine.generate(request) if isinstance(d, Text)]
     assert all("\ufffd" not in part for part in parts)
     assert "".join(parts) == b"".join(SAYS).decode()
-    assert parts
 
 
 @pytest.mark.parametrize("stop", ["The end", " en", "🙂!", "d."])
