@@ -189,9 +189,11 @@ class _Answer:
         self._may_be_cached = not path.startswith(API_PREFIXES)
 
     async def send(self, message: Message) -> None:
-        if self._body.refusal is not None and not self._started:
-            return  # whoever read the refused body answers in words of its own; `refuse` does it
-        await self._write(message)
+        if self._started:
+            await self._send(message)
+        elif self._body.refusal is None:
+            await self._write(message)
+        # else whoever read the refused body answers in words of its own; `refuse` does it
 
     async def refuse(self, error: WebuiError, scope: Scope) -> None:
         """Answer with an error, unless an answer is on its way already."""

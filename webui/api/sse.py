@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 from starlette.responses import Response
@@ -17,6 +17,7 @@ from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Sequence
+    from types import TracebackType
 
     from starlette.types import Receive, Scope, Send
 
@@ -76,6 +77,64 @@ class Streams:
             writer.cancel()
 
 
+class BodyWriter:
+    """Writes one streamed body piece by piece and gives up on a client that does not read.
+
+    One timer watches the whole body: a timeout of its own costs more than a small piece does.
+
+    Args:
+        send: Of the ASGI server, once the answer has begun.
+        write_timeout_s: After so long a piece that is still being written ends the body, at the
+            latest after twice that.
+    """
+
+    def __init__(self, send: Send, write_timeout_s: float = WRITE_TIMEOUT_S) -> None:
+        self._send = send
+        self._write_timeout_s = write_timeout_s
+        self._limit = asyncio.timeout(None)
+        self._is_writing = False
+        self._num_written = 0
+        self._num_seen = 0  # when the timer last looked
+        self._timer: asyncio.TimerHandle
+
+    async def __aenter__(self) -> Self:
+        await self._limit.__aenter__()
+        self._look_later()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the watch.
+
+        Raises:
+            TimeoutError: The client did not read.
+        """
+        self._timer.cancel()
+        await self._limit.__aexit__(kind, error, traceback)
+
+    async def write(self, piece: bytes) -> None:
+        """Write one piece; more follow."""
+        self._is_writing = True
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self._is_writing = False
+        self._num_written += 1
+
+    def _look(self) -> None:
+        if self._is_writing and self._num_written == self._num_seen:
+            self._limit.reschedule(asyncio.get_running_loop().time())
+            return
+        self._num_seen = self._num_written
+        self._look_later()
+
+    def _look_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._write_timeout_s, self._look)
+
+
 class EventStream(Response):
     """An ASGI answer that writes batches of events until the log, the client or the server ends.
 
@@ -83,7 +142,7 @@ class EventStream(Response):
         streams: Where it is at work.
         boot: First half of every event's id; tells one run of the server from the next.
         batches: From `EventLog.subscribe`; an empty batch keeps the connection alive.
-        write_timeout_s: Longest wait for a client that does not read.
+        write_timeout_s: Patience with a client that does not read; see `BodyWriter`.
     """
 
     def __init__(
@@ -108,20 +167,11 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, send: Send) -> None:
-        async with aclosing(self._batches) as batches:
+        body = BodyWriter(send, self._write_timeout_s)
+        async with aclosing(self._batches) as batches, body:
             async for batch in batches:
                 for piece in _pieces(self._boot, batch):
-                    await write_piece(send, piece, self._write_timeout_s)
-
-
-async def write_piece(send: Send, piece: bytes, timeout_s: float = WRITE_TIMEOUT_S) -> None:
-    """Write one piece of a streamed body.
-
-    Raises:
-        TimeoutError: The client does not read.
-    """
-    async with asyncio.timeout(timeout_s):
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    await body.write(piece)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+READ_BYTES = 64 * 1024
 KEPT_LINES = 200
 MAX_LINE_CHARS = 2000
 MAX_SHOWN_CHARS = 300
@@ -59,7 +60,7 @@ class Patience:
         quit_s: From a polite request to the end.
     """
 
-    tick_s: float = 1.0
+    tick_s: float = 2.0
     load_silence_s: float = 120.0
     silence_s: float = 30.0
     step_s: float = 60.0
@@ -67,8 +68,11 @@ class Patience:
     quit_s: float = 2.0
 
 
-class WorkerProcess(asyncio.Protocol):
-    """A child that was started; `died` is done when it cannot be used any more.
+class WorkerProcess(asyncio.BufferedProtocol):
+    """A child that was started; `wait_dead` returns when it cannot be used any more.
+
+    It reads into one buffer: an `asyncio.Protocol` gets a new 256 KiB object for every read,
+    which costs more than the small messages in it.
 
     Args:
         patience: How long each thing may take.
@@ -87,6 +91,7 @@ class WorkerProcess(asyncio.Protocol):
         self._on_outputs = on_outputs
         self._on_progress = on_progress
         self._decoder = ipc.ToParentDecoder()
+        self._read = memoryview(bytearray(READ_BYTES))
         self._process: subprocess.Popen[bytes]
         self._link: asyncio.Transport
         self._stderr: asyncio.ReadTransport
@@ -171,11 +176,16 @@ class WorkerProcess(asyncio.Protocol):
     # What asyncio calls
 
     @override
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the next bytes are to be read to."""
+        return self._read
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
         """Sort the messages of the worker."""
         self._num_silent = 0
         try:
-            for message in self._decoder.feed(data):
+            for message in self._decoder.feed(self._read[:nbytes]):
                 self._take(message)
         except ipc.BadFrame as error:
             self._give_up(f"it sent an invalid message ({error})")

@@ -130,7 +130,7 @@ class _Frames:
         self._max_bytes = max_bytes
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         """Yield the bodies that are complete now.
 
         Raises:
@@ -161,7 +161,7 @@ class ToParentDecoder:
         self._frames = _Frames(max_bytes)
         self._decode = msgspec.msgpack.Decoder(ToParent).decode
 
-    def feed(self, data: bytes) -> Iterator[ToParent]:
+    def feed(self, data: bytes | memoryview) -> Iterator[ToParent]:
         """Yield the messages that are complete now.
 
         Raises:

@@ -71,6 +71,7 @@ class _Worker:
         self._mail: queue.SimpleQueue[Mail | ipc.Load | ipc.Quit] = queue.SimpleQueue()
         self._requests: queue.SimpleQueue[tuple[ipc.Add, float]] = queue.SimpleQueue()
         self._unprepared: set[str] = set()  # asked for and not yet a prompt, nor aborted
+        self._sent_s = 0.0
         self._step_begun_s: float | None = None
         self._template_begun_s: float | None = None
 
@@ -167,7 +168,9 @@ class _Worker:
             now_s = time.monotonic()
             begun = (self._step_begun_s, self._template_begun_s)
             busy_s = max((now_s - begun_s for begun_s in begun if begun_s is not None), default=0.0)
-            self._send(ipc.Heartbeat(busy_s))
+            # Text is a sign of life, too; every message wakes the web process.
+            if busy_s >= HEARTBEAT_S or now_s - self._sent_s >= HEARTBEAT_S:
+                self._send(ipc.Heartbeat(busy_s))
             time.sleep(HEARTBEAT_S)
 
     def _report_progress(self, fraction: float) -> None:
@@ -178,6 +181,7 @@ class _Worker:
         with self._send_lock:
             try:
                 self._link.sendall(frame)
+                self._sent_s = time.monotonic()
             except OSError:
                 _exit(0)  # the web process is gone
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from typing_extensions import override
 
 from webui.api.errors import ServerEnding, error_body, error_response, internal_error
-from webui.api.sse import STREAM_HEADERS, Ending, write_piece
+from webui.api.sse import STREAM_HEADERS, BodyWriter, Ending
 from webui.engine.interface import Finish, FinishReason, Text
 from webui.errors import EngineError, WebuiError
 
@@ -147,8 +147,9 @@ class CompletionStream(Response):
 
     async def _write(self, scope: Scope, send: Send) -> None:
         try:
-            async with aclosing(self._deltas) as deltas:
-                await self._write_all(deltas, send)
+            body = BodyWriter(send)
+            async with aclosing(self._deltas) as deltas, body:
+                await self._write_all(deltas, send, body)
         except WebuiError as error:
             await self._fail(error, scope, send)
         except TimeoutError:
@@ -164,11 +165,14 @@ class CompletionStream(Response):
     async def _fail(self, error: WebuiError, scope: Scope, send: Send) -> None:
         """Tell an error: with a status of its own before the first word, else in the stream."""
         if self._has_begun:
-            await write_piece(send, _data(error_body(error, scope["path"])) + DONE)
+            async with BodyWriter(send) as body:
+                await body.write(_data(error_body(error, scope["path"])) + DONE)
         else:
             await error_response(error, scope)(scope, _never, send)
 
-    async def _write_all(self, deltas: AsyncGenerator[Delta, None], send: Send) -> None:
+    async def _write_all(
+        self, deltas: AsyncGenerator[Delta, None], send: Send, body: BodyWriter
+    ) -> None:
         head, tail = self._chunk({"content": MARK}).rsplit(encode(MARK), 1)
         async for delta in deltas:
             if not self._has_begun:
@@ -176,12 +180,12 @@ class CompletionStream(Response):
                 await send(
                     {"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS}
                 )
-                await write_piece(send, self._chunk({"role": "assistant", "content": ""}))
+                await body.write(self._chunk({"role": "assistant", "content": ""}))
             if isinstance(delta, Text):
                 if delta.text:
-                    await write_piece(send, head + encode(delta.text) + tail)
+                    await body.write(head + encode(delta.text) + tail)
             elif isinstance(delta, Finish):
-                await write_piece(send, self._ending(delta))
+                await body.write(self._ending(delta))
                 return
         raise EngineError("the engine ended the reply without saying why", "Try again.")
 
