@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -33,6 +32,7 @@ from webui.jobs import Jobs
 from webui.runtime import Runtime
 from webui.settings import default_models_dir
 from webui.storage.database import Database
+from webui.ui.gradio_import import gradio_import
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -49,26 +49,14 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PACKAGE = Path(webui.__file__).parent
-# Gradio reads these when it is imported. Without them it connects to the outside.
-GRADIO_ENVIRONMENT = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
-    "GRADIO_ANALYTICS_MAX_EVENTS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_OFFLINE": "1",
-    "OTEL_SDK_DISABLED": "true",
-}
 
 
 def draw_with_gradio(runtime: Runtime, settings: Settings) -> Starlette:
     """Import Gradio and build the page; takes seconds and blocks."""
-    temporary = settings.data_dir / "tmp" / "gradio"
-    temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ.update(GRADIO_ENVIRONMENT, GRADIO_TEMP_DIR=str(temporary))
-    # The one door to Gradio; it must not open before the environment is set.
-    from webui.ui.page import create_page_app
+    with gradio_import(settings.data_dir / "tmp" / "gradio"):
+        from webui.ui.page import create_page_app  # the one door to Gradio
 
-    return create_page_app(runtime, settings)
+        return create_page_app(runtime, settings)
 
 
 def create_app(settings: Settings, *, draw: DrawPage = draw_with_gradio) -> FastAPI:

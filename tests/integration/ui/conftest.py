@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from webui.app import GRADIO_ENVIRONMENT
 from webui.errors import Conflict, NotFound
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.sampling_params import SamplingParams
 from webui.settings import Settings
+from webui.ui.gradio_import import ENVIRONMENT
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from webui.actor import Actor
 
-os.environ.update(GRADIO_ENVIRONMENT)
+os.environ.update(ENVIRONMENT)
 
 
 @dataclass

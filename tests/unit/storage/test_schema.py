@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,6 @@ from webui.storage.tables import Base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sqlalchemy import Connection, Engine
 
@@ -86,8 +86,10 @@ def test_history_has_one_head_and_numbered_steps() -> None:
     config.set_main_option("script_location", str(SCRIPTS))
     scripts = ScriptDirectory.from_config(config)
     assert len(scripts.get_heads()) == 1
-    revisions = [script.revision for script in scripts.walk_revisions()]
+    steps = list(scripts.walk_revisions())
+    revisions = [step.revision for step in steps]
     assert sorted(revisions) == [f"{n:04}" for n in range(1, len(revisions) + 1)]
+    assert [Path(step.path).name[:4] for step in steps] == revisions  # which `Schema` relies on
 
 
 def test_migrations_make_the_tables_of_the_rows(path: Path, engine: Engine) -> None:
