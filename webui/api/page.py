@@ -63,6 +63,7 @@ MEDIA_TYPES = {
 }
 # Our own files are asked for under a digest of them all, so that browsers may keep them.
 STATIC_PATH = "/ui/"
+MAX_PAGES = 16
 DIGEST = re.compile(r"@([0-9a-f]{12})/")
 HEAD_MARKS = ("<!--head-->", "<!--/head-->")
 BODY_MARKS = ("<!--body-->", "<!--/body-->")
@@ -70,6 +71,13 @@ BODY_MARKS = ("<!--body-->", "<!--/body-->")
 BASE = re.compile(r'<base href="[^"]*"\s*/?>')
 METAS = re.compile(r'<meta\s+(?:property="og:|name="twitter:)[^>]*?>|<link rel="manifest"[^>]*?>')
 BODY = re.compile(r"<body[^>]*>")
+# Gradio takes the page's only thread for a third of a second: our scripts run before it does.
+ENTRY = re.compile(r'<script type="module"[^>]* src="([^"]+)"></script>')
+# It would be asked for at every load, for pages that stand in a frame of another site: ours do not.
+RESIZER = re.compile(
+    r"<script>(?:(?!</script>).)*iframeResizer\.contentWindow.*?</script>", re.DOTALL
+)
+LATER = r'<link rel="modulepreload" crossorigin href="\1" id="gradio-entry">'
 
 
 class Shell:
@@ -94,6 +102,7 @@ class Shell:
     def around(self, drawn: str) -> str:
         """Return the drawn page with our head and body in it."""
         page = METAS.sub("", BASE.sub('<base href="/" />', drawn, count=1))
+        page = RESIZER.sub("", ENTRY.sub(LATER, page, count=1), count=1)
         page = page.replace("</head>", self._head + "</head>", 1)
         return BODY.sub(lambda match: match[0] + self._body, page, count=1)
 
@@ -112,6 +121,7 @@ class Page:
         self._folder = folder
         self._shell: Shell | None = None
         self._drawn: ASGIApp | None = None
+        self._pages: dict[bytes, str] = {}  # by host, of which the drawn page makes its addresses
 
     def read(self) -> None:
         """Read the shell; blocks.
@@ -164,12 +174,17 @@ class Page:
             raise PageNotReady("the page cannot be read from disk", "The server's log says more.")
         if self._drawn is None:
             return HTMLResponse(self._shell.html)
-        root = dict(_plain(scope), path="/", raw_path=b"/", method="GET")
-        status, html = await _collect(self._drawn, root, receive)
-        if status != 200:
-            logger.error("the page was drawn with status %d; the shell is served alone", status)
-            return HTMLResponse(self._shell.html)
-        return HTMLResponse(self._shell.around(html))
+        host = dict(scope["headers"]).get(b"host", b"")
+        if host not in self._pages:
+            root = dict(_plain(scope), path="/", raw_path=b"/", method="GET")
+            status, html = await _collect(self._drawn, root, receive)
+            if status != 200:
+                logger.error("the page was drawn with status %d; the shell is served alone", status)
+                return HTMLResponse(self._shell.html)
+            if len(self._pages) == MAX_PAGES:
+                del self._pages[next(iter(self._pages))]
+            self._pages[host] = self._shell.around(html)
+        return HTMLResponse(self._pages[host])
 
 
 class Static(StaticFiles):

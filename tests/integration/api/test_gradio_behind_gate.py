@@ -61,6 +61,9 @@ async def _check_page(client: httpx.AsyncClient) -> None:
         assert answer.headers["content-type"].startswith("text/html")
         assert "content-encoding" not in answer.headers
         assert "window.gradio_config" in text
+        assert 'id="gradio-entry"' in text  # our scripts start it, once the chat can be used
+        assert not re.search(r'<script type="module"[^>]*/assets/', text)
+        assert "iframeResizer.contentWindow" not in text
         assert text.count("<base ") == 1
         assert '<base href="/" />' in text
         assert 'id="strings"' in text

@@ -13,7 +13,7 @@ import { Models } from "./models.js";
 import { Shell } from "./shell.js";
 import { isWriting, showShortcuts, startShortcuts } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
-import { awaitPage, hasGradio } from "./startup.js";
+import { awaitPage, hasGradio, startGradio } from "./startup.js";
 import { t } from "./strings.js";
 import { startTheme } from "./theme.js";
 import { Transcript } from "./transcript.js";
@@ -49,7 +49,8 @@ class App {
     this.conversations.load().catch(toastError);
     this.models.load().catch(toastError);
     api.me().then(({ user }) => this.sidebar.setUser(user.name)).catch((error) => console.debug(error));
-    if (!hasGradio) awaitPage(() => this.#keepPlace()).then(() => this.shell.fail());
+    if (hasGradio) startGradio();
+    else awaitPage(() => this.#keepPlace()).then(() => this.shell.fail());
   }
 
   #join() {

@@ -5,6 +5,7 @@
 import { api } from "./api.js";
 
 const ASK_EVERY_MS = 300;
+const START_WITHIN_MS = 500;
 const QUIET_MS = 1_200;
 const PATIENCE_MS = 20_000;
 const RELOADED = "reloaded";
@@ -13,8 +14,16 @@ const AGAIN_AFTER_MS = 15_000;
 let lastInput = 0;
 let isComposing = false;
 
-/** Whether Gradio's page came with this document. */
-export const hasGradio = "gradio_config" in window;
+/** Where Gradio begins; null in a document that came without it. */
+const entry = document.getElementById("gradio-entry");
+export const hasGradio = entry !== null;
+
+/** Let Gradio draw its tabs, once what people came for has been painted. */
+export function startGradio() {
+  const begin = () => import(entry.href);
+  if ("requestIdleCallback" in window) requestIdleCallback(begin, { timeout: START_WITHIN_MS });
+  else setTimeout(begin, START_WITHIN_MS / 5); // Safari
+}
 
 function isQuiet() {
   return !isComposing && performance.now() - lastInput > QUIET_MS && String(document.getSelection()) === "";
