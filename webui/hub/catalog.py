@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 from webui.errors import LoadFailed, NotFound
 from webui.hub.gguf import GGUFHeader, read_header
+from webui.hub.gguf_format import DEAD_FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUFFIX = ".gguf"
+DEAD_SUFFIX = ".bin"  # of llama.cpp's first formats, and of much that is no model
 MAX_FILES = 1000
 MAX_FOLDERS = 2000
 MAX_DEPTH = 4
@@ -205,14 +207,27 @@ def _walk(models_dir: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = here / name
-            if name.startswith(".") or path.suffix.lower() != SUFFIX or not path.is_file():
+            if name.startswith(".") or path.suffix.lower() not in (SUFFIX, DEAD_SUFFIX):
+                continue
+            if not path.is_file():
                 continue
             if path.is_symlink() and not path.resolve().is_relative_to(root):
+                continue
+            if path.suffix.lower() == DEAD_SUFFIX and not _is_dead_format(path):
                 continue
             num_files += 1
             if num_files > MAX_FILES:
                 return
             yield path
+
+
+def _is_dead_format(path: Path) -> bool:
+    """Return whether a file begins as llama.cpp's first formats do; they are listed to say why."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in DEAD_FORMATS
+    except OSError:
+        return False
 
 
 def _is_first(path: Path) -> bool:
