@@ -10,6 +10,7 @@ import os
 import re
 import threading
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,11 @@ class Catalog:
             if wanted in (file.id, file.name, file.path.name):
                 return file
         usable = [file.name for file in files if not file.error]
+        close = get_close_matches(wanted, usable, n=1)
+        if close:
+            raise NotFound(
+                f"There is no model {wanted!r} in {self.models_dir}", f"Is {close[0]!r} meant?"
+            )
         known = ", ".join(usable[:5]) + (", …" if len(usable) > 5 else "") if usable else "none"
         raise NotFound(
             f"There is no model {wanted!r} in {self.models_dir}", f"Models there: {known}."
