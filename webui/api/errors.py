@@ -110,7 +110,7 @@ STATUS: Mapping[type[errors.WebuiError], int] = {
     errors.StorageUnusable: 503,
     errors.StorageBusy: 503,
     errors.EngineError: 500,
-    errors.LoadFailed: 503,
+    errors.LoadFailed: 422,
     errors.EngineDied: 503,
     MalformedBody: 400,
     BodyTooLarge: 413,
