@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 ACTOR = local_actor()
+SHOWN = {"message": "", "tone": "", "field": ""}
 
 
 @pytest.fixture
@@ -130,12 +131,32 @@ async def test_form_shows_the_chosen_model_else_the_loaded_one(
 async def test_refresh_leaves_the_options_of_a_model_that_is_still_there_alone(
     drawn: dict[str, Any],
 ) -> None:
-    choices, *rest = await drawn["model"].refresh(ACTOR, {}, "two.gguf")
+    choices, *rest = await drawn["model"].refresh(ACTOR, {}, "two.gguf", SHOWN)
     assert choices["value"] == "two.gguf"
     assert all(update == {"__type__": "update"} for update in rest)
-    choices, *rest = await drawn["model"].refresh(ACTOR, {}, "gone.gguf")
+    choices, *rest = await drawn["model"].refresh(ACTOR, {}, "gone.gguf", SHOWN)
     assert choices["value"] == "one.gguf"
     assert LlamaCppOptions().slots in rest
+    waiting = {"message": "", "tone": "wait", "field": ""}
+    updates = await drawn["model"].refresh(ACTOR, {}, None, waiting)
+    assert all(update == {"__type__": "update"} for update in updates)
+
+
+async def test_form_that_could_not_be_filled_is_released_and_says_what_to_do(
+    drawn: dict[str, Any], runtime: FakeRuntime
+) -> None:
+    from webui.ui.tab import _run
+
+    async def broken(*_: object) -> None:
+        raise NotFound("gone")
+
+    form = drawn["parameters"].form
+    run = _run(broken, Strings.read(), len(form.controls) + 1, form.unfilled)
+    with pytest.warns(UserWarning, match="gone"):
+        *controls, line = await run(None, _event(None))
+    assert all(update == {"__type__": "update"} for update in controls)
+    assert line["tone"] == "bad"
+    assert "Load this page anew" in line["message"]
 
 
 async def test_page_that_opens_loads_no_model(drawn: dict[str, Any], runtime: FakeRuntime) -> None:

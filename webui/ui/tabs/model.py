@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from webui.errors import InvalidRequest
 from webui.loaders.llama_cpp import LlamaCppOptions
-from webui.ui.form import Form, heading, state
+from webui.ui.form import WAIT, Form, heading, state
 from webui.ui.tab import Tab, mount, toast
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ModelTab(Tab):
                 with gr.Row(elem_classes="form-head"):
                     note = self.strings("options.note")
                     heading(self.strings("options.title"), level=2, note=note)
-                    self.state = self.form.build_state("")
+                    self.state = self.form.build_state()
                     self.reset_all = gr.Button(
                         self.strings("form.reset_all"), size="sm", elem_id="options-reset-all"
                     )
@@ -73,13 +73,29 @@ class ModelTab(Tab):
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         controls = list(self.form.controls.values())
         shown = [self.chosen, *controls, self.state]
-        self.bind_form(tab.select, self.refresh, inputs=[self.chosen], outputs=shown)
-        self.bind_form(self.chosen.input, self.show_saved, inputs=[self.chosen], outputs=shown)
-        self.bind_form(self.cards.load, self.load, outputs=shown)
+        unfilled = self.form.unfilled
+        self.bind_form(tab.select, self.refresh, inputs=[self.chosen, self.state], outputs=shown)
+        self.form.hold(self.chosen.input)
+        self.bind_form(
+            self.chosen.input,
+            self.show_saved,
+            inputs=[self.chosen],
+            outputs=shown,
+            failed=unfilled,
+            latest=True,
+        )
+        self.form.hold(self.cards.load)
+        self.bind_form(self.cards.load, self.load, outputs=shown, failed=unfilled)
         self.bind(self.apply.click, self.load_chosen, inputs=[self.chosen], outputs=[self.state])
         for reset in (self.state.reset, self.reset_all.click):
-            outputs = [*controls, self.state]
-            self.bind_form(reset, self.reset, inputs=[self.chosen], outputs=outputs)
+            self.form.hold(reset)
+            self.bind_form(
+                reset,
+                self.reset,
+                inputs=[self.chosen],
+                outputs=[*controls, self.state],
+                failed=unfilled,
+            )
         for field, control in self.form.controls.items():
             self.bind(
                 control.input,
@@ -104,10 +120,15 @@ class ModelTab(Tab):
         return [choices, *self.form.shown(options), state(self.strings("options.idle"))]
 
     async def refresh(
-        self, actor: Actor, sent: Mapping[str, object], model_id: object
+        self, actor: Actor, sent: Mapping[str, object], model_id: object, line: object
     ) -> list[object]:
-        """Offer the files that there are now; touch the options only if theirs is gone."""
+        """Offer the files that there are now; touch the options only if theirs is gone.
+
+        Nor while the form waits: two answers could cross, the later one over what was typed.
+        """
         choices, *rest = await self.show_saved(actor, sent, model_id)
+        if isinstance(line, dict) and line.get("tone") == WAIT:
+            return [gr.skip()] * (1 + len(rest))
         if choices["value"] == model_id:
             return [choices, *[gr.skip()] * len(rest)]  # they may be being changed
         return [choices, *rest]

@@ -46,7 +46,7 @@ class ParametersTab(Tab):
         with gr.Column(elem_classes="page form-page"):
             with gr.Row(elem_classes="form-head"):
                 heading(self.strings("params.title"), level=2, note=self.strings("params.note"))
-                self.state = self.form.build_state(self.strings("params.idle"))
+                self.state = self.form.build_state()
                 self.reset_all = gr.Button(
                     self.strings("form.reset_all"), size="sm", elem_id="params-reset-all"
                 )
@@ -55,8 +55,9 @@ class ParametersTab(Tab):
     @override
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         controls = list(self.form.controls.values())
-        # Not when the tab is opened: the answer could overtake what is being typed there.
-        self.bind_form(page.load, self.show_saved, outputs=controls)
+        shown = [*controls, self.state]
+        unfilled = self.form.unfilled
+        self.bind_form(page.load, self.show_saved, outputs=shown, failed=unfilled)
         for field, control in self.form.controls.items():
             self.bind(
                 control.input,
@@ -66,11 +67,13 @@ class ParametersTab(Tab):
                 latest=True,
             )
         for reset in (self.state.reset, self.reset_all.click):
-            self.bind_form(reset, self.reset, outputs=[*controls, self.state])
+            self.form.hold(reset)
+            self.bind_form(reset, self.reset, outputs=shown, failed=unfilled)
 
     async def show_saved(self, actor: Actor, _sent: Mapping[str, object]) -> list[object]:
         """Show what is saved for this person."""
-        return self.form.shown(await self.runtime.parameters.get(actor))
+        saved = await self.runtime.parameters.get(actor)
+        return [*self.form.shown(saved), state(self.strings("params.idle"))]
 
     async def save(
         self, field: FormField, actor: Actor, _sent: Mapping[str, object], value: object
