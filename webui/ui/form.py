@@ -90,7 +90,16 @@ class Form(Generic[ModelT]):
     def hold(self, event: Callable[..., object]) -> None:
         """Let the form take no edit from an event until the handler of it sets the line."""
         script = f"() => ({json.dumps(self._waiting())})"
-        event(None, None, [self.state], js=script, show_progress="hidden", queue=False)
+        event(
+            None,
+            None,
+            [self.state],
+            js=script,
+            api_visibility="private",
+            concurrency_limit=None,
+            show_progress="hidden",
+            queue=False,
+        )
 
     @property
     def unfilled(self) -> list[object]:

@@ -17,6 +17,8 @@ from webui.sampling_params import SamplingParams
 from webui.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.applications import Starlette
 
     from webui.actor import Actor
@@ -36,10 +38,13 @@ class FakeParameters:
         await asyncio.sleep(0)
         return self.saved
 
-    async def save(self, actor: Actor, params: SamplingParams) -> SamplingParams:
+    async def update(
+        self, actor: Actor, change: Callable[[SamplingParams], SamplingParams]
+    ) -> SamplingParams:
+        self.loops.add(asyncio.get_running_loop())
         await asyncio.sleep(0)
-        self.saved = params
-        return params
+        self.saved = change(self.saved)
+        return self.saved
 
 
 @dataclass

@@ -70,8 +70,7 @@ async def test_fields_changed_at_the_same_time_are_all_saved(
 async def test_wrong_parameter_is_not_saved_and_the_line_says_why(
     drawn: dict[str, Any], runtime: FakeRuntime
 ) -> None:
-    with pytest.warns(UserWarning, match="Temperature must be at most 2"):
-        state = await save(drawn["parameters"], "temperature", 5)
+    state = await save(drawn["parameters"], "temperature", 5)  # no toast: it would be a warning
     assert state == {
         "message": "Not saved. Temperature must be at most 2.",
         "tone": "bad",

@@ -19,12 +19,13 @@ export function adopt(name, reset) {
 }
 
 /** Mark the field that a form's state speaks of while it is bad; a state of no field clears all. */
-export function mark(name, { field, tone }, form) {
+export function mark(name, { field, tone, message }, form) {
   hold(form, tone === "wait");
   const fields = field ? [document.getElementById(`${name}-${field}`)] : document.querySelectorAll(`[id^="${name}-"].bad`);
   for (const node of fields) {
     const isBad = Boolean(field) && tone === "bad";
     node?.classList.toggle("bad", isBad);
+    if (node) node.dataset.error = isBad ? message : "";
     for (const input of node?.querySelectorAll("input, textarea") ?? []) input.setAttribute("aria-invalid", String(isBad));
   }
 }

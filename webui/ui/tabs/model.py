@@ -16,7 +16,7 @@ from typing_extensions import override
 from webui.errors import InvalidRequest
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.ui.form import WAIT, Form, heading, state
-from webui.ui.tab import Tab, mount, toast
+from webui.ui.tab import Tab, mount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,7 +168,6 @@ class ModelTab(Tab):
                 options = self.form.read_field(field, value, saved)
                 await self.runtime.models.save_options(actor, model_id, options)
         except InvalidRequest as error:
-            toast(error.message, error.hint)
             return state(self.strings("form.not_saved", reason=error.message), "bad", field.name)
         return state(self.strings("options.saved"), "ok", field.name)
 

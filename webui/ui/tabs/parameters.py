@@ -6,7 +6,6 @@ that two open pages do not undo each other's changes.
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +16,7 @@ from webui.errors import InvalidRequest
 from webui.loaders import LOADERS
 from webui.sampling_params import SamplingParams
 from webui.ui.form import Form, heading, state
-from webui.ui.tab import Tab, toast
+from webui.ui.tab import Tab
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +38,6 @@ class ParametersTab(Tab):
         super().__init__(runtime, strings)
         supported = frozenset[str]().union(*(loader.supported_params for loader in LOADERS))
         self.form = Form(SamplingParams, name="params", strings=strings, supported=supported)
-        self._writing = asyncio.Lock()
 
     @override
     def build(self) -> None:
@@ -80,18 +78,15 @@ class ParametersTab(Tab):
     ) -> dict[str, str]:
         """Save one field; says so, or what is wrong with it."""
         try:
-            async with self._writing:
-                saved = await self.runtime.parameters.get(actor)
-                await self.runtime.parameters.save(actor, self.form.read_field(field, value, saved))
+            change = partial(self.form.read_field, field, value)
+            await self.runtime.parameters.update(actor, change)
         except InvalidRequest as error:
-            toast(error.message, error.hint)
             return state(self.strings("form.not_saved", reason=error.message), "bad", field.name)
         return state(self.strings("form.saved"), "ok", field.name)
 
     async def reset(self, actor: Actor, sent: Mapping[str, object]) -> list[object]:
         """Put one field back to its default, or all of them."""
-        async with self._writing:
-            saved = await self.runtime.parameters.get(actor)
-            params = self.form.reset(saved, sent.get("field"))
-            await self.runtime.parameters.save(actor, params)
+        params = await self.runtime.parameters.update(
+            actor, lambda saved: self.form.reset(saved, sent.get("field"))
+        )
         return [*self.form.shown(params), state(self.strings("form.saved"), "ok")]
