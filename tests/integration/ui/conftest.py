@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from webui.app import GRADIO_ENVIRONMENT
+from webui.chat.views import ModelStatus
 from webui.errors import Conflict, NotFound
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.sampling_params import SamplingParams
@@ -54,6 +55,7 @@ class FakeModels:
     options: dict[str, LlamaCppOptions] = field(default_factory=dict)
     loads: list[str] = field(default_factory=list)
     loaded: str | None = None
+    status: ModelStatus = field(default_factory=lambda: ModelStatus(state="none"))
     busy: bool = False
 
     async def list(self, actor: Actor) -> SimpleNamespace:
