@@ -28,7 +28,7 @@ from webui.sampling_params import SamplingParams
 from webui.storage.tables import JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CONVERSATION = ConversationView(
@@ -167,6 +167,11 @@ class FakeParameters(Recorder):
     async def save(self, actor: Any, params: SamplingParams) -> SamplingParams:
         self.calls.append(("save", params))
         return params
+
+    async def update(
+        self, actor: Any, change: Callable[[SamplingParams], SamplingParams]
+    ) -> SamplingParams:
+        return change(SamplingParams(seed=7))
 
 
 class FakeModels(Recorder):

@@ -68,6 +68,7 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("POST", "/api/jobs/{job_id}/cancel"),
         ("GET", "/api/parameters"),
         ("PUT", "/api/parameters"),
+        ("PATCH", "/api/parameters"),
         ("DELETE", "/api/parameters"),
         ("POST", "/v1/chat/completions"),
         ("GET", "/v1/models"),
@@ -266,6 +267,8 @@ async def test_parameters_are_read_saved_and_reset(client, runtime) -> None:
     saved = (await client.put("/api/parameters", json=body)).json()["parameters"]
     assert (saved["temperature"], saved["stop"], saved["seed"]) == (0, ["a"], 7)
     assert runtime.parameters.calls[-1][1].seed == 7
+    changed = (await client.patch("/api/parameters", json={"top_k": 5})).json()["parameters"]
+    assert (changed["top_k"], changed["seed"]) == (5, 7)
     assert (await client.delete("/api/parameters")).json()["parameters"]["seed"] == -1
     assert ("reset",) in runtime.parameters.calls
 
