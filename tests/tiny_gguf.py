@@ -44,7 +44,7 @@ def byte_to_char() -> dict[int, str]:
     return {byte: chr(byte) for byte in kept} | {byte: chr(256 + i) for i, byte in enumerate(moved)}
 
 
-def write_tiny_gguf(
+def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
     path: Path,
     *,
     says: Sequence[bytes] = (),
@@ -53,6 +53,7 @@ def write_tiny_gguf(
     context_length: int = 2048,
     chat_template: str | None = CHATML,
     metadata: Mapping[str, int | float] | None = None,
+    broken_token: int | None = None,
 ) -> Path:
     """Write the file and return its path.
 
@@ -64,6 +65,7 @@ def write_tiny_gguf(
         context_length: As named in the header.
         chat_template: Template text; None leaves it out.
         metadata: Keys to write differently: an int as uint32, a float as float32.
+        broken_token: Whoever reads this one computes with NaN from there on.
     """
     writer = GGUFWriter(str(path), "llama")
     given = metadata or {}
@@ -91,6 +93,8 @@ def write_tiny_gguf(
     tensors = _random_weights(len(tokens), seed)
     if says:
         _teach(tensors, tokens, _spelled(says), ends=ends)
+    if broken_token is not None:
+        tensors["token_embd.weight"][broken_token] = np.nan
     for name, data in tensors.items():
         writer.add_tensor(name, data)
     writer.write_header_to_file()

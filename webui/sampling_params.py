@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 MAX_STOP_STRINGS = 16
 MAX_SYSTEM_PROMPT_CHARS = 200_000
+MAX_TOP_LOGPROBS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +129,16 @@ class SamplingParams(BaseModel):
         max_length=MAX_STOP_STRINGS,
         title="Stop strings",
         description="The reply ends before any of these; one per line.",
+    )
+    logprobs: bool = Field(
+        default=False,
+        title="Log-probabilities",
+        description="Tells how likely each token of the reply was; in the API only.",
+    )
+    top_logprobs: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_TOP_LOGPROBS,
+        title="Top alternatives",
+        description="How many of the likeliest tokens are told with each token; needs `logprobs`.",
     )

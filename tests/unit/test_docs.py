@@ -120,6 +120,8 @@ def test_flags_of_the_readme_exist() -> None:
 
 
 def range_of(info: FieldInfo) -> str:
+    if info.annotation is bool:
+        return "true or false"
     low = next((item.ge for item in info.metadata if hasattr(item, "ge")), None)
     high = next((item.le for item in info.metadata if hasattr(item, "le")), None)
     if low is not None and high is not None:
@@ -130,6 +132,8 @@ def range_of(info: FieldInfo) -> str:
 
 def default_of(info: FieldInfo) -> str:
     default = info.default
+    if isinstance(default, bool | int):
+        return str(default).lower()
     return f"{default:g}" if isinstance(default, float) else str(default or "empty")
 
 
@@ -143,8 +147,7 @@ def test_parameters_stand_in_the_table_with_default_range_and_help(
 ) -> None:
     table = {row[1].strip("`"): row for row in rows(page("parameters.md"))}
     for name, info in schema.model_fields.items():
-        default = str(info.default) if isinstance(info.default, int) else default_of(info)
-        expected = [info.title, f"`{name}`", default, range_of(info), info.description]
+        expected = [info.title, f"`{name}`", default_of(info), range_of(info), info.description]
         assert table[name] == expected
 
 

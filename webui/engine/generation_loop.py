@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from webui.engine.interface import Queued
 from webui.engine.ipc import Output, Outputs, RequestError
+from webui.engine.runner import RowFailed
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Sequence
 from webui.errors import Busy, EngineError, WebuiError
@@ -127,7 +128,9 @@ class GenerationLoop:
         rows = self._scheduler.schedule(self._budget.tokens(num_decoding=num_decoding))
         if rows:
             try:
-                told += self._forward(rows)
+                news, failed = self._forward(rows)
+                told += news
+                failures += failed
             except EngineError as error:
                 told += self._tell()
                 failures += self._fail(rows, error)
@@ -179,17 +182,22 @@ class GenerationLoop:
             if told.get(request_id) != place
         ]
 
-    def _forward(self, rows: Several[Row]) -> list[Output]:
+    def _forward(self, rows: Several[Row]) -> tuple[list[Output], list[ToParent]]:
+        """Make a step; return what it has to tell, and the errors of rows that failed alone."""
         begun_s = self._clock()
-        tokens = self._runner.forward(rows)
+        results = self._runner.forward(rows)
         now_s = self._clock()
-        touched = self._scheduler.update(rows, tokens, self._runner, now_s)
+        touched = self._scheduler.update(rows, results, self._runner, now_s)
         self._budget.note(sum(len(row.tokens) for row in rows), now_s - begun_s)
         self._untold.update((sequence.request_id, sequence) for sequence in touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
+        failures: list[ToParent] = []
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, RowFailed):
+                failures += self._fail([row], result.error)
         is_due = now_s - self._told_s >= MIN_TELL_S
-        return self._tell() if ended or is_due else []
+        return (self._tell() if ended or failures or is_due else []), failures
 
     def _tell(self) -> list[Output]:
         """Return what came since the last time."""

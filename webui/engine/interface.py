@@ -96,11 +96,32 @@ class Prefill(msgspec.Struct, frozen=True, tag="prefill"):
     cached: int = 0
 
 
-class Text(msgspec.Struct, frozen=True, tag="text"):
-    """New text, whole characters only; `num_tokens` sampled since the last delta."""
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """How likely one token was, before any sampler changed its chance.
+
+    Attributes:
+        data: The bytes it says; may be a part of a character, or nothing.
+        logprob: Natural logarithm of its probability; -inf when it had none.
+        top: The likeliest tokens at its place in the same form, likeliest first.
+    """
+
+    data: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
+
+
+class Text(msgspec.Struct, frozen=True, tag="text", omit_defaults=True):
+    """New text, whole characters only.
+
+    Attributes:
+        text: May be empty: a token may say nothing, or a part of a character.
+        num_tokens: Sampled since the last delta.
+        logprobs: One for each of them, where the request asks for them.
+    """
 
     text: str
     num_tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Finish(msgspec.Struct, frozen=True, tag="finish"):

@@ -6,13 +6,29 @@ Knows no other sequence and no clock; whoever calls says what time it is.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from webui.engine.detokenizer import Detokenizer
-from webui.engine.interface import Finish, FinishReason, Prefill, Text, Timings, Usage
+from webui.engine.interface import (
+    Finish,
+    FinishReason,
+    Prefill,
+    Text,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from webui.engine.interface import Delta, GenerateRequest
+    from webui.engine.runner import Sampled
+
+
+class Vocabulary(Protocol):
+    """What a sequence asks of a model about its tokens."""
+
+    def token_bytes(self, token: int) -> bytes: ...
+    def is_eog(self, token: int) -> bool: ...
 
 
 class Phase(Enum):
@@ -54,6 +70,7 @@ class Sequence:
         self._detokenizer = Detokenizer(request.params.stop)
         self._text = ""
         self._num_untold = 0
+        self._logprobs: list[TokenLogprob] = []
         self._prefill_told = -1
         self._arrived_s = arrived_s
         self._started_s = arrived_s
@@ -84,17 +101,21 @@ class Sequence:
         self.num_read += num_tokens
         assert self.num_read <= len(self.tokens)
 
-    def take(self, token: int, data: bytes, *, is_eog: bool, now_s: float) -> None:
-        """Take a sampled token and the bytes it stands for; may end the sequence."""
+    def take(self, sampled: Sampled, vocabulary: Vocabulary, now_s: float) -> None:
+        """Take a token; may end the sequence."""
         if self.num_reply == 0:
             self._first_token_s = now_s
         self._last_token_s = now_s
         self.phase = Phase.DECODE
+        is_eog = vocabulary.is_eog(sampled.token)
         if is_eog and not self.request.ignore_eos:
             self._end(FinishReason.STOP)
             return
-        self.tokens.append(token)
+        self.tokens.append(sampled.token)
         self._num_untold += 1
+        if sampled.logprob is not None:
+            self._logprobs.append(_token_logprob(sampled, sampled.logprob, vocabulary))
+        data = b"" if is_eog else vocabulary.token_bytes(sampled.token)
         self._text += self._detokenizer.feed(data)
         if self._detokenizer.is_stopped:
             self._end(FinishReason.STOP)
@@ -113,9 +134,10 @@ class Sequence:
             self._prefill_told = done
             told.append(Prefill(done, self.num_prompt, self.num_cached))
         if self._text or (self.finish_reason and self._num_untold):
-            told.append(Text(self._text, self._num_untold))
+            told.append(Text(self._text, self._num_untold, tuple(self._logprobs)))
             self._text = ""
             self._num_untold = 0
+            self._logprobs = []
         if self.finish_reason is not None:
             told.append(Finish(self.finish_reason, self.usage(), self.timings()))
         return told
@@ -136,3 +158,8 @@ class Sequence:
         self._text += self._detokenizer.finish()
         self.finish_reason = reason
         self.phase = Phase.ENDED
+
+
+def _token_logprob(sampled: Sampled, logprob: float, vocabulary: Vocabulary) -> TokenLogprob:
+    top = tuple((vocabulary.token_bytes(token), chance) for token, chance in sampled.top)
+    return TokenLogprob(vocabulary.token_bytes(sampled.token), logprob, top)

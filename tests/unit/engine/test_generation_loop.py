@@ -239,6 +239,32 @@ def test_failed_step_is_told_to_its_requests_and_leaves_a_clean_slot():
     assert text_of(run(loop, [Job("ann", tuple(b"user: fai"), 3, (), 0)])["0"])
 
 
+def test_row_without_usable_probabilities_fails_its_request_alone():
+    runner = FakeRunner(FakeOptions(slots=2))
+    loop = make_loop(runner, look_s=0.0001)
+    bad = tuple(b"user: say abNaN!\nassistant: ")
+    good = tuple(b"user: say abcdefgh\nassistant: ")
+    send(loop, Job("ann", bad, 20, (), 0), "bad")
+    send(loop, Job("bob", good, 20, (), 0), "good")
+    told = []
+    while loop.has_work:
+        told += loop.step()
+    (error,) = [m for m in told if isinstance(m, RequestError)]
+    assert (error.request_id, error.message) == ("bad", "No usable probabilities")
+    said = {"bad": "", "good": ""}
+    for message in told[: told.index(error)]:
+        for output in message.items:
+            if isinstance(output.delta, Text):
+                said[output.request_id] += output.delta.text
+    assert said["bad"] == "abNaN!"
+    outputs = [o for m in told if isinstance(m, Outputs) for o in m.items]
+    assert "".join(o.delta.text for o in outputs if isinstance(o.delta, Text)).count("abcdefgh")
+    assert [o.request_id for o in outputs if isinstance(o.delta, Finish)] == ["good"]
+    assert runner._samplers == {}
+    again = run(loop, [Job("ann", good, 20, (), 0)])
+    assert text_of(again["0"]) == "abcdefgh"
+
+
 def test_sampler_that_cannot_be_opened_fails_its_request_alone():
     class Picky(FakeRunner):
         def open_sampler(self, slot, params, prompt):

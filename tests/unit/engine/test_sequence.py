@@ -1,15 +1,43 @@
+from dataclasses import dataclass
+
 from tests.unit.engine.contract import make_request
-from webui.engine.interface import Finish, FinishReason, Prefill, Text, Timings, Usage
+from webui.engine.interface import (
+    Finish,
+    FinishReason,
+    Prefill,
+    Text,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
+from webui.engine.runner import Sampled
 from webui.engine.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class OneWord:
+    """A vocabulary whose every token says the same."""
+
+    data: bytes
+    ends: bool = False
+
+    def token_bytes(self, token):
+        return self.data
+
+    def is_eog(self, token):
+        return self.ends
+
+
+SOME = Sampled(5)
 
 
 def make(num=4, **fields):
     return Sequence(make_request("", **fields), [7] * num, context_length=100, arrived_s=1.0)
 
 
-def take(sequence, data, now_s=3.0, *, is_eog=False):
+def take(sequence, data, now_s=3.0, *, is_eog=False, sampled=SOME):
     sequence.read(1)
-    sequence.take(5, data, is_eog=is_eog, now_s=now_s)
+    sequence.take(sampled, OneWord(data, is_eog), now_s)
 
 
 def placed(**fields):
@@ -74,3 +102,17 @@ def test_clock_that_goes_back_gives_no_negative_seconds():
     take(sequence, b"a", 0.1)
     timings = sequence.deltas()[-1].timings
     assert min(timings.queued_s, timings.prefill_s, timings.decode_s) >= 0
+
+
+def test_log_probabilities_stand_beside_the_tokens_they_belong_to():
+    sequence = placed(max_tokens=3)
+    take(sequence, b"a", sampled=Sampled(5, -0.5, ((5, -0.5), (6, -1.5))))
+    top = ((b"a", -0.5), (b"a", -1.5))
+    assert sequence.deltas()[1:] == [Text("a", 1, (TokenLogprob(b"a", -0.5, top),))]
+    half, rest = "ü".encode()[:1], "ü".encode()[1:]
+    take(sequence, half, sampled=Sampled(5, -2.0))
+    assert sequence.deltas() == []
+    take(sequence, rest, sampled=Sampled(5, -3.0))
+    assert sequence.deltas()[0] == Text(
+        "ü", 2, (TokenLogprob(half, -2.0), TokenLogprob(rest, -3.0))
+    )

@@ -7,23 +7,28 @@ that `Vocabulary` answers. A slot is a sequence id of llama.cpp with a cache par
 from __future__ import annotations
 
 import hashlib
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import llama_cpp
+import numpy as np
 
 from webui.engine.interface import Memory, ModelInfo
+from webui.engine.runner import RowFailed, Sampled
 from webui.errors import EngineError
 from webui.loaders.llama_cpp.batch import Batch
+from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads
 from webui.loaders.llama_cpp.sampler import open_chain
-from webui.loaders.llama_cpp.vocabulary import NO_TOKEN, Vocabulary
+from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from webui.engine.runner import Row
+    from webui.engine.runner import Row, RowResult
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
 
@@ -32,6 +37,19 @@ DECODE_FAILURES = {
     2: "llama.cpp broke the step off",
     -1: "llama.cpp refused the batch",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Sampler:
+    """How the tokens of one slot are chosen.
+
+    Attributes:
+        chain: Handle of llama.cpp's samplers; freed by `close_sampler`.
+        params: What it was made from.
+    """
+
+    chain: int
+    params: SamplingParams
 
 
 class LlamaCppRunner:
@@ -57,7 +75,7 @@ class LlamaCppRunner:
         self._log: NativeLog
         self._model, self._log = open_model(path, options, on_progress)
         self._context = 0
-        self._chains: dict[int, int] = {}
+        self._samplers: dict[int, _Sampler] = {}
         try:
             opened = open_context(self._model, self._log, options)
             self._context = opened.context
@@ -109,18 +127,20 @@ class LlamaCppRunner:
             EngineError: llama.cpp made no sampler.
         """
         self.close_sampler(slot)
-        self._chains[slot] = open_chain(params, prompt, self._vocabulary.size)
+        chain = open_chain(params, prompt, self._vocabulary.size)
+        self._samplers[slot] = _Sampler(chain, params)
 
     def close_sampler(self, slot: int) -> None:
         """Free the chain of a slot; idempotent."""
-        if chain := self._chains.pop(slot, 0):
-            llama_cpp.llama_sampler_free(chain)
+        if sampler := self._samplers.pop(slot, None):
+            llama_cpp.llama_sampler_free(sampler.chain)
 
-    def forward(self, rows: Sequence[Row]) -> list[int | None]:
+    def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         """Compute one step and sample where a row asks for it.
 
-        A row that asks must have an open sampler, and the token is accepted by it. Blocks for
-        the whole computation, with the interpreter lock released.
+        A row that asks must have an open sampler, and the token is accepted by it; it fails
+        alone where its logits are no numbers. Blocks for the whole computation, with the
+        interpreter lock released.
 
         Raises:
             EngineError: Nothing was sampled; the cache of these rows is unsure from their
@@ -145,7 +165,7 @@ class LlamaCppRunner:
 
     def close(self) -> None:
         """Free everything; idempotent."""
-        for slot in list(self._chains):
+        for slot in list(self._samplers):
             self.close_sampler(slot)
         if self._context:
             llama_cpp.llama_free(self._context)
@@ -154,11 +174,19 @@ class LlamaCppRunner:
             llama_cpp.llama_model_free(self._model)
             self._model = 0
 
-    def _sample(self, slot: int, index: int) -> int:
-        token: int = llama_cpp.llama_sampler_sample(self._chains[slot], self._context, index)
-        if token == NO_TOKEN:
-            raise EngineError(
-                "The model gave no usable probabilities",
-                "Its file may be damaged: try another one, or other sampling parameters.",
+    def _sample(self, slot: int, index: int) -> Sampled | RowFailed:
+        sampler = self._samplers[slot]
+        token: int = llama_cpp.llama_sampler_sample(sampler.chain, self._context, index)
+        logits = llama_cpp.llama_get_logits_ith(self._context, index)
+        # Out of logits that are no numbers llama.cpp chooses something all the same.
+        if not math.isfinite(logits[token]):
+            return RowFailed(
+                EngineError(
+                    "The model gave no usable probabilities",
+                    "Its file may be damaged: try another one, or other sampling parameters.",
+                )
             )
-        return token
+        if not sampler.params.logprobs:
+            return Sampled(token)
+        row = np.ctypeslib.as_array(logits, (self._vocabulary.size,))
+        return Sampled(token, *logprobs_of(row, token, sampler.params.top_logprobs))
