@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from gguf import GGUFWriter, TokenType
+from gguf import GGMLQuantizationType, GGUFWriter, TokenType, quants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,6 +54,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
     chat_template: str | None = CHATML,
     metadata: Mapping[str, int | float] | None = None,
     broken_token: int | None = None,
+    is_quantized: bool = False,
 ) -> Path:
     """Write the file and return its path.
 
@@ -65,6 +66,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
         context_length: As named in the header.
         chat_template: Template text; None leaves it out.
         metadata: Keys to write differently: an int as uint32, a float as float32.
+        is_quantized: Q4_1 in place of float32: logits are then bit-equal in batches of any size.
         broken_token: Whoever reads this one computes with NaN from there on.
     """
     writer = GGUFWriter(str(path), "llama")
@@ -96,7 +98,11 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
     if broken_token is not None:
         tensors["token_embd.weight"][broken_token] = np.nan
     for name, data in tensors.items():
-        writer.add_tensor(name, data)
+        if is_quantized and data.ndim > 1:
+            kind = GGMLQuantizationType.Q4_1
+            writer.add_tensor(name, quants.quantize(data, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, data)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

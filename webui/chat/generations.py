@@ -182,7 +182,6 @@ class Generations:
         params: SamplingParams,
         *,
         priority: Priority = Priority.API,
-        ignore_eos: bool = False,
     ) -> AsyncGenerator[Delta, None]:
         """Write a reply that nobody keeps; closing the generator ends it.
 
@@ -201,7 +200,6 @@ class Generations:
             priority=priority,
             messages=api_prompt(messages, params.system_prompt),
             params=engine_params(params),
-            ignore_eos=ignore_eos,
         )
         async with aclosing(engine.generate(request)) as deltas:
             async for delta in deltas:

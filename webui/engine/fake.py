@@ -139,7 +139,7 @@ class FakeEngine:
             num_due = max(num_done + 1, int((time.monotonic() - begun_s) * self._rate))
             text = ""
             while num_done < num_due and reason is None:
-                word = _word(words, num_done, is_endless=request.ignore_eos)
+                word = _word(words, num_done, is_endless=params.ignore_eos)
                 if word is None:
                     reason = FinishReason.STOP
                     break

@@ -158,15 +158,34 @@ class GenerationLoop:
         failures: list[ToParent] = []
         for sequence in self._scheduler.admit(self._clock()):
             self._is_queue_changed = True
-            if not self._runner.forget(sequence.slot, sequence.num_cached):
-                self._runner.forget(sequence.slot, 0)
-                sequence.lose_cache()
-            try:
-                self._runner.open_sampler(sequence.slot, sequence.request.params, sequence.tokens)
-            except WebuiError as error:
-                self._scheduler.abort(sequence.request_id)
-                self._close([sequence])
-                failures.append(_request_error(sequence.request_id, error))
+            failures += self._open(sequence)
+        return failures
+
+    def _open(self, sequence: Sequence) -> list[ToParent]:
+        """Make cells and sampler of a sequence those of what it has read and written."""
+        if not self._runner.forget(sequence.slot, sequence.num_read):
+            self._runner.forget(sequence.slot, 0)
+            sequence.lose_cache()
+        try:
+            self._runner.open_sampler(
+                sequence.slot,
+                sequence.sampler_params(),
+                sequence.tokens,
+                num_reply=sequence.num_reply,
+                banned=sequence.banned_here(),
+            )
+        except WebuiError as error:
+            self._scheduler.abort(sequence.request_id)
+            self._close([sequence])
+            return [_request_error(sequence.request_id, error)]
+        return []
+
+    def _reopen(self, sequences: Iterable[Sequence]) -> list[ToParent]:
+        """Let sequences that took tokens back go on from there."""
+        failures: list[ToParent] = []
+        for sequence in sequences:
+            sequence.is_rewound = False
+            failures += self._open(sequence)
         return failures
 
     def _queue_news(self) -> list[Output]:
@@ -192,7 +211,7 @@ class GenerationLoop:
         self._untold.update((sequence.request_id, sequence) for sequence in touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
-        failures: list[ToParent] = []
+        failures = self._reopen(sequence for sequence in touched if sequence.is_rewound)
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, RowFailed):
                 failures += self._fail([row], result.error)

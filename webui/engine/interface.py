@@ -46,7 +46,6 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         continue_last: True writes on at the end of the last message (an assistant's)
             instead of opening a new turn.
         params: How to sample.
-        ignore_eos: True goes on past end-of-generation tokens (benchmarks).
     """
 
     request_id: str
@@ -56,7 +55,6 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     params: SamplingParams
     continue_last: bool = False
-    ignore_eos: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True):

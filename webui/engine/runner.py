@@ -119,8 +119,28 @@ class ModelRunner(Protocol):
         """Return whether a token ends the reply."""
         ...
 
-    def open_sampler(self, slot: int, params: SamplingParams, prompt: Sequence[int]) -> None:
-        """Prepare choosing tokens for a new sequence; penalties look back into `prompt`."""
+    def open_sampler(
+        self,
+        slot: int,
+        params: SamplingParams,
+        tokens: Sequence[int],
+        *,
+        num_reply: int = 0,
+        banned: frozenset[int] = frozenset(),
+    ) -> None:
+        """Prepare choosing tokens for a sequence; replaces the sampler that the slot has.
+
+        Args:
+            slot: Of the sequence.
+            params: How to choose.
+            tokens: The sequence so far; penalties look back on it.
+            num_reply: How many of them are reply, for `min_tokens`.
+            banned: What may not come next.
+
+        Raises:
+            EngineError: It could not be made.
+            InvalidRequest: The parameters do not fit this model.
+        """
         ...
 
     def close_sampler(self, slot: int) -> None:

@@ -147,7 +147,7 @@ class Scheduler:
                 break
             begin = sequence.num_read
             chunk = sequence.tokens[begin : begin + room]
-            is_last = begin + len(chunk) == sequence.num_prompt
+            is_last = begin + len(chunk) == len(sequence.tokens)
             rows.append(Row(sequence.slot, chunk, begin, sample=is_last))
             self._prefilled.take(sequence.owner)
             room -= len(chunk)

@@ -5,9 +5,11 @@ Knows no other sequence and no clock; whoever calls says what time it is.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from webui.engine.banned_strings import BannedStrings
 from webui.engine.detokenizer import Detokenizer
 from webui.engine.interface import (
     Finish,
@@ -22,6 +24,9 @@ from webui.engine.interface import (
 if TYPE_CHECKING:
     from webui.engine.interface import Delta, GenerateRequest
     from webui.engine.runner import Sampled
+    from webui.sampling_params import SamplingParams
+
+NUM_SEEDS = 2**32 - 1
 
 
 class Vocabulary(Protocol):
@@ -40,6 +45,14 @@ class Phase(Enum):
     ENDED = "ended"
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A token that was chosen but not yet told."""
+
+    data: bytes
+    logprob: TokenLogprob | None
+
+
 class Sequence:
     """A prompt and the reply that grows behind it.
 
@@ -49,6 +62,10 @@ class Sequence:
         context_length: Tokens that prompt and reply may have together; a prompt that fills
             it alone still gets one token.
         arrived_s: When the request came.
+
+    Attributes:
+        is_rewound: It took tokens back: whoever runs it drops the cells behind `num_read`,
+            opens a new sampler and sets this to False before the next step.
     """
 
     def __init__(
@@ -67,7 +84,12 @@ class Sequence:
         self.finish_reason: FinishReason | None = None
         room = max(1, context_length - len(prompt))
         self._max_reply = min(request.params.max_tokens, room)
+        self.is_rewound = False
         self._detokenizer = Detokenizer(request.params.stop)
+        self._banned_strings = BannedStrings(request.params.banned_strings)
+        self._banned_tokens: dict[int, set[int]] = {}  # by position
+        self._num_rewinds = 0
+        self._held: list[_Written] = []  # may begin a banned string: the last of `tokens`
         self._text = ""
         self._num_untold = 0
         self._logprobs: list[TokenLogprob] = []
@@ -92,8 +114,8 @@ class Sequence:
         self._started_s = now_s
 
     def lose_cache(self) -> None:
-        """Read the whole prompt after all."""
-        assert self.phase is Phase.PREFILL
+        """Read everything so far after all."""
+        self.phase = Phase.PREFILL
         self.num_read = self.num_cached = 0
 
     def read(self, num_tokens: int) -> None:
@@ -108,19 +130,32 @@ class Sequence:
         self._last_token_s = now_s
         self.phase = Phase.DECODE
         is_eog = vocabulary.is_eog(sampled.token)
-        if is_eog and not self.request.ignore_eos:
+        if is_eog and not self.request.params.ignore_eos:
             self._end(FinishReason.STOP)
             return
         self.tokens.append(sampled.token)
-        self._num_untold += 1
-        if sampled.logprob is not None:
-            self._logprobs.append(_token_logprob(sampled, sampled.logprob, vocabulary))
         data = b"" if is_eog else vocabulary.token_bytes(sampled.token)
-        self._text += self._detokenizer.feed(data)
+        self._held.append(_Written(data, _token_logprob(sampled, vocabulary)))
+        first = self._banned_strings.feed(data)
+        if first is not None:
+            self._rewind(first)
+            return
+        self._release(self._banned_strings.release())
         if self._detokenizer.is_stopped:
             self._end(FinishReason.STOP)
         elif self.num_reply >= self._max_reply:
             self._end(FinishReason.LENGTH)
+
+    def sampler_params(self) -> SamplingParams:
+        """Return how to sample from here on; each rewind goes on with a seed of its own."""
+        params = self.request.params
+        if params.seed < 0 or not self._num_rewinds:
+            return params
+        return params.model_copy(update={"seed": (params.seed + self._num_rewinds) % NUM_SEEDS})
+
+    def banned_here(self) -> frozenset[int]:
+        """Return the tokens that began a banned string where the next one stands."""
+        return frozenset(self._banned_tokens.get(len(self.tokens), ()))
 
     def drop(self) -> None:
         """End without a word: aborted or failed."""
@@ -130,7 +165,7 @@ class Sequence:
         """Return what is new since the last call; a `Finish` last when it has ended."""
         told: list[Delta] = []
         done = min(self.num_read, self.num_prompt)
-        if self.phase is not Phase.WAITING and done != self._prefill_told:
+        if self.phase is not Phase.WAITING and done > self._prefill_told:
             self._prefill_told = done
             told.append(Prefill(done, self.num_prompt, self.num_cached))
         if self._text or (self.finish_reason and self._num_untold):
@@ -154,12 +189,49 @@ class Sequence:
             decode_s=max(0.0, self._last_token_s - self._first_token_s),
         )
 
+    def _release(self, num: int) -> None:
+        """Say the first of the held tokens; what stands behind a stop string is dropped."""
+        min_tokens = self.request.params.min_tokens
+        for index, written in enumerate(self._held[:num]):
+            num_before = self.num_reply - len(self._held) + index
+            self._num_untold += 1
+            if written.logprob is not None:
+                self._logprobs.append(written.logprob)
+            self._text += self._detokenizer.feed(written.data, may_stop=num_before >= min_tokens)
+            if self._detokenizer.is_stopped:
+                self._drop_held(index + 1)
+                num = index + 1
+                break
+        del self._held[:num]
+
+    def _rewind(self, first: int) -> None:
+        """Take back the held tokens from one on; it cannot come again at its place."""
+        position = len(self.tokens) - len(self._held) + first
+        token = self.tokens[position]
+        self._drop_held(first)
+        self._banned_tokens = {p: b for p, b in self._banned_tokens.items() if p <= position}
+        self._banned_tokens.setdefault(position, set()).add(token)
+        # The choice is made out of what reading the token before gives.
+        self.num_read = min(self.num_read, position - 1)
+        self._num_rewinds += 1
+        self.is_rewound = True
+
+    def _drop_held(self, first: int) -> None:
+        if num := len(self._held) - first:
+            del self.tokens[-num:]
+            del self._held[first:]
+
     def _end(self, reason: FinishReason) -> None:
+        self._release(len(self._held))
+        if self._detokenizer.is_stopped:
+            reason = FinishReason.STOP
         self._text += self._detokenizer.finish()
         self.finish_reason = reason
         self.phase = Phase.ENDED
 
 
-def _token_logprob(sampled: Sampled, logprob: float, vocabulary: Vocabulary) -> TokenLogprob:
+def _token_logprob(sampled: Sampled, vocabulary: Vocabulary) -> TokenLogprob | None:
+    if sampled.logprob is None:
+        return None
     top = tuple((vocabulary.token_bytes(token), chance) for token, chance in sampled.top)
-    return TokenLogprob(vocabulary.token_bytes(sampled.token), logprob, top)
+    return TokenLogprob(vocabulary.token_bytes(sampled.token), sampled.logprob, top)

@@ -84,6 +84,7 @@ class FakeRunner:
         self.is_closed = False
         self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
         self._samplers: dict[int, SamplingParams] = {}
+        self._banned: dict[int, frozenset[int]] = {}  # for the next token
 
     def bos_eos(self) -> tuple[str, str]:
         return "<s>", "</s>"
@@ -100,9 +101,18 @@ class FakeRunner:
     def is_eog(self, token: int) -> bool:
         return token == EOS
 
-    def open_sampler(self, slot: int, params: SamplingParams, prompt: Sequence[int]) -> None:
-        assert slot not in self._samplers, "the sampler of the sequence before was not closed"
+    def open_sampler(
+        self,
+        slot: int,
+        params: SamplingParams,
+        tokens: Sequence[int],
+        *,
+        num_reply: int = 0,
+        banned: frozenset[int] = frozenset(),
+    ) -> None:
+        assert banned or slot not in self._samplers, "a sampler was not closed"
         self._samplers[slot] = params
+        self._banned[slot] = banned
 
     def close_sampler(self, slot: int) -> None:
         self._samplers.pop(slot, None)
@@ -143,6 +153,9 @@ class FakeRunner:
         if cells[-4:] == list(b"NaN!"):
             return RowFailed(EngineError("No usable probabilities", "It was asked to."))
         token = self._choose(cells, params)
+        banned = self._banned.pop(slot, frozenset())
+        while token in banned:
+            token = (token + 1) % BOS
         if not params.logprobs:
             return Sampled(token)
         top = tuple((token + i, -1.0 - i) for i in range(params.top_logprobs))

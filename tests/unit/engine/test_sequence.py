@@ -116,3 +116,62 @@ def test_log_probabilities_stand_beside_the_tokens_they_belong_to():
     assert sequence.deltas()[0] == Text(
         "ü", 2, (TokenLogprob(half, -2.0), TokenLogprob(rest, -3.0))
     )
+
+
+def test_stop_string_counts_only_behind_the_least_length():
+    sequence = placed(stop=("!",), min_tokens=2)
+    take(sequence, b"a!")
+    take(sequence, b"!")
+    take(sequence, b"b!c")
+    assert sequence.deltas()[1:] == [
+        Text("a!!b", 3),
+        Finish(FinishReason.STOP, Usage(4, 3, 1), sequence.timings()),
+    ]
+
+
+def test_banned_string_is_taken_back_and_its_first_token_banned_there():
+    sequence = placed(banned_strings=("no no",), seed=5)
+    for data, token in ((b"oh", 1), (b" no", 2), (b" n", 3)):
+        take(sequence, data, sampled=Sampled(token, -1.0))
+        assert not sequence.is_rewound
+    assert sequence.deltas()[1:] == [Text("oh", 1, (TokenLogprob(b"oh", -1.0),))]
+    take(sequence, b"o", sampled=Sampled(4))
+    assert sequence.is_rewound
+    # The token before, the last that stands, is read again: the choice is made behind it.
+    assert (sequence.tokens, sequence.num_read) == ([7] * 4 + [1], 4)
+    assert sequence.banned_here() == {2}
+    assert sequence.sampler_params().seed == 6
+    sequence.is_rewound = False
+    take(sequence, b" yes", sampled=Sampled(9))
+    assert sequence.banned_here() == frozenset()
+    take(sequence, b"", is_eog=True)
+    assert sequence.deltas() == [
+        Text(" yes", 1),
+        Finish(FinishReason.STOP, Usage(4, 2, 1), sequence.timings()),
+    ]
+
+
+def test_what_was_held_back_is_said_at_the_end():
+    sequence = placed(banned_strings=("abc",), max_tokens=2)
+    take(sequence, b"a")
+    assert sequence.deltas()[1:] == []
+    take(sequence, b"b")
+    *_, text, finish = sequence.deltas()
+    assert (text, finish.reason) == (Text("ab", 2), FinishReason.LENGTH)
+
+
+def test_stop_string_among_held_tokens_drops_those_behind_it():
+    sequence = placed(banned_strings=("a.bcd",), stop=(".",))
+    for data in (b"a", b".", b"b", b"c"):
+        take(sequence, data)
+    take(sequence, b"x")
+    *_, text, finish = sequence.deltas()
+    assert (text, finish.reason) == (Text("a", 2), FinishReason.STOP)
+    assert finish.usage.completion_tokens == 2
+
+
+def test_random_seed_stays_random_after_a_rewind():
+    sequence = placed(banned_strings=("a",))
+    take(sequence, b"a")
+    assert sequence.is_rewound
+    assert sequence.sampler_params().seed == -1

@@ -43,7 +43,6 @@ async def complete_chat(
         asked.prompt(),
         params,
         priority=Priority.API,
-        ignore_eos=bool(asked.ignore_eos),
     )
     completion_id = f"chatcmpl-{secrets.token_hex(12)}"
     if asked.stream:

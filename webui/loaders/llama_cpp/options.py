@@ -16,7 +16,9 @@ from webui.sampling_params import Control
 
 MAX_THREADS = 256
 # Read elsewhere than in the sampler chain: by the prompt, the sequence and the runner.
-ENGINE_PARAMS = frozenset({"system_prompt", "max_tokens", "stop", "logprobs", "top_logprobs"})
+ENGINE_PARAMS = frozenset(
+    {"system_prompt", "max_tokens", "stop", "banned_strings", "logprobs", "top_logprobs"}
+)
 
 
 class LlamaCppOptions(BaseModel):

@@ -7,7 +7,6 @@ that `Vocabulary` answers. A slot is a sequence id of llama.cpp with a cache par
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads
-from webui.loaders.llama_cpp.sampler import open_chain
+from webui.loaders.llama_cpp.sampler import Chain, Recipe, Vocab, choose_seed
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -44,11 +43,11 @@ class _Sampler:
     """How the tokens of one slot are chosen.
 
     Attributes:
-        chain: Handle of llama.cpp's samplers; freed by `close_sampler`.
+        chain: llama.cpp's samplers; freed by `close_sampler`.
         params: What it was made from.
     """
 
-    chain: int
+    chain: Chain
     params: SamplingParams
 
 
@@ -120,20 +119,36 @@ class LlamaCppRunner:
         """Return whether the model ends its turn with this token."""
         return self._vocabulary.is_eog(token)
 
-    def open_sampler(self, slot: int, params: SamplingParams, prompt: Sequence[int]) -> None:
+    def open_sampler(
+        self,
+        slot: int,
+        params: SamplingParams,
+        tokens: Sequence[int],
+        *,
+        num_reply: int = 0,
+        banned: frozenset[int] = frozenset(),
+    ) -> None:
         """Give a slot its own sampler chain, in place of the one it had.
 
         Raises:
             EngineError: llama.cpp made no sampler.
+            InvalidRequest: A token that is named does not exist.
         """
         self.close_sampler(slot)
-        chain = open_chain(params, prompt, self._vocabulary.size)
+        vocab = Vocab(
+            self._vocabulary.handle,
+            self._vocabulary.size,
+            self._vocabulary.eog,
+            self.info.context_length,
+        )
+        recipe = Recipe(llama_cpp, params, vocab, choose_seed(params))
+        chain = Chain(recipe, tokens, num_reply=num_reply, banned=banned)
         self._samplers[slot] = _Sampler(chain, params)
 
     def close_sampler(self, slot: int) -> None:
         """Free the chain of a slot; idempotent."""
         if sampler := self._samplers.pop(slot, None):
-            llama_cpp.llama_sampler_free(sampler.chain)
+            sampler.chain.close()
 
     def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         """Compute one step and sample where a row asks for it.
@@ -176,17 +191,17 @@ class LlamaCppRunner:
 
     def _sample(self, slot: int, index: int) -> Sampled | RowFailed:
         sampler = self._samplers[slot]
-        token: int = llama_cpp.llama_sampler_sample(sampler.chain, self._context, index)
-        logits = llama_cpp.llama_get_logits_ith(self._context, index)
-        # Out of logits that are no numbers llama.cpp chooses something all the same.
-        if not math.isfinite(logits[token]):
+        token = sampler.chain.sample(self._context, index)
+        if token is None:
             return RowFailed(
                 EngineError(
                     "The model gave no usable probabilities",
-                    "Its file may be damaged: try another one, or other sampling parameters.",
+                    "Try other sampling parameters, with fewer banned tokens; or the model file "
+                    "may be damaged.",
                 )
             )
         if not sampler.params.logprobs:
             return Sampled(token)
+        logits = llama_cpp.llama_get_logits_ith(self._context, index)
         row = np.ctypeslib.as_array(logits, (self._vocabulary.size,))
         return Sampled(token, *logprobs_of(row, token, sampler.params.top_logprobs))

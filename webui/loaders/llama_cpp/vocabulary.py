@@ -6,6 +6,7 @@ Every method is safe to call from the template thread while the loop thread deco
 from __future__ import annotations
 
 import ctypes
+from functools import cached_property
 
 import llama_cpp
 
@@ -23,12 +24,12 @@ class Vocabulary:
     """
 
     def __init__(self, model: int) -> None:
-        self._vocab: int = llama_cpp.llama_model_get_vocab(model)
-        self.size: int = llama_cpp.llama_vocab_n_tokens(self._vocab)
-        self.bos_id: int = llama_cpp.llama_vocab_bos(self._vocab)
-        self.eos_id: int = llama_cpp.llama_vocab_eos(self._vocab)
+        self.handle: int = llama_cpp.llama_model_get_vocab(model)
+        self.size: int = llama_cpp.llama_vocab_n_tokens(self.handle)
+        self.bos_id: int = llama_cpp.llama_vocab_bos(self.handle)
+        self.eos_id: int = llama_cpp.llama_vocab_eos(self.handle)
         self.add_bos = self.bos_id != NO_TOKEN and bool(
-            llama_cpp.llama_vocab_get_add_bos(self._vocab)
+            llama_cpp.llama_vocab_get_add_bos(self.handle)
         )
         self._bytes: dict[int, bytes] = {}
 
@@ -53,7 +54,7 @@ class Vocabulary:
         for _ in range(2):
             tokens = (ctypes.c_int32 * room)()
             num: int = llama_cpp.llama_tokenize(
-                self._vocab,
+                self.handle,
                 data,
                 len(data),
                 tokens,
@@ -73,6 +74,11 @@ class Vocabulary:
             known = self._bytes[token] = self._piece(token, special=False)
         return known
 
+    @cached_property
+    def eog(self) -> frozenset[int]:
+        """All tokens that end a turn; found when first asked for, in a pass over the vocabulary."""
+        return frozenset(filter(self.is_eog, range(self.size)))
+
     def token_text(self, token: int) -> str:
         """Return how a token is written in a template; empty when there is no such token."""
         return (
@@ -81,7 +87,7 @@ class Vocabulary:
 
     def is_eog(self, token: int) -> bool:
         """Return whether the model ends its turn with this token."""
-        return bool(llama_cpp.llama_vocab_is_eog(self._vocab, token))
+        return bool(llama_cpp.llama_vocab_is_eog(self.handle, token))
 
     def _piece(self, token: int, *, special: bool) -> bytes:
         if not 0 <= token < self.size:  # llama.cpp would throw through us
@@ -89,7 +95,7 @@ class Vocabulary:
         room = PIECE_BYTES
         for _ in range(2):
             buffer = ctypes.create_string_buffer(room)
-            num: int = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
+            num: int = llama_cpp.llama_token_to_piece(self.handle, token, buffer, room, 0, special)
             if num >= 0:
                 return buffer.raw[:num]
             room = -num
