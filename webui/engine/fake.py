@@ -25,6 +25,7 @@ from webui.engine.interface import (
     Usage,
 )
 from webui.errors import Busy, Conflict, ContextLengthExceeded, EngineDied, InvalidRequest
+from webui.messages import Message, Role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -168,16 +169,17 @@ class FakeEngine:
             ContextLengthExceeded: They are more than the context holds.
             InvalidRequest: They are not text, or there is none.
         """
-        if not request.messages:
+        messages = _messages(request)
+        if not messages:
             raise InvalidRequest("The conversation is empty", field="messages")
         try:
-            for message in request.messages:
+            for message in messages:
                 message.text.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest(
                 f"The message holds something that is not text: {error}", field="messages"
             ) from error
-        num_prompt = sum(len(tokens(message.text)) + 1 for message in request.messages)
+        num_prompt = sum(len(tokens(message.text)) + 1 for message in messages)
         limit = self._info.context_length
         if num_prompt > limit:
             raise ContextLengthExceeded(
@@ -228,8 +230,15 @@ class FakeEngine:
             raise EngineDied("The model was unloaded", "Load a model and send the message again.")
 
 
+def _messages(request: GenerateRequest) -> tuple[Message, ...]:
+    """Return the conversation; a plain text is taken for a question."""
+    if request.text is None:
+        return request.messages
+    return (Message(Role.USER, request.text),)
+
+
 def _reply(request: GenerateRequest) -> list[str]:
-    whole = answer(request.messages)
+    whole = answer(_messages(request))
     if request.continue_last:
         whole = rest_of(whole, request.messages[-1].text)
     return tokens(whole)

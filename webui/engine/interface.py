@@ -42,9 +42,11 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         owner: Opaque id by which work is shared fairly and caches are kept apart.
         conversation_id: Opaque id for purging caches; None for an ephemeral request.
         priority: Chat before API before background work.
-        messages: The conversation, oldest first, at least one.
+        messages: The conversation, oldest first, at least one unless there is a text.
         continue_last: True writes on at the end of the last message (an assistant's)
             instead of opening a new turn.
+        text: In place of messages: what to write on from, without a chat template; what looks
+            like a control token in it is one.
         params: How to sample.
     """
 
@@ -55,6 +57,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     params: SamplingParams
     continue_last: bool = False
+    text: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -134,7 +134,7 @@ async def test_all_fields_reach_the_engine(client, runtime) -> None:
         system_prompt="never bound",
         logit_bias={"1": 5},
     )
-    messages, params = runtime.generations.asked[0]
+    messages, params, _ = runtime.generations.asked[0]
     assert messages == (Message(Role.USER, "hi"),)
     assert params == SamplingParams(
         max_tokens=5,
@@ -148,6 +148,7 @@ async def test_all_fields_reach_the_engine(client, runtime) -> None:
         seed=3,
         stop=("a", "b"),
         ignore_eos=True,
+        logit_bias={1: 5},
     )
 
 
