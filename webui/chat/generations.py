@@ -182,7 +182,7 @@ class Generations:
         params: SamplingParams,
         *,
         priority: Priority = Priority.API,
-        text: str | None = None,
+        plain_text: str | None = None,
         continue_last: bool = False,
     ) -> AsyncGenerator[Delta, None]:
         """Write a reply that nobody keeps; closing the generator ends it.
@@ -194,7 +194,7 @@ class Generations:
             messages: The conversation; empty when there is a text.
             params: How to sample.
             priority: Who goes first.
-            text: What to write on from, without a chat template.
+            plain_text: What to write on from, without a chat template.
             continue_last: Write on at the end of the last message.
 
         Raises:
@@ -208,8 +208,8 @@ class Generations:
             owner=actor.user_id,
             conversation_id=None,
             priority=priority,
-            messages=() if text is not None else api_prompt(messages, params.system_prompt),
-            text=text,
+            messages=() if plain_text is not None else api_prompt(messages, params.system_prompt),
+            plain_text=plain_text,
             continue_last=continue_last,
             params=engine_params(params),
         )

@@ -140,11 +140,12 @@ class FakeEngine:
             num_due = max(num_done + 1, int((time.monotonic() - begun_s) * self._rate))
             text = ""
             while num_done < num_due and reason is None:
-                word = _word(words, num_done, is_endless=params.ignore_eos)
+                is_short = num_done < params.min_tokens
+                word = _word(words, num_done, is_endless=params.ignore_eos or is_short)
                 if word is None:
                     reason = FinishReason.STOP
                     break
-                text += detokenizer.feed(word.encode())
+                text += detokenizer.feed(word.encode(), may_stop=not is_short)
                 num_done += 1
                 if detokenizer.is_stopped:
                     reason = FinishReason.STOP
@@ -232,9 +233,9 @@ class FakeEngine:
 
 def _messages(request: GenerateRequest) -> tuple[Message, ...]:
     """Return the conversation; a plain text is taken for a question."""
-    if request.text is None:
+    if request.plain_text is None:
         return request.messages
-    return (Message(Role.USER, request.text),)
+    return (Message(Role.USER, request.plain_text),)
 
 
 def _reply(request: GenerateRequest) -> list[str]:

@@ -45,7 +45,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         messages: The conversation, oldest first, at least one unless there is a text.
         continue_last: True writes on at the end of the last message (an assistant's)
             instead of opening a new turn.
-        text: In place of messages: what to write on from, without a chat template; what looks
+        plain_text: In place of messages: what to write on from, without a chat template; what looks
             like a control token in it is one.
         params: How to sample.
     """
@@ -57,7 +57,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     params: SamplingParams
     continue_last: bool = False
-    text: str | None = None
+    plain_text: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -45,8 +45,8 @@ class PromptMaker:
             ContextLengthExceeded: The prompt is longer than the context.
             InvalidRequest: The template refuses the messages.
         """
-        if request.text is not None:
-            return request, self._plain(request.text)
+        if request.plain_text is not None:
+            return request, self._plain(request.plain_text)
         if not request.messages:
             raise InvalidRequest("The conversation is empty", field="messages")
         self._check_length([message.text for message in request.messages])

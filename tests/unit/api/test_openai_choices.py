@@ -99,7 +99,7 @@ async def test_log_probabilities_of_a_text_are_parallel_lists(client, runtime) -
 async def test_text_goes_to_the_engine_as_it_is(client, runtime) -> None:
     answer = (await _text(client, temperature=0, echo=True)).json()
     messages, params, more = runtime.generations.asked[0]
-    assert (messages, more["text"], params.temperature) == ((), "Once", 0)
+    assert (messages, more["plain_text"], params.temperature) == ((), "Once", 0)
     assert not params.logprobs
     assert answer["choices"][0]["text"] == "OnceHello"
     told = _choices((await _text(client, echo=True, stream=True)).text)

@@ -10,6 +10,7 @@ import pytest
 
 from webui.errors import EngineError, InvalidRequest
 from webui.loaders.llama_cpp import sampler
+from webui.loaders.llama_cpp.dry import MAX_KEPT, DrySamplers, DryWish
 from webui.loaders.llama_cpp.sampler import MAX_SEED, Chain, Recipe, Vocab, choose_seed
 from webui.sampling_params import SAMPLER_ORDER, SamplingParams
 
@@ -48,8 +49,9 @@ def llama() -> FakeLlama:
 
 def open_chain(llama: FakeLlama, params: SamplingParams, tokens: Any = (), **more: Any) -> Chain:
     module: ModuleType = llama  # type: ignore[assignment]
-    vocab = Vocab(handle=7, size=1000, eog=frozenset({2, 3}), context_length=4096)
-    return Chain(Recipe(module, params, vocab, choose_seed(params)), tokens, **more)
+    vocab = Vocab(size=1000, eog=frozenset({2, 3}), context_length=4096)
+    recipe = Recipe(module, params, vocab, DrySamplers(module, 7), choose_seed(params))
+    return Chain(recipe, tokens, **more)
 
 
 def biases(llama: FakeLlama) -> list[dict[int, float]]:
@@ -216,3 +218,18 @@ def test_token_that_does_not_exist_is_refused_naming_the_field(llama: FakeLlama)
 
 def test_every_step_reads_a_known_parameter() -> None:
     assert set(SamplingParams.model_fields) >= sampler.SAMPLED_PARAMS
+
+
+def test_dry_sampler_is_made_once_and_copied(llama: FakeLlama) -> None:
+    module: ModuleType = llama  # type: ignore[assignment]
+    dry = DrySamplers(module, 7)
+    wishes = [DryWish(0.8, 1.75, length, -1, ("\n",)) for length in range(MAX_KEPT + 1)]
+    assert len({dry.make(wishes[0]) for _ in range(3)}) == 3
+    assert len(llama.inits()) == 1
+    for wish in wishes[1:]:
+        dry.make(wish)
+    freed = [args for name, *args in llama.calls if name == "free"]
+    assert len(freed) == 1  # of the first, which was used longest ago
+    dry.close()
+    dry.close()
+    assert len([call for call in llama.calls if call[0] == "free"]) == len(wishes)

@@ -93,7 +93,7 @@ def _complete(
             prompt.messages,
             choice,
             priority=Priority.API,
-            text=prompt.text,
+            plain_text=prompt.text,
             continue_last=prompt.continue_last,
         )
         for choice in asked.choices(params)

@@ -17,6 +17,7 @@ from webui.engine.interface import Memory, ModelInfo
 from webui.engine.runner import RowFailed, Sampled
 from webui.errors import EngineError
 from webui.loaders.llama_cpp.batch import Batch
+from webui.loaders.llama_cpp.dry import DrySamplers
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads
@@ -75,6 +76,7 @@ class LlamaCppRunner:
         self._model, self._log = open_model(path, options, on_progress)
         self._context = 0
         self._samplers: dict[int, _Sampler] = {}
+        self._dry = DrySamplers(llama_cpp, llama_cpp.llama_model_get_vocab(self._model))
         try:
             opened = open_context(self._model, self._log, options)
             self._context = opened.context
@@ -135,13 +137,8 @@ class LlamaCppRunner:
             InvalidRequest: A token that is named does not exist.
         """
         self.close_sampler(slot)
-        vocab = Vocab(
-            self._vocabulary.handle,
-            self._vocabulary.size,
-            self._vocabulary.eog,
-            self.info.context_length,
-        )
-        recipe = Recipe(llama_cpp, params, vocab, choose_seed(params))
+        vocab = Vocab(self._vocabulary.size, self._vocabulary.eog, self.info.context_length)
+        recipe = Recipe(llama_cpp, params, vocab, self._dry, choose_seed(params))
         chain = Chain(recipe, tokens, num_reply=num_reply, banned=banned)
         self._samplers[slot] = _Sampler(chain, params)
 
@@ -182,6 +179,7 @@ class LlamaCppRunner:
         """Free everything; idempotent."""
         for slot in list(self._samplers):
             self.close_sampler(slot)
+        self._dry.close()
         if self._context:
             llama_cpp.llama_free(self._context)
             self._context = 0

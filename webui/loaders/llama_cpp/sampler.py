@@ -5,18 +5,19 @@ Importing this does not load llama_cpp, so the web process can read which parame
 
 from __future__ import annotations
 
-import ctypes
 import math
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from webui.errors import EngineError, InvalidRequest
+from webui.loaders.llama_cpp.dry import DryWish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import ModuleType
 
+    from webui.loaders.llama_cpp.dry import DrySamplers
     from webui.sampling_params import SamplerName, SamplingParams
 
 MAX_SEED = 2**32 - 2  # llama.cpp takes 2**32 - 1 for "make one up"
@@ -31,13 +32,11 @@ class Vocab:
     """What samplers need to know of a model.
 
     Attributes:
-        handle: llama.cpp's vocabulary.
         size: Number of its tokens.
         eog: Tokens that end a reply.
         context_length: The most tokens a sampler can look back on.
     """
 
-    handle: int
     size: int
     eog: frozenset[int]
     context_length: int
@@ -51,12 +50,14 @@ class Recipe:
         llama: The module llama_cpp.
         params: How to sample.
         vocab: Of which tokens.
+        dry: Makes the samplers that read the vocabulary.
         seed: Never negative.
     """
 
     llama: ModuleType
     params: SamplingParams
     vocab: Vocab
+    dry: DrySamplers
     seed: int
 
 
@@ -112,17 +113,15 @@ def _dry_last_n(recipe: Recipe) -> int:
 
 def _build_dry(recipe: Recipe) -> Handle:
     params = recipe.params
-    breakers = [breaker.encode() for breaker in params.dry_sequence_breakers]
-    handle: Handle = recipe.llama.llama_sampler_init_dry(
-        recipe.vocab.handle,
-        params.dry_multiplier,
-        params.dry_base,
-        params.dry_allowed_length,
-        _dry_last_n(recipe),
-        (ctypes.c_char_p * len(breakers))(*breakers),
-        len(breakers),
+    return recipe.dry.make(
+        DryWish(
+            params.dry_multiplier,
+            params.dry_base,
+            params.dry_allowed_length,
+            _dry_last_n(recipe),
+            params.dry_sequence_breakers,
+        )
     )
-    return handle
 
 
 def _build_xtc(recipe: Recipe) -> Handle:

@@ -24,12 +24,12 @@ class Vocabulary:
     """
 
     def __init__(self, model: int) -> None:
-        self.handle: int = llama_cpp.llama_model_get_vocab(model)
-        self.size: int = llama_cpp.llama_vocab_n_tokens(self.handle)
-        self.bos_id: int = llama_cpp.llama_vocab_bos(self.handle)
-        self.eos_id: int = llama_cpp.llama_vocab_eos(self.handle)
+        self._vocab: int = llama_cpp.llama_model_get_vocab(model)
+        self.size: int = llama_cpp.llama_vocab_n_tokens(self._vocab)
+        self.bos_id: int = llama_cpp.llama_vocab_bos(self._vocab)
+        self.eos_id: int = llama_cpp.llama_vocab_eos(self._vocab)
         self.add_bos = self.bos_id != NO_TOKEN and bool(
-            llama_cpp.llama_vocab_get_add_bos(self.handle)
+            llama_cpp.llama_vocab_get_add_bos(self._vocab)
         )
         self._bytes: dict[int, bytes] = {}
 
@@ -54,7 +54,7 @@ class Vocabulary:
         for _ in range(2):
             tokens = (ctypes.c_int32 * room)()
             num: int = llama_cpp.llama_tokenize(
-                self.handle,
+                self._vocab,
                 data,
                 len(data),
                 tokens,
@@ -87,7 +87,7 @@ class Vocabulary:
 
     def is_eog(self, token: int) -> bool:
         """Return whether the model ends its turn with this token."""
-        return bool(llama_cpp.llama_vocab_is_eog(self.handle, token))
+        return bool(llama_cpp.llama_vocab_is_eog(self._vocab, token))
 
     def _piece(self, token: int, *, special: bool) -> bytes:
         if not 0 <= token < self.size:  # llama.cpp would throw through us
@@ -95,7 +95,7 @@ class Vocabulary:
         room = PIECE_BYTES
         for _ in range(2):
             buffer = ctypes.create_string_buffer(room)
-            num: int = llama_cpp.llama_token_to_piece(self.handle, token, buffer, room, 0, special)
+            num: int = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
             if num >= 0:
                 return buffer.raw[:num]
             room = -num
