@@ -160,6 +160,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         name: Name for people and for `/v1/models`.
         context_length: Tokens one sequence may hold.
         num_slots: Sequences that may run at once.
+        kv_cells: Tokens that all slots may hold together, at least `context_length`; None
+            when each slot has cells for `context_length` of its own.
         num_threads: Compute threads.
         memory: Bytes taken.
         chat_template_sha256: Hex digest of the template text; empty when there is none.
@@ -171,6 +173,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_threads: int
     memory: Memory
     chat_template_sha256: str = ""
+    kv_cells: int | None = None
 
 
 class Engine(Protocol):
