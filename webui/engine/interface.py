@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
+MAX_GAP_MS = 300  # between two tokens of a reply while somebody else's prompt is read
+
+
 class Priority(IntEnum):
     """Who goes first when not all can; smaller is sooner."""
 
@@ -201,6 +204,10 @@ class Engine(Protocol):
             Busy: The queue is full.
             EngineDied: The worker ended; what was yielded so far stands.
         """
+        ...
+
+    async def drain(self) -> None:
+        """Wait until no reply is being written or waiting; new ones are not kept out."""
         ...
 
     async def close(self) -> None:
