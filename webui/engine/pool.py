@@ -136,7 +136,7 @@ class EnginePool:
             LoadFailed: It cannot be opened; the old one is back.
         """
         self._check_free()
-        former = self._resident.spec if self._resident else None
+        former = self._former()
         self._set_hurry(force=force)
         self._failed = self._error = None
         with self.expecting():
@@ -222,6 +222,13 @@ class EnginePool:
                 "Wait until its replies have ended.",
             )
 
+    def _former(self) -> ModelSpec | None:
+        """Return what to open again should a load fail; nothing that had given up itself."""
+        resident = self._resident
+        if resident is None or resident.engine.state is EngineState.FAILED:
+            return None
+        return resident.spec
+
     def _set_hurry(self, *, force: bool) -> None:
         if force:
             self._hurry.set()
@@ -287,6 +294,8 @@ class EnginePool:
 
     async def _drain(self, old: _Resident) -> None:
         """Wait until nothing runs, the time is over, or somebody is in a hurry."""
+        if self._hurry.is_set():
+            return
         waits = {
             asyncio.ensure_future(old.engine.drain()),
             asyncio.ensure_future(self._hurry.wait()),

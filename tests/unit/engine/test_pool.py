@@ -212,6 +212,16 @@ async def test_old_model_that_does_not_come_back_leaves_the_first_reason(pool, o
     assert pool.current is None
 
 
+async def test_model_that_had_given_up_is_not_brought_back(pool, opener):
+    await pool.load(spec("one"))
+    pool.current._state = EngineState.FAILED
+    opener.error, opener.good = LoadFailed("broken"), "one"
+    with pytest.raises(LoadFailed):
+        await pool.load(spec("two"))
+    assert opener.specs == ["one", "two"]
+    assert pool.status.state is PoolState.FAILED
+
+
 async def test_unload_during_a_swap_brings_nothing_back(pool, opener):
     await pool.load(spec("one"))
     task = await start_load(pool, opener, "two")
