@@ -72,6 +72,19 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Answer from a made-up model at this many tokens a second (tests, demos).",
     )
+    max_gap_ms: int = Field(
+        default=300,
+        ge=20,
+        le=10_000,
+        description="Longest pause between two tokens of a reply while another prompt is read.",
+    )
+    drain_s: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="How long running replies may go on when their model is unloaded.",
+    )
     build: Build | None = Field(
         default=None, description="Kind of llama.cpp to compile at install; found out by default."
     )

@@ -61,6 +61,18 @@ class UnknownModel(NotFound):
     help="Answer from a made-up model at RATE tokens a second.",
 )
 @click.option(
+    "--max-gap-ms",
+    type=int,
+    metavar="MS",
+    help="Longest pause in a reply while another prompt is read [300].",
+)
+@click.option(
+    "--drain-s",
+    type=float,
+    metavar="SECONDS",
+    help="How long replies may go on when their model is unloaded [30].",
+)
+@click.option(
     "--build",
     type=click.Choice(get_args(Build)),
     help="Kind of llama.cpp to compile at install; found out by default.",

@@ -39,8 +39,9 @@ class Opener:
         self.specs.append(spec)
         on_progress(0.5)
         await self.may_open.wait()
-        if self.error is not None:
-            raise self.error
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
         return FakeEngine(1000)
 
 
@@ -153,7 +154,6 @@ async def test_load_failed_says_why_and_leaves_the_old_model(open_models, opener
     async with open_models() as house:
         await house.models.load(house.me, "tiny")
         await state(house, "ready")
-        engine = house.pool.current
         opener.error = LoadFailed("The context does not fit", "Make it smaller")
         with caplog.at_level(logging.WARNING):
             await house.models.load(house.me, "tiny", {"context_length": 1_000_000})
@@ -162,8 +162,9 @@ async def test_load_failed_says_why_and_leaves_the_old_model(open_models, opener
                 return house.models.status.error is not None
 
             await house.until(failed)
+            await state(house, "ready")
         assert house.models.status.error.message == "The context does not fit"
-        assert house.pool.current is engine
+        assert [spec.options.context_length for spec in opener.specs] == [0, 1_000_000, 0]
         options = await house.models.options_for(house.me, "tiny")
         assert options.context_length == 0
 

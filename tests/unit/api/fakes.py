@@ -92,8 +92,9 @@ class Recorder:
         if name not in self.answers:
             raise AttributeError(name)
 
-        async def method(*args: Any) -> Any:
-            self.calls.append((name, *args[1:]))
+        async def method(*args: Any, **named: Any) -> Any:
+            given = {key: value for key, value in named.items() if value}
+            self.calls.append((name, *args[1:], given) if given else (name, *args[1:]))
             if self.error is not None:
                 raise self.error
             return self.answers[name]
