@@ -11,9 +11,10 @@ debt grows beyond `MAX_DEBT_TOKENS`, so that an owner who had the machine alone 
 sequences would slow everybody's even with a slot for each. While several owners decode, every
 step therefore holds one row of each owner, in turn among that owner's sequences, and beyond
 those only as many rows as make steps longer by `STRETCH` on the average. How much a row costs is
-measured: where rows are almost free (a large GPU) all sequences take part in every step, where a
-row costs its full share few do. An owner alone uses all rows. Background work takes part with
-what is left of the stretch, and in full when nobody else decodes.
+measured, and a number is kept for a block of steps: where rows are almost free (a large GPU) all
+sequences take part in every step, where a row costs its full share few do. An owner alone uses
+all rows. Background work takes part with what is left of the stretch, and in full when nobody
+else decodes.
 
 Pure: told how long steps took; knows no clock, no slots and no cells.
 Source: Goyal et al., "Start-time Fair Queueing", 1996.
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 
 MAX_DEBT_TOKENS = 8192
 MAX_REMEMBERED_OWNERS = 1024
-STRETCH = 0.18  # others keep 1 / 1.18 of their rate, the machine at least 0.7 of its own
-KEPT_WEIGHT = 0.98  # of the steps measured before, at each new one
+STRETCH = 0.14  # others keep 0.87 of their rate, the machine at least 0.7 of its own
+KEPT_WEIGHT = 0.99  # of the steps measured before, at each new one
 MIN_VARIANCE = 0.01  # of the number of rows, below which nothing is known of a row's cost
 MAX_SURPRISE = 3.0  # a step that took more than so many times what was expected counts as this
-LEAN_STEPS = 32  # every so many shared steps one goes without extra rows, to measure both
+MAX_STEEPNESS = 3.0  # of the line, as a multiple of the mean cost of a row
+BLOCK_STEPS = 16  # have the same number of rows: every change makes llama.cpp plan anew
+LEAN_STEPS = 16 * BLOCK_STEPS  # every so many steps a block goes without more, to measure both
 MAX_EXTRA = 1e6
 
 
@@ -75,7 +78,8 @@ class DecodeShares:
         self._costs = _RowCosts()
         self._num_picks = 0
         self._num_shared = 0
-        self._extra = 0.0  # rows that may be added and were not yet
+        self._num_added = 0  # in each step of this block
+        self._unused = 0.0  # rows that could have been added, less those that were too many
         self._last_extra: dict[str, int] = {}  # by owner in the latest shared step
 
     def pick(self, decoding: Several[Sequence]) -> list[Sequence]:
@@ -123,13 +127,13 @@ class DecodeShares:
 
     def _num_extra(self, num_first: int, num_rest: int) -> int:
         """Return how many of the others fit into the stretch of this step."""
-        self._num_shared += 1
         room = self._costs.rows_in(STRETCH, num_first)
-        self._extra = min(self._extra + room, num_rest + 1.0)
-        if self._num_shared % LEAN_STEPS == 0:
-            return 0
-        num = min(int(self._extra), num_rest)
-        self._extra -= num
+        if self._num_shared % BLOCK_STEPS == 0:
+            is_lean = self._num_shared % LEAN_STEPS == 0
+            self._num_added = 0 if is_lean else int(max(self._unused / BLOCK_STEPS + room, 0))
+        self._num_shared += 1
+        num = min(self._num_added, num_rest)
+        self._unused = min(self._unused + room - num, BLOCK_STEPS)
         return num
 
 
@@ -160,14 +164,17 @@ class _RowCosts:
         return min(share * (fixed_s + row_s * num_rows) / max(row_s, 1e-12), MAX_EXTRA)
 
     def _line(self) -> tuple[float, float]:
-        """Return the seconds of a step by itself and of each row; neither is negative."""
+        """Return the seconds of a step by itself and of each row more, which is not negative.
+
+        The first may be: where rows are computed in fours, a fifth costs more than its share.
+        """
         rows, seconds = self._rows / self._weight, self._seconds / self._weight
         variance = self._rows_rows / self._weight - rows * rows
-        highest = seconds / rows
+        mean = seconds / rows
         if variance < MIN_VARIANCE:
-            return 0.0, highest
+            return 0.0, mean
         row_s = (self._rows_seconds / self._weight - rows * seconds) / variance
-        row_s = min(max(row_s, 0.0), highest)
+        row_s = min(max(row_s, 0.0), MAX_STEEPNESS * mean)
         return seconds - row_s * rows, row_s
 
 
