@@ -11,9 +11,10 @@ debt grows beyond `MAX_DEBT_TOKENS`, so that an owner who had the machine alone 
 sequences would slow everybody's even with a slot for each. While several owners decode, every
 step therefore holds one row of each owner, in turn among that owner's sequences, and beyond
 those only as many rows as make steps longer by `STRETCH` on the average. How much a row costs is
-measured, and a number is kept for a block of steps: where rows are almost free (a large GPU) all sequences take part in every step, where a
-row costs its full share few do. An owner alone uses all rows. Background work takes part with
-what is left of the stretch, and in full when nobody else decodes.
+measured, and a number is kept for a block of steps: where rows are almost free (a large GPU) all
+sequences take part in every step, where a row costs its full share few do. An owner alone uses
+all rows. Background work takes part with what is left of the stretch, and in full when nobody
+else decodes.
 
 Pure: told how long steps took; knows no clock, no slots and no cells.
 Source: Goyal et al., "Start-time Fair Queueing", 1996.

@@ -144,11 +144,14 @@ class Unsteady(FakeRunner):
         self.poison = list(poison)
 
     def forward(self, rows):
+        banned = dict(self._banned)
         results = super().forward(rows)
+        self._banned, after = banned, self._banned  # a step that fails has chosen nothing
         if any(self.poison == list(row.tokens[: len(self.poison)]) for row in rows):
             raise EngineError("a poisoned row")
         if self.steady_steps and len(rows) > 1 and self.num_steps % self.steady_steps == 0:
             raise EngineError("out of luck")
+        self._banned = after
         return results
 
 
