@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.runner import ModelRunner, Row
 
-# Every message wakes the web process, which costs it more than the tokens in it do; 16 changes a
+# Every message wakes the web process, which costs it more than the tokens in it do; 14 changes a
 # second still read as fluently. Steps that are slower than two thirds of it are told one by one.
-TELL_S = 0.06
+TELL_S = 0.07
 
 
 @dataclass(frozen=True, slots=True)
