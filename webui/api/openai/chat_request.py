@@ -98,7 +98,7 @@ class ChatRequest(_Known):
         except ValidationError as error:
             problem = invalid_input(error.errors(include_url=False, include_input=False))
             if problem.field == "max_tokens" and self.max_completion_tokens is not None:
-                said = problem.message.removeprefix("max_tokens: ")
+                said = problem.message.removeprefix("max_tokens")
                 name = "max_completion_tokens"
-                raise InvalidRequest(f"{name}: {said}", field=name) from error
+                raise InvalidRequest(f"{name}{said}", field=name) from error
             raise problem from error
