@@ -137,7 +137,9 @@ class Models:
     ) -> ModelStatus:
         """Start the task that loads a file."""
         if file.error is not None:
-            raise LoadFailed(f"{file.name} cannot be loaded: {file.error}")
+            error = LoadFailed(f"{file.name} cannot be loaded: {file.error}")
+            self._pool.fail(file.id, file.name, error)
+            raise error
         loader = _loader_of(file.path)
         chosen = await self._saved_options(file.id, loader)
         if options is not None:

@@ -140,10 +140,10 @@ def greet(settings: Settings, url: str) -> None:
 
 
 def lacks_model(settings: Settings) -> bool:
-    """Whether there is nothing to load and nothing on its way."""
+    """Whether there is nothing that can be loaded and nothing on its way."""
     if settings.fake_engine or settings.model or settings.starter or settings.models_dir is None:
         return False
-    return next(settings.models_dir.rglob("*.gguf"), None) is None
+    return all(file.error for file in Catalog(settings.models_dir).list())
 
 
 def can_open_browser() -> bool:

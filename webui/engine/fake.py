@@ -193,7 +193,7 @@ class FakeEngine:
         limit = self._info.context_length
         if num_prompt > limit:
             raise ContextLengthExceeded(
-                f"The conversation has {num_prompt} tokens, and the context of this model "
+                f"The conversation has {num_prompt} tokens; the context of this model "
                 f"holds {limit}",
                 "Shorten the message or start a new conversation.",
                 field="messages",

@@ -86,7 +86,7 @@ class EnginePool:
         self._hurry = asyncio.Event()  # set: nobody is waited for
         self._resident: _Resident | None = None
         self._loading: _Loading | None = None
-        self._failed: ModelSpec | None = None
+        self._failed: tuple[str, str] | None = None  # id and name
         self._error: PoolError | None = None
         self._is_closed = False
         self._num_expected = 0
@@ -99,6 +99,11 @@ class EnginePool:
         """The engine that answers who comes now."""
         resident = self._resident
         return resident.engine if resident and not resident.is_leaving else None
+
+    @property
+    def current_id(self) -> str | None:
+        """The id of the model that answers now, also while another one is on its way."""
+        return self._resident.model_id if self._resident else None
 
     @property
     def status(self) -> PoolStatus:
@@ -149,6 +154,12 @@ class EnginePool:
                 raise
             finally:
                 self._publish()
+
+    def fail(self, model_id: str, name: str, error: EngineError) -> None:
+        """Note why a model cannot be loaded, until the next load; the loaded one stays."""
+        self._failed = model_id, name
+        self._error = PoolError(error.message, error.hint)
+        self._publish()
 
     def cancel_load(self) -> None:
         """End the load that runs, if one does; what was loaded before stays or comes back."""
@@ -321,7 +332,7 @@ class EnginePool:
             raise
         except EngineError as error:
             logger.warning("loading %s failed: %s", spec.model_id, error.message)
-            self._failed, self._error = spec, PoolError(error.message, error.hint)
+            self.fail(spec.model_id, spec.name, error)
             raise
         if loading.is_cancelled:  # it came just before the cancel
             await engine.close()
@@ -368,8 +379,7 @@ class EnginePool:
                 info,
             )
         if self._failed is not None:
-            spec = self._failed
-            return PoolStatus(PoolState.FAILED, spec.model_id, spec.name, None, self._error)
+            return PoolStatus(PoolState.FAILED, *self._failed, None, self._error)
         return PoolStatus()
 
 

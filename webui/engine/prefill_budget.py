@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from webui.engine.interface import MAX_GAP_MS
 
-ALONE_STEP_S = 0.6  # with nobody to wait for, only newcomers bound it; short chunks cost a tenth more
+ALONE_STEP_S = (
+    0.6  # with nobody to wait for, only newcomers bound it; short chunks cost a tenth more
+)
 AIMED_SHARE = 2 / 3  # of the longest gap, so that most steps that take longer stay within it
 SMALL_TOKENS = 8  # a step of so few costs hardly more than its fixed part
 LARGE_TOKENS = 16

@@ -175,6 +175,8 @@ async def test_load_refuses_what_it_can_see_is_wrong(open_models):
             await house.models.load(house.me, "nothing")
         with pytest.raises(LoadFailed, match="broken"):
             await house.models.load(house.me, "broken.gguf")
+        assert house.models.status.state == "failed"
+        assert "broken cannot be loaded" in house.models.status.error.message
         for options in ({"context_length": -1}, {"context_length": float("nan")}):
             with pytest.raises(InvalidRequest) as caught:
                 await house.models.load(house.me, "tiny", options)
@@ -182,7 +184,7 @@ async def test_load_refuses_what_it_can_see_is_wrong(open_models):
         with pytest.raises(InvalidRequest) as caught:
             await house.models.load(house.me, "tiny", {"unknown": 1})
         assert caught.value.field == "unknown"
-        assert house.models.status.state == "none"
+        assert house.models.status.model_id == "broken.gguf"
 
 
 async def test_cancel_ends_the_load(open_models, opener, caplog):

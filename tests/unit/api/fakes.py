@@ -29,6 +29,7 @@ from webui.storage.tables import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CONVERSATION = ConversationView(
@@ -157,8 +158,11 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
         parameters=FakeParameters(get=SamplingParams(), reset=SamplingParams()),
         jobs=Recorder(list=[JOB_ROW], cancel=None),
         pool=SimpleNamespace(
-            status=STATUS, current=SimpleNamespace(info=SimpleNamespace(name="Tiny"))
+            status=STATUS,
+            current=SimpleNamespace(info=SimpleNamespace(name="Tiny")),
+            current_id=STATUS.model_id,
         ),
+        catalog=FakeCatalog(),
     )
 
 
@@ -173,6 +177,18 @@ class FakeParameters(Recorder):
         self, actor: Any, change: Callable[[SamplingParams], SamplingParams]
     ) -> SamplingParams:
         return change(SamplingParams(seed=7))
+
+
+class FakeCatalog:
+    """Knows one file, if it was told where."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+
+    def get_at(self, wanted: str) -> Any:
+        if self.path is None or wanted != STATUS.model_id:
+            raise NotFound("There is no such model")
+        return SimpleNamespace(path=self.path)
 
 
 class FakeModels(Recorder):

@@ -214,7 +214,10 @@ def check_oracle(load, options, steady_steps):
         together, single = got[str(name)], alone(job)
         if together and isinstance(together[-1], Finish):
             end, single_end = together[-1], single[-1]
-            if options.kv_cells and (end.usage, end.reason) != (single_end.usage, single_end.reason):
+            if options.kv_cells and (end.usage, end.reason) != (
+                single_end.usage,
+                single_end.reason,
+            ):
                 check_cut_short(together, single)
                 continue
             assert text_of(together) == text_of(single)
