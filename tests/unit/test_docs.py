@@ -105,9 +105,18 @@ def test_every_flag_of_serve_is_a_setting() -> None:
 def test_command_is_documented_with_its_options(name: str) -> None:
     text = page("settings.md")
     assert f"`webui {name}`" in text
-    for option in commands.commands[name].params:
+    for option in options_of(commands.commands[name]):
         for flag in option.opts:
             assert f"`{flag}" in text, flag
+
+
+def options_of(command: click.Command) -> list[click.Parameter]:
+    """Return the options of a command, of a group those of all its commands."""
+    if not isinstance(command, click.Group):
+        return command.params
+    context = click.Context(command)
+    inner = [command.get_command(context, name) for name in command.list_commands(context)]
+    return [option for one in inner if one is not None for option in options_of(one)]
 
 
 def test_flags_of_the_readme_exist() -> None:

@@ -1,4 +1,4 @@
-"""`webui bench`: what the whole stack keeps of the bare library's speed, on this machine.
+"""`webui bench stack`: what the whole stack keeps of the bare library's speed, on this machine.
 
 Starts its own server and its own bare decode loop as child processes, lets them take turns and
 prints medians and their ratio. Touches neither the user's data folder nor a running server.
@@ -9,28 +9,26 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import signal
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import psutil
 
+from webui.cli.bench.peers import find_model, own_server
 from webui.errors import LoadFailed
-from webui.hub.catalog import Catalog
 from webui.settings import load as load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_TIMEOUT_S = 120
+    from webui.cli.bench.peers import Served
+
 REQUEST_TIMEOUT_S = 600
 IDLE_S = 8
 CONTEXT_LENGTH = 2048
@@ -79,7 +77,7 @@ class Report:
 @click.option("--prompt", "num_prompt", type=click.IntRange(32, 1024), default=256)
 @click.option("--tokens", "num_tokens", type=click.IntRange(16, 1000), default=192)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def bench(
+def stack(
     *,
     model: str | None,
     models_dir: Path | None,
@@ -91,7 +89,7 @@ def bench(
 ) -> None:
     """Measure prompt and generation speed through HTTP beside the bare decode loop."""
     settings = load_settings({"models_dir": models_dir} if models_dir else {})
-    path = _model_path(model, settings.models_dir or settings.data_dir / "models")
+    path = find_model(model, settings.models_dir or settings.data_dir / "models")
     num_threads = threads or max(1, (psutil.cpu_count(logical=False) or 2) - 1)
     report = measure(path, num_threads, pairs, num_prompt, num_tokens)
     click.echo(json.dumps(asdict(report)) if as_json else table(report))
@@ -104,7 +102,9 @@ def measure(path: Path, num_threads: int, pairs: int, num_prompt: int, num_token
         LoadFailed: One of the two sides did not start or did not answer.
     """
     bare_runs, served_runs = [], []
-    with bare_loop(path, num_threads) as bare, own_server(path, num_threads) as server:
+    options = {"threads": num_threads, "context_length": CONTEXT_LENGTH}
+    with bare_loop(path, num_threads) as bare, own_server(path, options) as served:
+        server = OwnServer(served)
         server.run(num_prompt, num_tokens, 1)
         bare.run(server.prompt_tokens, num_tokens, 1)
         idle = server.measure_idle(IDLE_S)
@@ -185,9 +185,9 @@ class BareLoop:
 class OwnServer:
     """A Hearthside of our own on a free port, driven over HTTP streaming."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
-        self._web = psutil.Process(process.pid)
-        self._port = port
+    def __init__(self, served: Served) -> None:
+        self._web = psutil.Process(served.pid)
+        self._port = served.port
         self._idle_share = 0.0
         self.prompt_tokens = 0
 
@@ -276,71 +276,6 @@ def bare_loop(path: Path, num_threads: int) -> Iterator[BareLoop]:
             yield BareLoop(process)
         finally:
             process.kill()
-
-
-@contextlib.contextmanager
-def own_server(path: Path, num_threads: int) -> Iterator[OwnServer]:
-    """Start a server with nothing but this model, wait until it is loaded, and end it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        flags = ["--port", str(port), "--data-dir", folder, "--models-dir", str(path.parent)]
-        command = [sys.executable, "-m", "webui", "serve", "--no-ui", "--no-browser", *flags]
-        with subprocess.Popen(command) as process:
-            try:
-                _wait_for_model_state(process, port, "none")
-                options = {"threads": num_threads, "context_length": CONTEXT_LENGTH}
-                _ask(port, "POST", "/api/models/load", {"model_id": path.name, "options": options})
-                _wait_for_model_state(process, port, "ready")
-                yield OwnServer(process, port)
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(15)
-
-
-def _ask(port: int, method: str, path: str, body: object = None) -> dict[str, Any]:
-    """Send one JSON request and return the answer.
-
-    Raises:
-        LoadFailed: The server refused.
-        OSError: Nobody listens yet.
-    """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    with contextlib.closing(connection):
-        connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
-        response = connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
-    if response.status >= http.HTTPStatus.BAD_REQUEST:
-        raise LoadFailed(f"{path} answered {response.status}: {answer}")
-    return answer
-
-
-def _wait_for_model_state(process: subprocess.Popen[bytes], port: int, wanted: str) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError):
-            state = _ask(port, "GET", "/health")["model"]["state"]
-            if state == wanted:
-                return
-            if state == "failed":
-                break
-        time.sleep(0.1)
-    raise LoadFailed("the server for the measurement did not get ready", "See its output above.")
-
-
-def _model_path(name: str | None, models_dir: Path) -> Path:
-    if name and Path(name).is_file():
-        return Path(name).resolve()
-    catalog = Catalog(models_dir)
-    if name:
-        return catalog.get(name).path
-    usable = [file for file in catalog.list() if not file.error]
-    if not usable:
-        raise LoadFailed(
-            f"there is no model in {models_dir}", "Start `webui --starter` once, or use --model."
-        )
-    return usable[0].path
 
 
 def _median(runs: list[Run]) -> Run:

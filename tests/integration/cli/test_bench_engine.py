@@ -1,0 +1,130 @@
+"""`webui bench engine` beside a stand-in for llama-server: clients, processes, the whole command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from tests import fake_llama_server
+from tests.tiny_gguf import write_tiny_gguf
+from webui.cli.bench.own_engine import ask_behind, own_engine
+from webui.cli.bench.peers import Served, Shape, peer_server, peer_system_info
+from webui.cli.bench.scenario import chat_body
+from webui.cli.bench.streams import Stream, ask, ask_all
+from webui.errors import EngineError, LoadFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+SHAPE = Shape(threads=1, num_streams=4, context_length=1024)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    return fake_llama_server.install(tmp_path)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "models" / "tiny.gguf"
+    path.parent.mkdir()
+    return write_tiny_gguf(path, says=[b"on ", b"and "], ends=False, context_length=2048)
+
+
+@pytest.fixture
+def peer(program: Path, model: Path) -> Iterator[Served]:
+    with peer_server(program, model, SHAPE) as served:
+        yield served
+
+
+def test_peer_tells_its_build_before_it_opens_a_model(program: Path) -> None:
+    assert peer_system_info(program) == fake_llama_server.SYSTEM_INFO.strip()
+
+
+def test_peer_that_ends_is_told_with_its_last_words(program: Path, tmp_path: Path) -> None:
+    with (
+        pytest.raises(LoadFailed, match="exiting due to model loading error"),
+        peer_server(program, tmp_path / "nowhere.gguf", SHAPE),
+    ):
+        pass
+
+
+def test_peer_is_ended_with_its_block(program: Path, model: Path) -> None:
+    with peer_server(program, model, SHAPE) as served:
+        assert psutil.pid_exists(served.pid)
+    assert not psutil.pid_exists(served.pid)
+
+
+def test_client_takes_text_stamps_and_counts(peer: Served) -> None:
+    reply = ask(peer.port, chat_body("hello", 20, 1))
+    assert reply.text == " é" * 20
+    assert len(reply.stamps_s) == 20
+    assert list(reply.stamps_s) == sorted(reply.stamps_s)
+    assert reply.started_s < reply.stamps_s[0]
+    assert (reply.prompt_tokens, reply.completion_tokens) == (10, 20)
+    assert reply.cached_tokens == fake_llama_server.CACHED_TOKENS
+
+
+def test_several_clients_are_served_at_once(peer: Served) -> None:
+    endless = Stream(peer.port, chat_body("ENDLESS", 1, 1))
+    endless.wait_tokens(3)
+    replies = ask_all(peer.port, [chat_body("hello", num, 1) for num in (5, 6, 7)])
+    assert [reply.completion_tokens for reply in replies] == [5, 6, 7]
+    assert len(endless.cancel().stamps_s) >= 3
+
+
+@pytest.mark.parametrize(("question", "said"), [("REFUSE", "answered 400"), ("BREAK", "broken")])
+def test_refusals_and_broken_streams_are_errors(peer: Served, question: str, said: str) -> None:
+    with pytest.raises(EngineError, match=said):
+        ask(peer.port, chat_body(question, 5, 1))
+    with pytest.raises(EngineError, match="ended after 0 tokens"):
+        Stream(peer.port, chat_body(question, 5, 1)).wait_tokens(1)
+
+
+def run(program: Path, model: Path, *flags: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "webui", "bench", "engine", "--llama-server", str(program)]
+    command += ["--model", str(model), "--pairs", "1", "--threads", "1", "--json", *flags]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=150)
+    parsed: dict[str, Any] = json.loads(done.stdout)
+    return parsed
+
+
+def test_streams_over_http_give_every_figure(program: Path, model: Path) -> None:
+    report = run(program, model, "--scenario", "several_streams_4")
+    assert report["peer_system_info"] == fake_llama_server.SYSTEM_INFO.strip()
+    (scenario,) = report["scenarios"]
+    assert "-np 4 -c 4096" in scenario["peer_command"]
+    assert scenario["path"].startswith("HTTP")
+    aggregate, gap = scenario["findings"]
+    assert aggregate["ours"] > 0
+    assert aggregate["reference"] > 0
+    assert aggregate["ratio"] == pytest.approx(aggregate["ours"] / aggregate["reference"])
+    assert gap["threads"] == 1
+
+
+def test_several_owners_are_asked_below_http(program: Path, model: Path) -> None:
+    report = run(
+        program, model, "--scenario", "owner_share", "--scenario", "pool_filled", "--soak", "2"
+    )
+    share, pool = report["scenarios"]
+    assert share["path"] == pool["path"] == "LocalEngine, one owner each"
+    assert share["peer_command"] == pool["peer_command"] == ""
+    assert all(finding["reference"] > 0 for finding in share["findings"])
+    (errors,) = pool["findings"]
+    assert (errors["reference"], errors["bar"]) == (None, "≤ 0")
+
+
+async def test_others_ask_once_the_first_has_its_first_token(model: Path) -> None:
+    async with own_engine(model, SHAPE) as engine:
+        owners = ["a", "b", "c"]
+        first, *others = await ask_behind(engine, owners, ["one", "two", "three"], 16, "Be brief.")
+    assert [reply.completion_tokens for reply in (first, *others)] == [16] * 3
+    assert all(reply.started_s >= first.stamps_s[0] for reply in others)
