@@ -224,6 +224,20 @@ async def test_value_out_of_range_is_400_naming_the_field(client, runtime, raw, 
     assert runtime.generations.asked == []
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"temperature": 5}, "temperature must be at most 2"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens must be at least 1"),
+        ({"stop": 5}, "stop must be text or a list"),
+        ({"messages": []}, "messages must not be empty"),
+    ],
+)
+async def test_wrong_value_is_told_in_a_plain_sentence(client, body, said) -> None:
+    answer = await _ask(client, **body)
+    assert answer.json()["error"]["message"] == said
+
+
 @pytest.mark.parametrize("model", ["", "Tiny", "tiny.gguf"])
 async def test_loaded_model_answers_to_its_names(client, model) -> None:
     assert (await _ask(client, model=model)).json()["model"] == "Tiny"
