@@ -17,6 +17,7 @@ AIMED_SHARE = 2 / 3  # of the longest gap, so that most steps that take longer s
 SMALL_TOKENS = 8  # a step of so few costs hardly more than its fixed part
 LARGE_TOKENS = 16
 ROUND_TOKENS = 16
+TILE_TOKENS = 64  # from so many on llama.cpp reads a fifth faster: attention goes by tiles
 NEW_SHARE = 0.5
 MAX_GROWTH = 2
 PROBE_STEPS = 8
@@ -55,8 +56,10 @@ class PrefillBudget:
         fixed_s, token_s = self._costs(self._small, self._large)
         num = int(max(step_s - fixed_s, fixed_s) / token_s)
         num = min(num, MAX_GROWTH * self._latest, self._max_tokens)
-        if num > ROUND_TOKENS:
-            num -= num % ROUND_TOKENS
+        for size in (TILE_TOKENS, ROUND_TOKENS):
+            if num > size:
+                num -= num % size
+                break
         # Sizes between small and large would tell nothing about either cost.
         return num if num >= LARGE_TOKENS else self._min_tokens
 

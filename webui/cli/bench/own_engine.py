@@ -79,8 +79,7 @@ async def ask_as(
         conversation_id=None,
         priority=Priority.API,
         messages=(*before, Message(Role.USER, text)),
-        params=SamplingParams(max_tokens=max_tokens, seed=number, **SAMPLING),
-        ignore_eos=True,
+        params=SamplingParams(max_tokens=max_tokens, seed=number, ignore_eos=True, **SAMPLING),
     )
     started_s = time.perf_counter()
     stamps_s: list[float] = []
