@@ -259,6 +259,7 @@ function place(view, n, before) {
     n,
     running,
     phase: running ? (before?.phase ?? null) : null,
+    toolCalls: before?.toolCalls ?? [],
     thinkingSince: before?.thinkingSince ?? null,
     thoughtSeconds: before?.thoughtSeconds ?? (before?.thinkingSince ? secondsSince(before.thinkingSince) : null),
   };
@@ -280,5 +281,7 @@ function progress(message, event) {
     if (message.thinkingSince && message.thoughtSeconds === null) {
       message.thoughtSeconds = secondsSince(message.thinkingSince);
     }
+  } else if (event.type === "tool_call") {
+    message.toolCalls = [...message.toolCalls, { name: event.name, arguments: event.arguments }];
   }
 }
