@@ -156,6 +156,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
         state: none, loading, ready, restarting or failed.
         fraction: Progress of a load, 0 to 1; None unless loading.
         info: Of the loaded model, also while another one is on its way.
+        outcome: How the latest load ended: loaded, failed or cancelled; None while one runs.
     """
 
     state: str
@@ -164,6 +165,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     fraction: float | None = None
     error: ModelErrorView | None = None
     info: ModelInfoView | None = None
+    outcome: str | None = None
 
 
 class StarterView(msgspec.Struct, frozen=True):
@@ -205,6 +207,7 @@ def status_view(status: PoolStatus) -> ModelStatus:
         fraction=status.fraction,
         error=ModelErrorView(error.message, error.hint) if error else None,
         info=_info_view(info) if info else None,
+        outcome=status.outcome.value if status.outcome else None,
     )
 
 

@@ -88,6 +88,7 @@ async def test_health_says_how_page_and_model_stand(client) -> None:
         "fraction": None,
         "error": None,
         "info": None,
+        "outcome": None,
     }
 
 
