@@ -47,6 +47,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: complete, pending, streaming, stopped, interrupted or error.
         finish_reason: stop, length or abort; None while it runs or when it failed.
+        reasoning_s: Seconds the model thought so far; None where it did not or nobody measured.
     """
 
     id: str
@@ -61,6 +62,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     usage: UsageView | None = None
     timings: TimingsView | None = None
     error: ErrorView | None = None
+    reasoning_s: float | None = None
 
 
 class ConversationView(msgspec.Struct, frozen=True, kw_only=True):

@@ -142,6 +142,7 @@ async def test_conversation_is_read_whole(client) -> None:
         "usage": None,
         "timings": None,
         "error": None,
+        "reasoning_s": None,
     }
 
 

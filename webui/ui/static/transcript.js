@@ -261,7 +261,7 @@ function place(view, n, before) {
     phase: running ? (before?.phase ?? null) : null,
     toolCalls: before?.toolCalls ?? [],
     thinkingSince: before?.thinkingSince ?? null,
-    thoughtSeconds: before?.thoughtSeconds ?? (before?.thinkingSince ? secondsSince(before.thinkingSince) : null),
+    thoughtSeconds: view.reasoning_s ?? before?.thoughtSeconds ?? (before?.thinkingSince ? secondsSince(before.thinkingSince) : null),
   };
 }
 
@@ -276,6 +276,7 @@ function progress(message, event) {
   if (event.type === "reasoning") {
     message.reasoning += event.text;
     message.thinkingSince ??= performance.now();
+    message.thoughtSeconds = null; // not done yet
   } else if (event.type === "text") {
     message.text += event.text;
     if (message.thinkingSince && message.thoughtSeconds === null) {
