@@ -165,8 +165,10 @@ def test_thinking_is_folded_away_above_the_answer(
     chat = ChatPage(open_page(fake_server.url))
     chat.send("think about the sea")
     chat.wait_until_done()
-    expect(chat.answer.locator("details summary")).to_contain_text("Thought")
+    expect(chat.answer.locator("details summary")).to_contain_text("Thought for")
     assert "<think>" not in chat.text_of_answer()
+    again = ChatPage(open_page(chat.page.url))  # a tab that did not watch
+    expect(again.answer.locator("details summary")).to_contain_text("Thought for")
 
 
 @pytest.mark.parametrize(
