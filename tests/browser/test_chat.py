@@ -165,8 +165,10 @@ def test_thinking_is_folded_away_above_the_answer(
     chat = ChatPage(open_page(fake_server.url))
     chat.send("think about the sea")
     chat.wait_until_done()
-    expect(chat.answer.locator("details summary")).to_contain_text("Thought")
+    expect(chat.answer.locator("details summary")).to_contain_text("Thought for")
     assert "<think>" not in chat.text_of_answer()
+    again = ChatPage(open_page(chat.page.url))  # a tab that did not watch
+    expect(again.answer.locator("details summary")).to_contain_text("Thought for")
 
 
 @pytest.mark.parametrize(
@@ -261,3 +263,42 @@ def test_phone_drawer_opens_picks_a_chat_and_closes(
     chat.rows.first.click()
     expect(chat.rows.first).not_to_be_in_viewport()
     expect(chat.answer).to_contain_text("on the phone")
+
+
+CALLS = """async () => {
+  const [{ Transcript }, { Emitter }, { MessageView }] = await Promise.all(
+    ["transcript", "emitter", "message"].map((name) => import(`/ui/${name}.js`)));
+  const stream = new Emitter();
+  stream.cover = () => false;
+  const transcript = new Transcript(stream);
+  const ids = { conversation_id: "c", message_id: "m", generation_id: "g" };
+  transcript.id = "c";
+  transcript.messages.set("m", { id: "m", role: "assistant", text: "", reasoning: "", n: 0, toolCalls: [] });
+  const view = new MessageView(transcript.messages.get("m"));
+  view.node.id = "called";
+  transcript.on("message", (id) => view.update(transcript.messages.get(id)));
+  const call = { ...ids, type: "tool_call", call_id: "1", name: "<b>get_time", arguments: '{"zone": "UTC"}' };
+  stream.emit("event", { n: 1, event: call });
+  stream.emit("event", { n: 1, event: call });
+  const message = { id: "m", role: "assistant", status: "complete", text: "", reasoning: "", created_at: "2026-01-01T00:00:00Z" };
+  stream.emit("event", { n: 2, event: { ...ids, type: "done", message } });
+  document.querySelector(".thread").append(view.node);
+}"""
+
+
+def test_tool_call_is_a_line_that_opens_to_its_arguments(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    chat = ChatPage(open_page(fake_server.url))
+    chat.send("Hello")
+    chat.wait_until_done()
+    chat.page.evaluate(CALLS)
+    body = chat.page.locator("#called .message-body")
+    call = body.locator("details.tool-call")
+    expect(call).to_have_count(1)  # an event that comes twice is one call
+    expect(call.locator("summary")).to_have_text("Tool call: <b>get_time")
+    expect(body.locator(".ending")).to_be_hidden()  # a call is not "nothing"
+    expect(call.locator("pre")).to_be_hidden()
+    call.locator("summary").click()
+    expect(call.locator("pre")).to_have_text('{"zone": "UTC"}')
+    expect(call.locator("pre")).to_be_visible()

@@ -73,6 +73,14 @@ class Text(OfGeneration, frozen=True, kw_only=True, tag="text"):
     text: str
 
 
+class ToolCall(OfGeneration, frozen=True, kw_only=True, tag="tool_call"):
+    """The model calls a function; `arguments` is the JSON text as the model wrote it."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
 class Notice(OfGeneration, frozen=True, kw_only=True, tag="notice"):
     """Something to know while the reply goes on."""
 
@@ -125,7 +133,7 @@ class Reset(msgspec.Struct, frozen=True, tag_field="type", tag="reset"):
     """Events were missed: the client fetches everything anew."""
 
 
-GenerationEvent = Queued | Loading | Prefill | Reasoning | Text | Notice | Done | Failed
+GenerationEvent = Queued | Loading | Prefill | Reasoning | Text | ToolCall | Notice | Done | Failed
 Event = GenerationEvent | ConversationChanged | ModelsChanged | JobChanged | Hello | Reset
 
 
@@ -257,6 +265,8 @@ class _OwnerLog:
         if isinstance(event, Text | Reasoning):
             size_bytes += len(event.text)
             joins = self._sealed_n != self._last_n - 1 and self._continues(event)
+        elif isinstance(event, ToolCall):
+            size_bytes += len(event.name) + len(event.arguments)
         elif isinstance(event, Done | Failed):
             view = event.message if isinstance(event, Done) else event.message_view
             size_bytes += len(view.text) + len(view.reasoning)

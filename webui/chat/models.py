@@ -32,7 +32,7 @@ from webui.loaders import LOADERS
 from webui.storage import settings as settings_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy.orm import Session
@@ -141,14 +141,14 @@ class Models:
             self._pool.fail(file.id, file.name, error)
             raise error
         loader = _loader_of(file.path)
-        chosen = await self._saved_options(file.id, loader)
-        if options is not None:
-            chosen = _checked(loader, options)
+        saved = await self._database.read(_find_options, file.id, loader)
+        chosen = saved if options is None else _checked(loader, options)
         self._check_idle()
         spec = ModelSpec(file.id, file.name, file.path, loader, chosen)
         self._is_beginning = True
         try:
-            task = asyncio.create_task(self._load_fully(spec, force=force), name=f"load {file.id}")
+            loading = self._load_fully(spec, saved, force=force)
+            task = asyncio.create_task(loading, name=f"load {file.id}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             await asyncio.sleep(0)  # the task's first step puts the pool to `loading`
@@ -219,10 +219,18 @@ class Models:
             NotFound: There is no such file.
         """
         file = await self._file(model_id)
-        return await self._saved_options(file.id, _loader_of(file.path))
+        return await self._database.read(_find_options, file.id, _loader_of(file.path))
 
-    async def save_options(self, actor: Actor, model_id: str, options: ModelOptions) -> BaseModel:
-        """Keep options for the next load of a model.
+    async def update_options(
+        self, actor: Actor, model_id: str, change: Callable[[BaseModel], ModelOptions]
+    ) -> BaseModel:
+        """Change some options for the next load of a model; changes made at once are all kept.
+
+        Args:
+            actor: Who wants it.
+            model_id: Id or name of a file.
+            change: Given what is saved, returns what is to be; runs in the writer's thread,
+                within one transaction, and what it raises leaves all as it was.
 
         Raises:
             NotFound: There is no such file.
@@ -230,9 +238,8 @@ class Models:
         """
         actor.require(Permission.LOAD_MODELS)
         file = await self._file(model_id)
-        checked = _checked(_loader_of(file.path), options)
-        await self._database.run(_put_options, file.id, checked)
-        return checked
+        loader = _loader_of(file.path)
+        return await self._database.run(_update_options, file.id, loader, change)
 
     async def reopen_last(self) -> None:
         """Begin to load the model the settings name, else the last one; called once at start.
@@ -271,24 +278,18 @@ class Models:
                 f"{name} is being loaded", "Wait until it is there, or cancel that load first."
             )
 
-    async def _load_fully(self, spec: ModelSpec, *, force: bool) -> None:
-        """See a load to its end; how it goes is told by the pool's status."""
+    async def _load_fully(self, spec: ModelSpec, saved: BaseModel, *, force: bool) -> None:
+        """See a load to its end; how it goes is told by the pool's status.
+
+        `saved` are the options that were saved when it began.
+        """
         try:
             await self._pool.load(spec, force=force)
-            await self._database.run(_remember, spec)
+            await self._database.run(_remember, spec, saved)
         except WebuiError as error:
             logger.warning("%s. %s", error.message, error.hint)
         except Exception:  # the rim: nobody awaits this task but to end it
             logger.exception("loading %s failed", spec.model_id)
-
-    async def _saved_options(self, model_id: str, loader: Loader) -> BaseModel:
-        name = f"{OPTIONS}/{model_id}"
-        saved = await self._database.read(settings_table.find, LOCAL_USER_ID, name)
-        try:
-            return loader.Options.model_validate(saved or {})
-        except ValidationError:
-            logger.warning("the saved options of %s are not valid any more", model_id)
-            return loader.Options()
 
     def _fetch_starter(self, progress: Progress, path: Path | None) -> Path:
         """Fetch or adopt; blocks, in a thread."""
@@ -307,9 +308,31 @@ class Models:
         self._events.broadcast(ModelsChanged(self.status, changed))
 
 
-def _remember(session: Session, spec: ModelSpec) -> None:
+def _remember(session: Session, spec: ModelSpec, saved: BaseModel) -> None:
+    """Keep what was loaded, and how unless somebody changed the options while it was loading."""
     settings_table.put(session, LOCAL_USER_ID, LAST_MODEL, spec.model_id)
-    _put_options(session, spec.model_id, spec.options)
+    if _find_options(session, spec.model_id, spec.loader) == saved:
+        _put_options(session, spec.model_id, spec.options)
+
+
+def _update_options(
+    session: Session,
+    model_id: str,
+    loader: Loader,
+    change: Callable[[BaseModel], ModelOptions],
+) -> BaseModel:
+    options = _checked(loader, change(_find_options(session, model_id, loader)))
+    _put_options(session, model_id, options)
+    return options
+
+
+def _find_options(session: Session, model_id: str, loader: Loader) -> BaseModel:
+    saved = settings_table.find(session, LOCAL_USER_ID, f"{OPTIONS}/{model_id}")
+    try:
+        return loader.Options.model_validate(saved or {})
+    except ValidationError:
+        logger.warning("the saved options of %s are not valid any more", model_id)
+        return loader.Options()
 
 
 def _put_options(session: Session, model_id: str, options: BaseModel) -> None:

@@ -249,6 +249,7 @@ def message_view(row: MessageRow) -> MessageView:
         usage=usage,
         timings=timings,
         error=error,
+        reasoning_s=row.reasoning_s,
     )
 
 
@@ -335,6 +336,7 @@ def _end(final: MessageView) -> MessageEnd:
         queued_s=timings.queued_s if timings else None,
         prefill_s=timings.prefill_s if timings else None,
         decode_s=timings.decode_s if timings else None,
+        reasoning_s=final.reasoning_s,
         error_code=error.code if error else None,
         error_message=error.message if error else None,
         error_hint=error.hint if error else None,

@@ -77,6 +77,8 @@ class Reply:
         self._first_step_at: float | None = None
         self._first_token_at: float | None = None
         self._last_token_at: float | None = None
+        self._reasoning_began_at: float | None = None
+        self._reasoning_ended_at: float | None = None
         self._num_tokens = 0
         self._prefill = Prefill(0, 0)
 
@@ -188,6 +190,7 @@ class Reply:
             usage=None,
             timings=None,
             error=None,
+            reasoning_s=self._reasoning_s(),
         )
 
     def _take_pieces(self, pieces: list[Piece]) -> list[events.GenerationEvent]:
@@ -198,9 +201,22 @@ class Reply:
                 self._text.append(piece.text)
                 told.append(events.Text(**self._ids(), text=piece.text))
             else:
+                self._note_reasoning()
                 self._reasoning.append(piece.text)
                 told.append(events.Reasoning(**self._ids(), text=piece.text))
         return told
+
+    def _note_reasoning(self) -> None:
+        now = self._reasoning_ended_at = self._clock()
+        if self._reasoning_began_at is None:
+            self._reasoning_began_at = now
+
+    def _reasoning_s(self) -> float | None:
+        """Return how long the model thought, in the parts written before too."""
+        before = self.order.message.reasoning_s
+        if self._reasoning_began_at is None or self._reasoning_ended_at is None:
+            return before
+        return (before or 0.0) + self._reasoning_ended_at - self._reasoning_began_at
 
     def _ids(self) -> _Ids:
         self._seq += 1

@@ -47,6 +47,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: complete, pending, streaming, stopped, interrupted or error.
         finish_reason: stop, length or abort; None while it runs or when it failed.
+        reasoning_s: Seconds the model thought so far; None where it did not or nobody measured.
     """
 
     id: str
@@ -61,6 +62,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     usage: UsageView | None = None
     timings: TimingsView | None = None
     error: ErrorView | None = None
+    reasoning_s: float | None = None
 
 
 class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +158,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
         state: none, loading, ready, restarting or failed.
         fraction: Progress of a load, 0 to 1; None unless loading.
         info: Of the loaded model, also while another one is on its way.
+        outcome: How the latest load ended: loaded, failed or cancelled; None while one runs.
     """
 
     state: str
@@ -164,6 +167,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     fraction: float | None = None
     error: ModelErrorView | None = None
     info: ModelInfoView | None = None
+    outcome: str | None = None
 
 
 class StarterView(msgspec.Struct, frozen=True):
@@ -205,6 +209,7 @@ def status_view(status: PoolStatus) -> ModelStatus:
         fraction=status.fraction,
         error=ModelErrorView(error.message, error.hint) if error else None,
         info=_info_view(info) if info else None,
+        outcome=status.outcome.value if status.outcome else None,
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from webui.engine.interface import EngineState
-from webui.engine.pool_status import PoolError, PoolState, PoolStatus
+from webui.engine.pool_status import LoadOutcome, PoolError, PoolState, PoolStatus
 from webui.engine.process import LocalEngine
 from webui.errors import Conflict, EngineError, ModelNotLoaded
 
@@ -88,6 +88,7 @@ class EnginePool:
         self._loading: _Loading | None = None
         self._failed: tuple[str, str] | None = None  # id and name
         self._error: PoolError | None = None
+        self._outcome: LoadOutcome | None = None
         self._is_closed = False
         self._num_expected = 0
         self._callbacks: list[Callable[[PoolStatus], None]] = []
@@ -143,12 +144,14 @@ class EnginePool:
         self._check_free()
         former = self._former()
         self._set_hurry(force=force)
-        self._failed = self._error = None
+        self._failed = self._error = self._outcome = None
         with self.expecting():
             loading = self._start_load(spec)
             try:
                 await self._finish_load(loading)
-            except (Conflict, EngineError):
+            except (Conflict, EngineError) as error:
+                if isinstance(error, Conflict) and not loading.is_last:
+                    self._outcome = LoadOutcome.CANCELLED
                 if former and self._resident is None and not loading.is_last:
                     await self._restore(former)
                 raise
@@ -159,6 +162,7 @@ class EnginePool:
         """Note why a model cannot be loaded, until the next load; the loaded one stays."""
         self._failed = model_id, name
         self._error = PoolError(error.message, error.hint)
+        self._outcome = LoadOutcome.FAILED
         self._publish()
 
     def cancel_load(self) -> None:
@@ -176,7 +180,7 @@ class EnginePool:
         if self._loading is not None:
             self._loading.cancel(is_last=True)
             await asyncio.wait([self._loading.task])
-        self._failed = self._error = None
+        self._failed = self._error = self._outcome = None
         if self._resident is not None:
             await self._retire(self._resident)
         self._publish()
@@ -268,6 +272,7 @@ class EnginePool:
         try:
             loading.resident.engine = await self._opened(loading)
             old, self._resident = self._resident, loading.resident
+            self._outcome = LoadOutcome.LOADED
         finally:
             self._loading = None
         if old is not None:  # it cannot be opened again, so it stayed until now
@@ -275,13 +280,14 @@ class EnginePool:
             await old.engine.close()
 
     async def _restore(self, former: ModelSpec) -> None:
-        """Open again what was loaded before; why the other load failed stays told."""
-        error = self._error
+        """Open again what was loaded before; how and why the other load ended stays told."""
+        error, outcome = self._error, self._outcome
         try:
             await self._finish_load(self._start_load(former))
         except (Conflict, EngineError):
             logger.warning("%s could not be loaded again", former.model_id)
         self._error = error or self._error
+        self._outcome = outcome
 
     async def _retire(self, old: _Resident) -> None:
         """Let replies end, then close; a cancel before the end of that leaves the model loaded."""
@@ -367,9 +373,8 @@ class EnginePool:
                 PoolState.LOADING, spec.model_id, spec.name, loading.fraction, None, info
             )
         if resident is not None:
-            error = self._error
-            if resident.error is not None:
-                error = PoolError(resident.error.message, resident.error.hint)
+            own = resident.error
+            error = PoolError(own.message, own.hint) if own else self._error
             return PoolStatus(
                 _STATES[resident.engine.state],
                 resident.model_id,
@@ -377,10 +382,13 @@ class EnginePool:
                 None,
                 error,
                 info,
+                self._outcome,
             )
         if self._failed is not None:
-            return PoolStatus(PoolState.FAILED, *self._failed, None, self._error)
-        return PoolStatus()
+            return PoolStatus(
+                PoolState.FAILED, *self._failed, None, self._error, outcome=self._outcome
+            )
+        return PoolStatus(outcome=self._outcome)
 
 
 _STATES = {

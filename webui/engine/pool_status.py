@@ -23,6 +23,14 @@ class PoolState(StrEnum):
     FAILED = "failed"
 
 
+class LoadOutcome(StrEnum):
+    """How a load ended."""
+
+    LOADED = "loaded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 @dataclass(frozen=True, slots=True)
 class PoolError:
     """Why the latest load failed or the engine gave up, in words for people."""
@@ -42,6 +50,8 @@ class PoolStatus:
         fraction: How much of it is read, 0 to 1; None unless loading.
         error: Of the latest load or of the engine; gone with the next load.
         info: Of the model that is loaded, also while another one is on its way.
+        outcome: Of the latest load, also when the model before it is back; None while one runs
+            and after an unload.
     """
 
     state: PoolState = PoolState.NONE
@@ -50,3 +60,4 @@ class PoolStatus:
     fraction: float | None = None
     error: PoolError | None = None
     info: ModelInfo | None = None
+    outcome: LoadOutcome | None = None

@@ -54,6 +54,7 @@ class MessageEnd:
     queued_s: float | None = None
     prefill_s: float | None = None
     decode_s: float | None = None
+    reasoning_s: float | None = None
     error_code: str | None = None
     error_message: str | None = None
     error_hint: str | None = None

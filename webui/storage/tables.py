@@ -177,6 +177,7 @@ class MessageRow(Base, kw_only=True):
         position: Order of arrival in the whole database, given by SQLite and never used twice.
         prompt_tokens: With the two others the usage of a reply; None where none was counted.
         queued_s: With the two others the seconds a reply took; None where not measured.
+        reasoning_s: Seconds from the first to the last of its reasoning; None where it had none.
     """
 
     __tablename__ = "messages"
@@ -203,6 +204,7 @@ class MessageRow(Base, kw_only=True):
     queued_s: Mapped[float | None] = mapped_column(default=None)
     prefill_s: Mapped[float | None] = mapped_column(default=None)
     decode_s: Mapped[float | None] = mapped_column(default=None)
+    reasoning_s: Mapped[float | None] = mapped_column(default=None)
     finish_reason: Mapped[str | None] = mapped_column(default=None)
     error_code: Mapped[str | None] = mapped_column(default=None)
     error_message: Mapped[str | None] = mapped_column(default=None)

@@ -70,6 +70,15 @@ async def test_reply_is_saved_when_done_is_told(house, engine, finish):
     assert kinds == [Queued, Prefill, TextEvent, Done]
 
 
+async def test_time_of_thinking_is_saved(house, engine, finish):
+    conversation_id, turn = await house.begin()
+    engine.put(Text("<think>so", 1), Text(" far", 1), Text("</think>Hello", 1), finish)
+    event = await house.ended(turn)
+    row = await house.row(conversation_id, turn.generation.message_id)
+    assert row == event.message
+    assert row.reasoning_s > 0
+
+
 async def take_until_done(house, turn):
     async for entry in house.follow("local", turn.cursor):
         if isinstance(entry.event, Queued | Prefill | TextEvent | Done):

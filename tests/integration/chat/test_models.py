@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.tiny_gguf import write_tiny_gguf
-from webui.actor import Actor, Permission
+from webui.actor import LOCAL_USER_ID, Actor, Permission
 from webui.chat.events import JobChanged, ModelsChanged
-from webui.chat.models import Models
+from webui.chat.models import LAST_MODEL, Models
 from webui.engine.fake import FakeEngine
 from webui.engine.pool import EnginePool
 from webui.errors import (
@@ -22,6 +22,7 @@ from webui.errors import (
 from webui.hub.catalog import Catalog
 from webui.jobs import Jobs
 from webui.settings import Settings
+from webui.storage import settings as settings_table
 
 pytestmark = pytest.mark.integration
 
@@ -238,13 +239,61 @@ async def test_model_of_the_settings_goes_first_and_a_missing_one_is_logged(
 
 async def test_options_are_kept_for_each_model(open_models):
     async with open_models() as house:
-        saved = await house.models.save_options(house.me, "tiny", {"threads": 3})
+        saved = await house.models.update_options(house.me, "tiny", lambda _: {"threads": 3})
         assert saved.threads == 3
         assert await house.models.options_for(house.me, "tiny") == saved
         with pytest.raises(InvalidRequest):
-            await house.models.save_options(house.me, "tiny", {"threads": "many"})
+            await house.models.update_options(house.me, "tiny", lambda _: {"threads": "many"})
+        assert await house.models.options_for(house.me, "tiny") == saved
         with pytest.raises(NotFound):
             await house.models.options_for(house.me, "nothing")
+
+
+async def test_options_changed_at_once_are_all_kept(open_models):
+    changes = [{"threads": 3}, {"slots": 2}, {"context_length": 512}, {"batch_size": 64}]
+    async with open_models() as house:
+        await asyncio.gather(
+            *(
+                house.models.update_options(
+                    house.me, "tiny", lambda saved, one=one: saved.model_copy(update=one)
+                )
+                for one in changes
+            )
+        )
+        options = (await house.models.options_for(house.me, "tiny")).model_dump()
+        assert all(options.items() >= change.items() for change in changes)
+
+
+@pytest.mark.parametrize("given", [None, {"slots": 2}])
+async def test_options_changed_while_the_model_loads_stay(open_models, opener, given):
+    opener.may_open.clear()
+    async with open_models() as house:
+        await house.models.load(house.me, "tiny", given)
+        await house.models.update_options(house.me, "tiny", lambda _: {"threads": 3})
+        opener.may_open.set()
+        await state(house, "ready")
+
+        async def remembered():
+            last = await house.database.read(settings_table.find, LOCAL_USER_ID, LAST_MODEL)
+            return last == "tiny.gguf"
+
+        await house.until(remembered)
+        options = await house.models.options_for(house.me, "tiny")
+        assert (options.threads, options.slots) == (3, type(options)().slots)
+
+
+async def test_status_tells_how_the_latest_load_ended(open_models, opener):
+    async with open_models() as house:
+        await house.models.load(house.me, "tiny")
+        assert (await state(house, "ready")).outcome == "loaded"
+        opener.may_open.clear()
+        assert (await house.models.load(house.me, "tiny")).outcome is None
+        cancelling = asyncio.create_task(house.models.cancel(house.me))
+        await asyncio.sleep(0)
+        opener.may_open.set()
+        await cancelling
+        status = await state(house, "ready")
+        assert (status.model_id, status.outcome) == ("tiny.gguf", "cancelled")
 
 
 async def test_starter_from_a_file_is_a_job_and_is_loaded(open_models, models_dir, tmp_path):
@@ -281,7 +330,7 @@ async def test_permissions_are_asked_for(open_models, models_dir):
             house.models.cancel(chatter),
             house.models.unload(chatter),
             house.models.starter(chatter),
-            house.models.save_options(chatter, "tiny", {}),
+            house.models.update_options(chatter, "tiny", lambda saved: saved),
         ):
             with pytest.raises(PermissionDenied):
                 await call

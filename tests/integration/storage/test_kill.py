@@ -17,7 +17,7 @@ import pytest
 from webui.errors import StorageUnusable
 from webui.storage import generations, messages
 from webui.storage.database import Database
-from webui.storage.schema import SCRIPTS
+from webui.storage.schema import SCRIPTS, Schema
 from webui.storage.tables import MessageStatus
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -31,7 +31,7 @@ NEXT = """
 import os, signal
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = "{after}", "{head}", None, None
 def upgrade():
     op.add_column("users", sa.Column("age", sa.Integer()))
     op.execute("UPDATE settings SET value = '\\"changed\\"'")
@@ -117,8 +117,10 @@ async def test_migration_that_died_half_way_is_made_again(tmp_path: Path, end: s
         before = list(connection.iterdump())
     scripts = tmp_path / "scripts"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    step = scripts / "versions" / "0002_next.py"
-    step.write_text(NEXT.format(end=end))
+    head = Schema(path).head
+    after = f"{int(head) + 1:04}"
+    step = scripts / "versions" / f"{after}_next.py"
+    step.write_text(NEXT.format(after=after, head=head, end=end))
     code = (
         "import asyncio, sys; from pathlib import Path\n"
         "from webui.storage.database import Database\n"
@@ -129,7 +131,7 @@ async def test_migration_that_died_half_way_is_made_again(tmp_path: Path, end: s
     assert child.returncode == (-signal.SIGKILL if "kill" in end else 1), words
     with closing(sqlite3.connect(path)) as connection:
         assert list(connection.iterdump()) == before
-    step.write_text(NEXT.format(end="pass"))
+    step.write_text(NEXT.format(after=after, head=head, end="pass"))
     database = Database(path, scripts=scripts)
     await database.open()
     await database.close()

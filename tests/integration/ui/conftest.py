@@ -74,9 +74,15 @@ class FakeModels:
         await asyncio.sleep(0)
         return self.options.get(model_id, LlamaCppOptions())
 
-    async def save_options(self, actor: Actor, model_id: str, options: LlamaCppOptions) -> None:
+    async def update_options(
+        self,
+        actor: Actor,
+        model_id: str,
+        change: Callable[[LlamaCppOptions], LlamaCppOptions],
+    ) -> LlamaCppOptions:
         await asyncio.sleep(0)
-        self.options[model_id] = options
+        options = self.options[model_id] = change(self.options.get(model_id, LlamaCppOptions()))
+        return options
 
 
 @dataclass

@@ -180,13 +180,23 @@ async def test_card_loads_its_model_and_shows_its_options(
     ("status", "said"),
     [
         (ModelStatus(state="loading", model_id="two.gguf", name="Two"), "Two is being loaded"),
-        (ModelStatus(state="ready", model_id="two.gguf", name="Two"), "Two is loaded"),
+        (
+            ModelStatus(state="ready", model_id="two.gguf", name="Two", outcome="loaded"),
+            "Two is loaded",
+        ),
+        (
+            ModelStatus(state="ready", model_id="two.gguf", name="Two", outcome="cancelled"),
+            "was cancelled",
+        ),
         (ModelStatus(state="failed", error=ModelErrorView("No", "")), "did not succeed"),
         (
             ModelStatus(state="ready", model_id="one.gguf", error=ModelErrorView("No", "")),
             "did not succeed",
         ),
-        (ModelStatus(state="ready", model_id="one.gguf", name="One"), "was cancelled"),
+        (
+            ModelStatus(state="ready", model_id="one.gguf", name="One", outcome="cancelled"),
+            "was cancelled",
+        ),
         (ModelStatus(state="none"), "was cancelled"),
     ],
 )

@@ -88,6 +88,7 @@ async def test_health_says_how_page_and_model_stand(client) -> None:
         "fraction": None,
         "error": None,
         "info": None,
+        "outcome": None,
     }
 
 
@@ -141,6 +142,7 @@ async def test_conversation_is_read_whole(client) -> None:
         "usage": None,
         "timings": None,
         "error": None,
+        "reasoning_s": None,
     }
 
 

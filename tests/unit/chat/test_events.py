@@ -15,6 +15,7 @@ from webui.chat.events import (
     Reasoning,
     Reset,
     Text,
+    ToolCall,
 )
 
 
@@ -50,6 +51,53 @@ async def test_subscribe_begins_with_hello_at_the_end_of_the_log():
         "type": "hello",
         "cursor": f"{events.boot}:1",
     }
+
+
+def test_tool_call_is_written_as_documented():
+    event = ToolCall(
+        generation_id="g",
+        conversation_id="c",
+        message_id="m",
+        seq=3,
+        call_id="call_1",
+        name="get_time",
+        arguments='{"zone": "UTC"}',
+    )
+    assert msgspec.json.decode(msgspec.json.encode(event)) == {
+        "type": "tool_call",
+        "generation_id": "g",
+        "conversation_id": "c",
+        "message_id": "m",
+        "seq": 3,
+        "call_id": "call_1",
+        "name": "get_time",
+        "arguments": '{"zone": "UTC"}',
+    }
+
+
+async def test_tool_calls_are_not_merged_and_count_with_their_arguments():
+    def call(size):
+        return ToolCall(
+            generation_id="g",
+            conversation_id="c",
+            message_id="m",
+            seq=0,
+            call_id="1",
+            name="f",
+            arguments="x" * size,
+        )
+
+    events = log(max_bytes=2_000)
+    for size in (10, 10, 1_900):
+        events.append("o", call(size))
+    async with aclosing(events.subscribe("o", f"{events.boot}:0")) as subscription:
+        assert [type(e.event) for e in await anext(subscription)] == [Hello, Reset]
+    events = log()
+    for size in (1, 2):
+        events.append("o", call(size))
+    async with aclosing(events.subscribe("o", f"{events.boot}:0")) as subscription:
+        entries = await read_until(subscription, 2)
+    assert [e.event.arguments for e in entries[1:]] == ["x", "xx"]
 
 
 async def test_text_of_one_generation_is_merged_and_takes_the_last_number():

@@ -187,3 +187,42 @@ def test_reply_held_back_mark_is_told_at_the_end():
     assert event.text == "<th"
     assert reply.flush() == []
     assert reply.view().text == "<th"
+
+
+def think(reply, clock, *seconds):
+    """Let the reply think a piece after each of these waits."""
+    for wait_s in seconds:
+        clock.now += wait_s
+        reply.take(Text("hm ", 1))
+
+
+def test_reply_tells_how_long_it_thought_from_first_to_last_piece():
+    clock = Clock()
+    reply = begin(clock=clock)
+    assert reply.view().reasoning_s is None
+    clock.now += 9  # reading the prompt is no thinking
+    reply.take(Text("<think>so ", 1))
+    think(reply, clock, 2, 3)
+    assert reply.view().reasoning_s == pytest.approx(5)
+    clock.now += 0.5
+    reply.take(Text("now</think>Hello", 2))
+    clock.now += 60
+    reply.take(Text(" world", 1))
+    reply.take(finish())
+    assert reply.end("complete").reasoning_s == pytest.approx(5.5)
+
+
+def test_reply_that_did_not_think_has_no_time_of_it():
+    reply = begin()
+    reply.take(Text("Hello", 1))
+    reply.take(finish())
+    assert reply.end("complete").reasoning_s is None
+
+
+def test_time_of_thinking_adds_up_when_continued_and_is_kept_in_errors():
+    row = msgspec.structs.replace(ROW, reasoning="so ", status="stopped", reasoning_s=4.0)
+    clock = Clock()
+    reply = begin(row, is_continuation=True, clock=clock)
+    assert begin(row, is_continuation=True).end("error", ERROR).reasoning_s == pytest.approx(4)
+    think(reply, clock, 10, 2)
+    assert reply.end("interrupted", ERROR).reasoning_s == pytest.approx(6)

@@ -8,7 +8,7 @@ from webui.engine.fake import FakeEngine
 from webui.engine.interface import EngineState
 from webui.engine.loader import ModelSpec
 from webui.engine.pool import EnginePool
-from webui.engine.pool_status import PoolError, PoolState, PoolStatus
+from webui.engine.pool_status import LoadOutcome, PoolError, PoolState, PoolStatus
 from webui.errors import Conflict, EngineDied, LoadFailed, ModelNotLoaded
 
 
@@ -199,6 +199,7 @@ async def test_failed_load_brings_the_old_model_back(pool, opener):
     assert pool.current.state is EngineState.READY
     assert (pool.status.state, pool.status.model_id) == (PoolState.READY, "one")
     assert pool.status.error == PoolError("broken", "take another")
+    assert pool.status.outcome is LoadOutcome.FAILED
     assert PoolState.FAILED not in dict(seen)
 
 
@@ -237,7 +238,11 @@ async def test_failed_first_load_is_shown_until_the_next_one(pool, opener):
     with pytest.raises(LoadFailed):
         await pool.load(spec("one"))
     assert pool.status == PoolStatus(
-        PoolState.FAILED, "one", "One", None, PoolError("broken", "take another")
+        PoolState.FAILED,
+        "one",
+        "One",
+        error=PoolError("broken", "take another"),
+        outcome=LoadOutcome.FAILED,
     )
     with pytest.raises(ModelNotLoaded, match="broken"):
         await pool.acquire(1)
@@ -265,6 +270,22 @@ async def test_cancelled_load_brings_back_what_was_there(pool, opener):
     assert opener.num_cancelled == 1
     assert pool.current is opener.engines["one"]
     assert (pool.status.state, pool.status.error) == (PoolState.READY, None)
+    assert pool.status.outcome is LoadOutcome.CANCELLED
+
+
+async def test_cancelled_reload_of_the_loaded_model_is_not_told_as_loaded(pool, opener):
+    await pool.load(spec("one"))
+    assert pool.status.outcome is LoadOutcome.LOADED
+    seen = []
+    pool.subscribe(lambda status: seen.append((status.state, status.outcome)))
+    task = await start_load(pool, opener, "one")
+    pool.cancel_load()
+    opener.go.set()
+    with pytest.raises(Conflict, match="cancelled"):
+        await task
+    assert (pool.status.state, pool.status.model_id) == (PoolState.READY, "one")
+    assert (PoolState.READY, LoadOutcome.LOADED) not in seen
+    assert pool.status.outcome is LoadOutcome.CANCELLED
 
 
 async def test_load_that_came_just_before_its_cancel_is_closed(pool, opener):

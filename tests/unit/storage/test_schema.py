@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BODY = """
 from alembic import op
 import sqlalchemy as sa
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = "{after}", "{head}", None, None
 def upgrade():
     {up}
 def downgrade():
@@ -60,8 +60,15 @@ def next_scripts(tmp_path: Path, up: str) -> Path:
     """Return migrations with one more than there are."""
     scripts = tmp_path / "scripts 100%"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_next.py").write_text(BODY.format(up=up))
+    head = Schema(tmp_path).head
+    after = next_revision(head)
+    step = BODY.format(after=after, head=head, up=up)
+    (scripts / "versions" / f"{after}_next.py").write_text(step)
     return scripts
+
+
+def next_revision(head: str) -> str:
+    return f"{int(head) + 1:04}"
 
 
 def run(connection: Connection, what: str, revision: str) -> None:
@@ -121,6 +128,26 @@ def test_way_down_and_up_again_gives_the_same(path: Path, engine: Engine) -> Non
     ]
 
 
+def test_messages_from_before_have_no_time_of_thinking(path: Path, engine: Engine) -> None:
+    with engine.begin() as connection:
+        run(connection, "upgrade", "0001")
+        connection.exec_driver_sql("INSERT INTO users VALUES ('ann', 'Ann', '2026-01-01')")
+        connection.exec_driver_sql(
+            "INSERT INTO conversations (id, owner_id, title, title_is_automatic, version, activity,"
+            " created_at, updated_at) VALUES ('c', 'ann', '', 1, 1, 1, '2026-01-01', '2026-01-01')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO messages (id, conversation_id, role, status, created_at, text, reasoning)"
+            " VALUES ('m', 'c', 'assistant', 'complete', '2026-01-01', 'Hi', 'Hm')"
+        )
+    upgraded(path, engine)
+    with engine.begin() as connection:
+        rows = "SELECT reasoning, reasoning_s FROM messages"
+        assert connection.exec_driver_sql(rows).all() == [("Hm", None)]
+        run(connection, "downgrade", "0001")
+        assert connection.exec_driver_sql("SELECT reasoning FROM messages").all() == [("Hm",)]
+
+
 def test_new_file_is_not_copied(path: Path, engine: Engine) -> None:
     upgraded(path, engine)
     assert not (path.parent / "copies").exists()
@@ -130,12 +157,13 @@ def test_existing_file_is_copied_before_its_migration(path: Path, engine: Engine
     upgraded(path, engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO users VALUES ('ann', 'Ann', '2026-01-01')")
+    head = Schema(path).head
     scripts = next_scripts(path.parent, 'op.add_column("users", sa.Column("age", sa.Integer()))')
     schema = Schema(path, scripts)
     schema.upgrade(engine, schema.inspect())
-    assert schema.inspect() == Found("0002", is_new=False)
+    assert schema.inspect() == Found(next_revision(head), is_new=False)
     (copy,) = (path.parent / "copies").iterdir()
-    assert copy.name.endswith("-0001.db")
+    assert copy.name.endswith(f"-{head}.db")
     assert copy.stat().st_mode & 0o777 == 0o600
     assert copy.parent.stat().st_mode & 0o777 == 0o700
     with closing(sqlite3.connect(copy)) as connection:
@@ -198,7 +226,7 @@ def test_newer_file_is_refused_and_left(path: Path, engine: Engine) -> None:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0999'")
     engine.dispose()
     before = path.read_bytes()
-    with pytest.raises(StorageUnusable, match=r"0999.*0001") as caught:
+    with pytest.raises(StorageUnusable, match=rf"0999.*{Schema(path).head}") as caught:
         Schema(path).inspect()
     assert str(path) in caught.value.message
     assert "--data-dir" in caught.value.hint

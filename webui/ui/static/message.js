@@ -47,8 +47,9 @@ export class MessageView {
     this.thinking.addEventListener("toggle", () => this.#drawThought());
     this.state = el("p", { class: "state", hidden: true });
     this.markdown = new MarkdownView();
+    this.calls = el("div", { class: "calls" });
     this.end = el("div", { class: "ending", hidden: true });
-    this.body.append(this.thinking, this.markdown.node, this.state, this.end);
+    this.body.append(this.thinking, this.markdown.node, this.calls, this.state, this.end);
   }
 
   /** Bring the row up to date. `versions`: the message and its siblings. */
@@ -64,6 +65,7 @@ export class MessageView {
     if (this.editor) return;
     this.#drawThinking();
     this.markdown.set(message.text, { live: message.running });
+    this.#drawCalls();
     this.#drawState();
     this.#drawEnding();
     this.#drawStats();
@@ -100,6 +102,14 @@ export class MessageView {
     this.thought.set(this.message.reasoning, { live: this.message.running && !this.message.text });
   }
 
+  /** The functions that the model called; calls are only ever added. */
+  #drawCalls() {
+    for (const call of this.message.toolCalls.slice(this.calls.childElementCount)) {
+      const line = el("summary", {}, t("chat.tool_call", { name: call.name }), icon("chevron"));
+      this.calls.append(el("details", { class: "tool-call" }, line, el("pre", {}, call.arguments)));
+    }
+  }
+
   /** What a running reply is doing, as long as there is no text to see. */
   #drawState() {
     const { running, text, reasoning } = this.message;
@@ -118,7 +128,7 @@ export class MessageView {
 
   /** How it ended, when that was not its own full stop, and what to do next. */
   #drawEnding() {
-    const { status, running, error, finish_reason: reason, text, reasoning } = this.message;
+    const { status, running, error, finish_reason: reason, text, reasoning, toolCalls } = this.message;
     const canContinue = !running && (CONTINUABLE.has(status) || reason === "length") && Boolean(text || reasoning);
     this.continue.hidden = !canContinue;
     this.end.replaceChildren();
@@ -127,7 +137,7 @@ export class MessageView {
     else if (!running && status === "stopped") this.#note(t("chat.stopped"), canContinue);
     else if (!running && status === "interrupted") this.#note(t("chat.interrupted"), canContinue);
     else if (!running && reason === "length") this.#note(t("chat.length"), canContinue);
-    else if (!running && !text && !reasoning) this.#note(t("chat.no_text"), false);
+    else if (!running && !text && !reasoning && !toolCalls.length) this.#note(t("chat.no_text"), false);
     this.end.hidden = !this.end.firstChild;
   }
 

@@ -259,8 +259,9 @@ function place(view, n, before) {
     n,
     running,
     phase: running ? (before?.phase ?? null) : null,
+    toolCalls: before?.toolCalls ?? [],
     thinkingSince: before?.thinkingSince ?? null,
-    thoughtSeconds: before?.thoughtSeconds ?? (before?.thinkingSince ? secondsSince(before.thinkingSince) : null),
+    thoughtSeconds: view.reasoning_s ?? before?.thoughtSeconds ?? (before?.thinkingSince ? secondsSince(before.thinkingSince) : null),
   };
 }
 
@@ -275,10 +276,13 @@ function progress(message, event) {
   if (event.type === "reasoning") {
     message.reasoning += event.text;
     message.thinkingSince ??= performance.now();
+    message.thoughtSeconds = null; // not done yet
   } else if (event.type === "text") {
     message.text += event.text;
     if (message.thinkingSince && message.thoughtSeconds === null) {
       message.thoughtSeconds = secondsSince(message.thinkingSince);
     }
+  } else if (event.type === "tool_call") {
+    message.toolCalls = [...message.toolCalls, { name: event.name, arguments: event.arguments }];
   }
 }

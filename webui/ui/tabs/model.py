@@ -6,21 +6,22 @@ saved as they are changed, and take effect when that file is loaded next.
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gradio as gr
 from typing_extensions import override
 
-from webui.engine.pool_status import PoolState
+from webui.engine.pool_status import LoadOutcome, PoolState
 from webui.errors import InvalidRequest
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.ui.form import WAIT, Form, heading, state
 from webui.ui.tab import Tab, mount
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from pydantic import BaseModel
 
     from webui.actor import Actor
     from webui.runtime import Runtime
@@ -41,7 +42,6 @@ class ModelTab(Tab):
     def __init__(self, runtime: Runtime, strings: Strings) -> None:
         super().__init__(runtime, strings)
         self.form = Form(LlamaCppOptions, name="options", strings=strings)
-        self._writing = asyncio.Lock()
 
     @override
     def build(self) -> None:
@@ -169,7 +169,7 @@ class ModelTab(Tab):
             return state(self.strings("options.loading", name=name))
         if status.error is not None:
             return state(self.strings("options.failed"))  # the card above says why
-        if status.state == PoolState.READY and status.model_id == sent.get("model_id"):
+        if status.outcome == LoadOutcome.LOADED and status.model_id == sent.get("model_id"):
             return state(self.strings("options.loaded", name=name), "ok")
         return state(self.strings("options.cancelled"))
 
@@ -183,11 +183,8 @@ class ModelTab(Tab):
     ) -> dict[str, str]:
         """Save one option of the chosen model; says so, or what is wrong with it."""
         try:
-            async with self._writing:
-                model_id = self._checked(model_id)
-                saved = await self._options(actor, model_id)
-                options = self.form.read_field(field, value, saved)
-                await self.runtime.models.save_options(actor, model_id, options)
+            change = partial(self.form.read_field, field, value)
+            await self._update(actor, model_id, change)
         except InvalidRequest as error:
             return state(self.strings("form.not_saved", reason=error.message), "bad", field.name)
         return state(self.strings("options.saved"), "ok", field.name)
@@ -196,12 +193,25 @@ class ModelTab(Tab):
         self, actor: Actor, sent: Mapping[str, object], model_id: object
     ) -> list[object]:
         """Put one option of the chosen model back to its default, or all of them."""
-        async with self._writing:
-            model_id = self._checked(model_id)
-            saved = await self._options(actor, model_id)
-            options = self.form.reset(saved, sent.get("field"))
-            await self.runtime.models.save_options(actor, model_id, options)
+        options = await self._update(
+            actor, model_id, lambda saved: self.form.reset(saved, sent.get("field"))
+        )
         return [*self.form.shown(options), state(self.strings("options.saved"), "ok")]
+
+    async def _update(
+        self,
+        actor: Actor,
+        model_id: object,
+        change: Callable[[LlamaCppOptions], LlamaCppOptions],
+    ) -> LlamaCppOptions:
+        def changed(options: BaseModel) -> BaseModel:
+            assert isinstance(options, LlamaCppOptions)
+            return change(options)
+
+        model_id = self._checked(model_id)
+        options = await self.runtime.models.update_options(actor, model_id, changed)
+        assert isinstance(options, LlamaCppOptions)
+        return options
 
     async def _options(self, actor: Actor, model_id: str) -> LlamaCppOptions:
         options = await self.runtime.models.options_for(actor, model_id)
