@@ -182,11 +182,20 @@ class Generations:
         params: SamplingParams,
         *,
         priority: Priority = Priority.API,
-        ignore_eos: bool = False,
+        plain_text: str | None = None,
+        continue_last: bool = False,
     ) -> AsyncGenerator[Delta, None]:
         """Write a reply that nobody keeps; closing the generator ends it.
 
         Waits for a model that is on its way.
+
+        Args:
+            actor: Who asks.
+            messages: The conversation; empty when there is a text.
+            params: How to sample.
+            priority: Who goes first.
+            plain_text: What to write on from, without a chat template.
+            continue_last: Write on at the end of the last message.
 
         Raises:
             ModelNotLoaded: None is loaded or on its way.
@@ -199,9 +208,10 @@ class Generations:
             owner=actor.user_id,
             conversation_id=None,
             priority=priority,
-            messages=api_prompt(messages, params.system_prompt),
+            messages=() if plain_text is not None else api_prompt(messages, params.system_prompt),
+            plain_text=plain_text,
+            continue_last=continue_last,
             params=engine_params(params),
-            ignore_eos=ignore_eos,
         )
         async with aclosing(engine.generate(request)) as deltas:
             async for delta in deltas:

@@ -25,6 +25,7 @@ from webui.engine.interface import (
     Usage,
 )
 from webui.errors import Busy, Conflict, ContextLengthExceeded, EngineDied, InvalidRequest
+from webui.messages import Message, Role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -139,11 +140,12 @@ class FakeEngine:
             num_due = max(num_done + 1, int((time.monotonic() - begun_s) * self._rate))
             text = ""
             while num_done < num_due and reason is None:
-                word = _word(words, num_done, is_endless=request.ignore_eos)
+                is_short = num_done < params.min_tokens
+                word = _word(words, num_done, is_endless=params.ignore_eos or is_short)
                 if word is None:
                     reason = FinishReason.STOP
                     break
-                text += detokenizer.feed(word.encode())
+                text += detokenizer.feed(word.encode(), may_stop=not is_short)
                 num_done += 1
                 if detokenizer.is_stopped:
                     reason = FinishReason.STOP
@@ -168,16 +170,17 @@ class FakeEngine:
             ContextLengthExceeded: They are more than the context holds.
             InvalidRequest: They are not text, or there is none.
         """
-        if not request.messages:
+        messages = _messages(request)
+        if not messages:
             raise InvalidRequest("The conversation is empty", field="messages")
         try:
-            for message in request.messages:
+            for message in messages:
                 message.text.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest(
                 f"The message holds something that is not text: {error}", field="messages"
             ) from error
-        num_prompt = sum(len(tokens(message.text)) + 1 for message in request.messages)
+        num_prompt = sum(len(tokens(message.text)) + 1 for message in messages)
         limit = self._info.context_length
         if num_prompt > limit:
             raise ContextLengthExceeded(
@@ -228,8 +231,15 @@ class FakeEngine:
             raise EngineDied("The model was unloaded", "Load a model and send the message again.")
 
 
+def _messages(request: GenerateRequest) -> tuple[Message, ...]:
+    """Return the conversation; a plain text is taken for a question."""
+    if request.plain_text is None:
+        return request.messages
+    return (Message(Role.USER, request.plain_text),)
+
+
 def _reply(request: GenerateRequest) -> list[str]:
-    whole = answer(request.messages)
+    whole = answer(_messages(request))
     if request.continue_last:
         whole = rest_of(whole, request.messages[-1].text)
     return tokens(whole)

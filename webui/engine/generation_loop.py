@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from webui.engine.interface import Queued
 from webui.engine.ipc import Output, Outputs, RequestError
+from webui.engine.runner import RowFailed
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Sequence
 from webui.errors import Busy, EngineError, WebuiError
@@ -127,7 +128,9 @@ class GenerationLoop:
         rows = self._scheduler.schedule(self._budget.tokens(num_decoding=num_decoding))
         if rows:
             try:
-                told += self._forward(rows)
+                news, failed = self._forward(rows)
+                told += news
+                failures += failed
             except EngineError as error:
                 told += self._tell()
                 failures += self._fail(rows, error)
@@ -155,15 +158,34 @@ class GenerationLoop:
         failures: list[ToParent] = []
         for sequence in self._scheduler.admit(self._clock()):
             self._is_queue_changed = True
-            if not self._runner.forget(sequence.slot, sequence.num_cached):
-                self._runner.forget(sequence.slot, 0)
-                sequence.lose_cache()
-            try:
-                self._runner.open_sampler(sequence.slot, sequence.request.params, sequence.tokens)
-            except WebuiError as error:
-                self._scheduler.abort(sequence.request_id)
-                self._close([sequence])
-                failures.append(_request_error(sequence.request_id, error))
+            failures += self._open(sequence)
+        return failures
+
+    def _open(self, sequence: Sequence) -> list[ToParent]:
+        """Make cells and sampler of a sequence those of what it has read and written."""
+        if not self._runner.forget(sequence.slot, sequence.num_read):
+            self._runner.forget(sequence.slot, 0)
+            sequence.lose_cache()
+        try:
+            self._runner.open_sampler(
+                sequence.slot,
+                sequence.sampler_params(),
+                sequence.tokens,
+                num_reply=sequence.num_reply,
+                banned=sequence.banned_here(),
+            )
+        except WebuiError as error:
+            self._scheduler.abort(sequence.request_id)
+            self._close([sequence])
+            return [_request_error(sequence.request_id, error)]
+        return []
+
+    def _reopen(self, sequences: Iterable[Sequence]) -> list[ToParent]:
+        """Let sequences that took tokens back go on from there."""
+        failures: list[ToParent] = []
+        for sequence in sequences:
+            sequence.is_rewound = False
+            failures += self._open(sequence)
         return failures
 
     def _queue_news(self) -> list[Output]:
@@ -179,17 +201,22 @@ class GenerationLoop:
             if told.get(request_id) != place
         ]
 
-    def _forward(self, rows: Several[Row]) -> list[Output]:
+    def _forward(self, rows: Several[Row]) -> tuple[list[Output], list[ToParent]]:
+        """Make a step; return what it has to tell, and the errors of rows that failed alone."""
         begun_s = self._clock()
-        tokens = self._runner.forward(rows)
+        results = self._runner.forward(rows)
         now_s = self._clock()
-        touched = self._scheduler.update(rows, tokens, self._runner, now_s)
+        touched = self._scheduler.update(rows, results, self._runner, now_s)
         self._budget.note(sum(len(row.tokens) for row in rows), now_s - begun_s)
         self._untold.update((sequence.request_id, sequence) for sequence in touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
+        failures = self._reopen(sequence for sequence in touched if sequence.is_rewound)
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, RowFailed):
+                failures += self._fail([row], result.error)
         is_due = now_s - self._told_s + (now_s - begun_s) / 2 >= TELL_S  # the nearest step to it
-        return self._tell() if ended or is_due else []
+        return (self._tell() if ended or failures or is_due else []), failures
 
     def _tell(self) -> list[Output]:
         """Return what came since the last time."""

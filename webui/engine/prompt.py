@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from webui.engine.interface import GenerateRequest
     from webui.engine.runner import ModelRunner
-    from webui.messages import Message
 
 LIKELY_CHARS_PER_TOKEN = 12
 PROBE_GROWTH = 4
@@ -46,9 +45,11 @@ class PromptMaker:
             ContextLengthExceeded: The prompt is longer than the context.
             InvalidRequest: The template refuses the messages.
         """
+        if request.plain_text is not None:
+            return request, self._plain(request.plain_text)
         if not request.messages:
             raise InvalidRequest("The conversation is empty", field="messages")
-        self._check_length(request.messages)
+        self._check_length([message.text for message in request.messages])
         prompt = self._template.tokenize(
             request.messages,
             add_generation_prompt=not request.continue_last,
@@ -66,10 +67,23 @@ class PromptMaker:
             request = msgspec.structs.replace(request, params=params)
         return request, prompt
 
-    def _check_length(self, messages: Sequence[Message]) -> None:
+    def _plain(self, text: str) -> list[int]:
+        """Return the tokens of a text that is no conversation."""
+        self._check_length([text])
+        tokens = self._runner.tokenize(text, special=True)
+        bos_id = self._runner.bos_id
+        if self._runner.add_bos and tokens[:1] != [bos_id]:
+            tokens.insert(0, bos_id)
+        if not tokens:
+            raise InvalidRequest("The prompt is empty", field="prompt")
+        if len(tokens) > self._max_tokens:
+            raise self._too_long(str(len(tokens)))
+        return tokens
+
+    def _check_length(self, said: Sequence[str]) -> None:
         """Refuse what is surely too long without tokenising all of it."""
         size = self._max_tokens * LIKELY_CHARS_PER_TOKEN
-        texts = [message.text.strip() for message in messages]  # templates may trim
+        texts = [text.strip() for text in said]  # templates may trim
         if sum(map(len, texts)) <= size:
             return
         num_tokens = 0

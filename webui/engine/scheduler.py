@@ -8,27 +8,23 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from webui.engine.prefix_cache import ResidentSlots
-from webui.engine.runner import Row
+from webui.engine.runner import Row, RowFailed
 from webui.engine.sequence import Phase, Sequence
 from webui.errors import Busy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
+    from webui.engine.runner import RowResult
+    from webui.engine.sequence import Vocabulary
+
 MAX_WAITING = 256
 MAX_WAITING_PER_OWNER = 64
 MAX_REMEMBERED_OWNERS = 1024
 NEW_SERVICE_SHARE = 0.25  # weight of the latest reply in the mean length of replies
-
-
-class Vocabulary(Protocol):
-    """What `update` asks of a model."""
-
-    def token_bytes(self, token: int) -> bytes: ...
-    def is_eog(self, token: int) -> bool: ...
 
 
 class Scheduler:
@@ -151,7 +147,7 @@ class Scheduler:
                 break
             begin = sequence.num_read
             chunk = sequence.tokens[begin : begin + room]
-            is_last = begin + len(chunk) == sequence.num_prompt
+            is_last = begin + len(chunk) == len(sequence.tokens)
             rows.append(Row(sequence.slot, chunk, begin, sample=is_last))
             self._prefilled.take(sequence.owner)
             room -= len(chunk)
@@ -160,19 +156,22 @@ class Scheduler:
     def update(
         self,
         rows: Several[Row],
-        tokens: Several[int | None],
+        results: Several[RowResult],
         vocabulary: Vocabulary,
         now_s: float,
     ) -> list[Sequence]:
-        """Take what a step made; return its sequences, those that ended already without slot."""
+        """Take what a step made; return its sequences, those that ended already without slot.
+
+        Those whose row failed are left alone: the caller takes them out with `fail`.
+        """
         touched: list[Sequence] = []
-        for row, token in zip(rows, tokens, strict=True):
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, RowFailed):
+                continue
             sequence = self._running[row.slot]
             sequence.read(len(row.tokens))
-            if token is not None:
-                is_eog = vocabulary.is_eog(token)
-                data = b"" if is_eog else vocabulary.token_bytes(token)
-                sequence.take(token, data, is_eog=is_eog, now_s=now_s)
+            if result is not None:
+                sequence.take(result, vocabulary, now_s)
             if sequence.phase is Phase.ENDED:
                 self._note_service(sequence)
                 self._release(sequence)

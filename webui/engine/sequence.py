@@ -5,14 +5,35 @@ Knows no other sequence and no clock; whoever calls says what time it is.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from webui.engine.banned_strings import BannedStrings
 from webui.engine.detokenizer import Detokenizer
-from webui.engine.interface import Finish, FinishReason, Prefill, Text, Timings, Usage
+from webui.engine.interface import (
+    Finish,
+    FinishReason,
+    Prefill,
+    Text,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from webui.engine.interface import Delta, GenerateRequest
+    from webui.engine.runner import Sampled
+    from webui.sampling_params import SamplingParams
+
+NUM_SEEDS = 2**32 - 1
+
+
+class Vocabulary(Protocol):
+    """What a sequence asks of a model about its tokens."""
+
+    def token_bytes(self, token: int) -> bytes: ...
+    def is_eog(self, token: int) -> bool: ...
 
 
 class Phase(Enum):
@@ -24,6 +45,14 @@ class Phase(Enum):
     ENDED = "ended"
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A token that was chosen but not yet told."""
+
+    data: bytes
+    logprob: TokenLogprob | None
+
+
 class Sequence:
     """A prompt and the reply that grows behind it.
 
@@ -33,6 +62,10 @@ class Sequence:
         context_length: Tokens that prompt and reply may have together; a prompt that fills
             it alone still gets one token.
         arrived_s: When the request came.
+
+    Attributes:
+        is_rewound: It took tokens back: whoever runs it drops the cells behind `num_read`,
+            opens a new sampler and sets this to False before the next step.
     """
 
     def __init__(
@@ -51,9 +84,15 @@ class Sequence:
         self.finish_reason: FinishReason | None = None
         room = max(1, context_length - len(prompt))
         self._max_reply = min(request.params.max_tokens, room)
+        self.is_rewound = False
         self._detokenizer = Detokenizer(request.params.stop)
+        self._banned_strings = BannedStrings(request.params.banned_strings)
+        self._banned_tokens: dict[int, set[int]] = {}  # by position
+        self._num_rewinds = 0
+        self._held: list[_Written] = []  # may begin a banned string: the last of `tokens`
         self._text = ""
         self._num_untold = 0
+        self._logprobs: list[TokenLogprob] = []
         self._prefill_told = -1
         self._arrived_s = arrived_s
         self._started_s = arrived_s
@@ -75,8 +114,8 @@ class Sequence:
         self._started_s = now_s
 
     def lose_cache(self) -> None:
-        """Read the whole prompt after all."""
-        assert self.phase is Phase.PREFILL
+        """Read everything so far after all."""
+        self.phase = Phase.PREFILL
         self.num_read = self.num_cached = 0
 
     def read(self, num_tokens: int) -> None:
@@ -84,22 +123,39 @@ class Sequence:
         self.num_read += num_tokens
         assert self.num_read <= len(self.tokens)
 
-    def take(self, token: int, data: bytes, *, is_eog: bool, now_s: float) -> None:
-        """Take a sampled token and the bytes it stands for; may end the sequence."""
+    def take(self, sampled: Sampled, vocabulary: Vocabulary, now_s: float) -> None:
+        """Take a token; may end the sequence."""
         if self.num_reply == 0:
             self._first_token_s = now_s
         self._last_token_s = now_s
         self.phase = Phase.DECODE
-        if is_eog and not self.request.ignore_eos:
+        is_eog = vocabulary.is_eog(sampled.token)
+        if is_eog and not self.request.params.ignore_eos:
             self._end(FinishReason.STOP)
             return
-        self.tokens.append(token)
-        self._num_untold += 1
-        self._text += self._detokenizer.feed(data)
+        self.tokens.append(sampled.token)
+        data = b"" if is_eog else vocabulary.token_bytes(sampled.token)
+        self._held.append(_Written(data, _token_logprob(sampled, vocabulary)))
+        first = self._banned_strings.feed(data)
+        if first is not None:
+            self._rewind(first)
+            return
+        self._release(self._banned_strings.release())
         if self._detokenizer.is_stopped:
             self._end(FinishReason.STOP)
         elif self.num_reply >= self._max_reply:
             self._end(FinishReason.LENGTH)
+
+    def sampler_params(self) -> SamplingParams:
+        """Return how to sample from here on; each rewind goes on with a seed of its own."""
+        params = self.request.params
+        if params.seed < 0 or not self._num_rewinds:
+            return params
+        return params.model_copy(update={"seed": (params.seed + self._num_rewinds) % NUM_SEEDS})
+
+    def banned_here(self) -> frozenset[int]:
+        """Return the tokens that began a banned string where the next one stands."""
+        return frozenset(self._banned_tokens.get(len(self.tokens), ()))
 
     def drop(self) -> None:
         """End without a word: aborted or failed."""
@@ -109,13 +165,14 @@ class Sequence:
         """Return what is new since the last call; a `Finish` last when it has ended."""
         told: list[Delta] = []
         done = min(self.num_read, self.num_prompt)
-        if self.phase is not Phase.WAITING and done != self._prefill_told:
+        if self.phase is not Phase.WAITING and done > self._prefill_told:
             self._prefill_told = done
             told.append(Prefill(done, self.num_prompt, self.num_cached))
         if self._text or (self.finish_reason and self._num_untold):
-            told.append(Text(self._text, self._num_untold))
+            told.append(Text(self._text, self._num_untold, tuple(self._logprobs)))
             self._text = ""
             self._num_untold = 0
+            self._logprobs = []
         if self.finish_reason is not None:
             told.append(Finish(self.finish_reason, self.usage(), self.timings()))
         return told
@@ -132,7 +189,49 @@ class Sequence:
             decode_s=max(0.0, self._last_token_s - self._first_token_s),
         )
 
+    def _release(self, num: int) -> None:
+        """Say the first of the held tokens; what stands behind a stop string is dropped."""
+        min_tokens = self.request.params.min_tokens
+        for index, written in enumerate(self._held[:num]):
+            num_before = self.num_reply - len(self._held) + index
+            self._num_untold += 1
+            if written.logprob is not None:
+                self._logprobs.append(written.logprob)
+            self._text += self._detokenizer.feed(written.data, may_stop=num_before >= min_tokens)
+            if self._detokenizer.is_stopped:
+                self._drop_held(index + 1)
+                num = index + 1
+                break
+        del self._held[:num]
+
+    def _rewind(self, first: int) -> None:
+        """Take back the held tokens from one on; it cannot come again at its place."""
+        position = len(self.tokens) - len(self._held) + first
+        token = self.tokens[position]
+        self._drop_held(first)
+        self._banned_tokens = {p: b for p, b in self._banned_tokens.items() if p <= position}
+        self._banned_tokens.setdefault(position, set()).add(token)
+        # The choice is made out of what reading the token before gives.
+        self.num_read = min(self.num_read, position - 1)
+        self._num_rewinds += 1
+        self.is_rewound = True
+
+    def _drop_held(self, first: int) -> None:
+        if num := len(self._held) - first:
+            del self.tokens[-num:]
+            del self._held[first:]
+
     def _end(self, reason: FinishReason) -> None:
+        self._release(len(self._held))
+        if self._detokenizer.is_stopped:
+            reason = FinishReason.STOP
         self._text += self._detokenizer.finish()
         self.finish_reason = reason
         self.phase = Phase.ENDED
+
+
+def _token_logprob(sampled: Sampled, vocabulary: Vocabulary) -> TokenLogprob | None:
+    if sampled.logprob is None:
+        return None
+    top = tuple((vocabulary.token_bytes(token), chance) for token, chance in sampled.top)
+    return TokenLogprob(vocabulary.token_bytes(sampled.token), sampled.logprob, top)

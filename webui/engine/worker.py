@@ -30,7 +30,7 @@ from webui.engine.generation_loop import (
 )
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.prompt import PromptMaker
-from webui.engine.runner import Row, RunnerSpec
+from webui.engine.runner import Row, RowFailed, RunnerSpec
 from webui.errors import EngineError, WebuiError
 from webui.sampling_params import SamplingParams
 
@@ -195,7 +195,9 @@ def _warm_up(runner: ModelRunner) -> float:
     first = runner.bos_id if runner.bos_id >= 0 else runner.tokenize("Hello", special=False)[0]
     runner.open_sampler(0, SamplingParams(temperature=0), [first])
     begun_s = time.monotonic()
-    runner.forward([Row(0, [first], 0, sample=True)])
+    (result,) = runner.forward([Row(0, [first], 0, sample=True)])
+    if isinstance(result, RowFailed):
+        raise result.error
     took_s = time.monotonic() - begun_s
     runner.close_sampler(0)
     runner.forget(0, 0)

@@ -7,6 +7,7 @@ fields of the model alone; messages name the title that the person sees.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
@@ -38,7 +39,8 @@ class Kind(StrEnum):
     CHECKBOX = "checkbox"
     CHOICE = "choice"
     TEXT = "text"
-    LINES = "lines"  # a list of strings, one per line
+    LINES = "lines"  # a list of strings or ids, one per line
+    PAIRS = "pairs"  # a mapping, one "key: value" per line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class FormField:
     help: str
     group: str
     kind: Kind
-    default: Any
+    default: Any = dataclass_field(hash=False)
     minimum: float | None = None
     maximum: float | None = None
     step: float | None = None
@@ -89,6 +91,9 @@ def to_control(field: FormField, value: object) -> object:
     if field.kind is Kind.LINES:
         assert isinstance(value, (tuple, list))
         return "\n".join(_escape(str(line)) for line in value)
+    if field.kind is Kind.PAIRS:
+        assert isinstance(value, dict)
+        return "\n".join(f"{key}: {one:g}" for key, one in value.items())
     return value
 
 
@@ -137,6 +142,8 @@ def _kind(info: FieldInfo, control: Control) -> Kind:
         return Kind.CHOICE
     if get_origin(info.annotation) in {tuple, list}:
         return Kind.LINES
+    if get_origin(info.annotation) is dict:
+        return Kind.PAIRS
     if info.annotation is bool:
         return Kind.CHECKBOX
     if info.annotation in {int, float}:
@@ -159,6 +166,9 @@ def _from_control(field: FormField, raw: object, strings: Strings) -> object:
             return int(raw) if isinstance(raw, float) and raw.is_integer() else raw
         case Kind.LINES:
             return tuple(_unescape(line) for line in _lines(raw) if line)
+        case Kind.PAIRS:
+            lines = (line.partition(":") for line in _lines(raw) if line.strip())
+            return {key.strip(): one.strip() for key, _, one in lines}
         case Kind.TEXT:
             return raw or ""
         case Kind.CHECKBOX | Kind.CHOICE:

@@ -112,9 +112,9 @@ class FakeGenerations:
     stopped: list[str] = field(default_factory=list)
 
     async def complete(
-        self, actor: Any, messages: Any, params: Any, *, priority: Any, ignore_eos: bool
+        self, actor: Any, messages: Any, params: Any, *, priority: Any, **more: Any
     ) -> AsyncGenerator[Any, None]:
-        self.asked.append((messages, params, ignore_eos))
+        self.asked.append((messages, params, more))
         self.is_begun.set()
         try:
             for step in self.script:

@@ -134,7 +134,7 @@ async def test_all_fields_reach_the_engine(client, runtime) -> None:
         system_prompt="never bound",
         logit_bias={"1": 5},
     )
-    messages, params, ignore_eos = runtime.generations.asked[0]
+    messages, params, _ = runtime.generations.asked[0]
     assert messages == (Message(Role.USER, "hi"),)
     assert params == SamplingParams(
         max_tokens=5,
@@ -147,14 +147,15 @@ async def test_all_fields_reach_the_engine(client, runtime) -> None:
         presence_penalty=-0.2,
         seed=3,
         stop=("a", "b"),
+        ignore_eos=True,
+        logit_bias={1: 5},
     )
-    assert ignore_eos is True
 
 
 async def test_null_stands_for_the_default(client, runtime) -> None:
     fields = ("model", "max_tokens", "temperature", "seed", "stop", "stream", "stream_options")
     await _ask(client, **dict.fromkeys(fields), ignore_eos=None)
-    assert runtime.generations.asked[0][1:] == (SamplingParams(), False)
+    assert runtime.generations.asked[0][1] == SamplingParams()
 
 
 async def test_newer_name_of_max_tokens_wins(client, runtime) -> None:

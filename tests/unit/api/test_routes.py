@@ -70,6 +70,7 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("PUT", "/api/parameters"),
         ("DELETE", "/api/parameters"),
         ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
         ("GET", "/v1/models"),
     }
 

@@ -208,6 +208,20 @@ class EngineContract:
         finish = (await collect(engine, request))[-1]
         assert finish.usage.completion_tokens == 6
 
+    async def test_plain_text_needs_no_conversation(self, engine):
+        request = make_request(
+            "", messages=(), plain_text=QUESTIONS[1], max_tokens=6, ignore_eos=True
+        )
+        deltas = await collect(engine, request)
+        assert deltas[-1].usage.completion_tokens == 6
+        assert text_of(deltas)
+
+    async def test_least_length_is_kept(self, engine):
+        whole = await collect(engine, make_request(QUESTIONS[0], max_tokens=12, ignore_eos=True))
+        stop = text_of(whole)[0]
+        request = make_request(QUESTIONS[0], max_tokens=12, min_tokens=5, stop=(stop,))
+        assert (await collect(engine, request))[-1].usage.completion_tokens >= 5
+
     async def test_lone_surrogate_is_refused(self, engine):
         with pytest.raises(InvalidRequest):
             await collect(engine, make_request("what is \ud800?"))

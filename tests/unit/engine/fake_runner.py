@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from webui.engine.interface import Memory, ModelInfo
+from webui.engine.runner import RowFailed, Sampled
 from webui.errors import EngineError, LoadFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from webui.engine.runner import Row, RunnerSpec
+    from webui.engine.runner import Row, RowResult, RunnerSpec
     from webui.sampling_params import SamplingParams
 
 BOS, EOS, CRAB_HEAD, CRAB_TAIL = 256, 257, 258, 259
@@ -83,6 +84,7 @@ class FakeRunner:
         self.is_closed = False
         self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
         self._samplers: dict[int, SamplingParams] = {}
+        self._banned: dict[int, frozenset[int]] = {}  # for the next token
 
     def bos_eos(self) -> tuple[str, str]:
         return "<s>", "</s>"
@@ -99,14 +101,23 @@ class FakeRunner:
     def is_eog(self, token: int) -> bool:
         return token == EOS
 
-    def open_sampler(self, slot: int, params: SamplingParams, prompt: Sequence[int]) -> None:
-        assert slot not in self._samplers, "the sampler of the sequence before was not closed"
+    def open_sampler(
+        self,
+        slot: int,
+        params: SamplingParams,
+        tokens: Sequence[int],
+        *,
+        num_reply: int = 0,
+        banned: frozenset[int] = frozenset(),
+    ) -> None:
+        assert banned or slot not in self._samplers, "a sampler was not closed"
         self._samplers[slot] = params
+        self._banned[slot] = banned
 
     def close_sampler(self, slot: int) -> None:
         self._samplers.pop(slot, None)
 
-    def forward(self, rows: Sequence[Row]) -> list[int | None]:
+    def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         assert not self.is_closed
         assert rows
         assert len({row.slot for row in rows}) == len(rows), "a slot twice in one step"
@@ -136,9 +147,21 @@ class FakeRunner:
     def close(self) -> None:
         self.is_closed = True
 
-    def _sample(self, slot: int) -> int:
+    def _sample(self, slot: int) -> Sampled | RowFailed:
         cells = self._cells[slot]
         params = self._samplers[slot]
+        if cells[-4:] == list(b"NaN!"):
+            return RowFailed(EngineError("No usable probabilities", "It was asked to."))
+        token = self._choose(cells, params)
+        banned = self._banned.pop(slot, frozenset())
+        while token in banned:
+            token = (token + 1) % BOS
+        if not params.logprobs:
+            return Sampled(token)
+        top = tuple((token + i, -1.0 - i) for i in range(params.top_logprobs))
+        return Sampled(token, -1.0, top)
+
+    def _choose(self, cells: list[int], params: SamplingParams) -> int:
         said = self.text(cells)
         asked, _, begun = said.rpartition(b"assistant: ")
         command = asked.rpartition(b"user: ")[2].rstrip(b"\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -35,6 +35,8 @@ class Job:
     seed: int
     arrives: int = 0
     leaves: int | None = None
+    banned: tuple[str, ...] = ()
+    min_tokens: int = 0
 
 
 jobs = st.builds(
@@ -46,6 +48,8 @@ jobs = st.builds(
     seed=st.integers(0, 3),
     arrives=st.integers(0, 30),
     leaves=st.one_of(st.none(), st.integers(0, 25)),
+    banned=st.lists(st.sampled_from(["e", "an", "🦀", "  ", "q\n"]), max_size=2).map(tuple),
+    min_tokens=st.sampled_from([0, 0, 4]),
 )
 
 
@@ -79,6 +83,8 @@ def request_of(job, name):
         stop=job.stop,
         seed=job.seed,
         temperature=0.5,
+        banned_strings=job.banned,
+        min_tokens=job.min_tokens,
     )
 
 
@@ -113,7 +119,7 @@ def text_of(deltas):
 
 def alone(job) -> list:
     runner = FakeRunner(FakeOptions(context_length=48, slots=1, max_batch_tokens=7))
-    still = Job(job.owner, job.prompt, job.max_tokens, job.stop, job.seed)
+    still = replace(job, arrives=0, leaves=None)
     return run(make_loop(runner), [still])["0"]
 
 
@@ -134,6 +140,7 @@ def test_batched_output_equals_one_at_a_time(load, slots, batch, can_cut):
         together, single = got[str(name)], alone(job)
         if together and isinstance(together[-1], Finish):
             assert text_of(together) == text_of(single)
+            assert not any(banned in text_of(together) for banned in job.banned)
             end, single_end = together[-1], single[-1]
             assert end.reason is single_end.reason
             assert end.usage.prompt_tokens == len(job.prompt)
@@ -239,12 +246,52 @@ def test_failed_step_is_told_to_its_requests_and_leaves_a_clean_slot():
     assert text_of(run(loop, [Job("ann", tuple(b"user: fai"), 3, (), 0)])["0"])
 
 
+def test_row_without_usable_probabilities_fails_its_request_alone():
+    runner = FakeRunner(FakeOptions(slots=2))
+    loop = make_loop(runner, look_s=0.0001)
+    bad = tuple(b"user: say abNaN!\nassistant: ")
+    good = tuple(b"user: say abcdefgh\nassistant: ")
+    send(loop, Job("ann", bad, 20, (), 0), "bad")
+    send(loop, Job("bob", good, 20, (), 0), "good")
+    told = []
+    while loop.has_work:
+        told += loop.step()
+    (error,) = [m for m in told if isinstance(m, RequestError)]
+    assert (error.request_id, error.message) == ("bad", "No usable probabilities")
+    said = {"bad": "", "good": ""}
+    for message in told[: told.index(error)]:
+        for output in message.items:
+            if isinstance(output.delta, Text):
+                said[output.request_id] += output.delta.text
+    assert said["bad"] == "abNaN!"
+    outputs = [o for m in told if isinstance(m, Outputs) for o in m.items]
+    assert "".join(o.delta.text for o in outputs if isinstance(o.delta, Text)).count("abcdefgh")
+    assert [o.request_id for o in outputs if isinstance(o.delta, Finish)] == ["good"]
+    assert runner._samplers == {}
+    again = run(loop, [Job("ann", good, 20, (), 0)])
+    assert text_of(again["0"]) == "abcdefgh"
+
+
+@pytest.mark.parametrize("can_cut", [True, False])
+def test_banned_string_is_said_in_other_words(can_cut):
+    runner = FakeRunner(FakeOptions(can_cut=can_cut))
+    loop = make_loop(runner)
+    job = Job("ann", tuple(b"user: say abcde\nassistant: "), 5, (), 0, banned=("bcd",))
+    got = run(loop, [job])["0"]
+    said = text_of(got)
+    assert said.startswith("ac")  # b began it, so that the next letter stands in its place
+    assert "bcd" not in said
+    prefill = [delta.done for delta in got if isinstance(delta, Prefill)]
+    assert prefill == sorted(set(prefill))
+    assert got[-1].usage.completion_tokens == 5
+
+
 def test_sampler_that_cannot_be_opened_fails_its_request_alone():
     class Picky(FakeRunner):
-        def open_sampler(self, slot, params, prompt):
+        def open_sampler(self, slot, params, tokens, **more):
             if params.seed == 3:
                 raise EngineError("no such grammar")
-            super().open_sampler(slot, params, prompt)
+            super().open_sampler(slot, params, tokens, **more)
 
     loop = make_loop(Picky())
     send(loop, Job("ann", (97,), 2, (), 3), "bad")

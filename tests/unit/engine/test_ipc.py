@@ -1,3 +1,5 @@
+import math
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -5,7 +7,16 @@ from hypothesis import strategies as st
 
 from tests.unit.engine.contract import make_request
 from webui.engine import ipc
-from webui.engine.interface import Finish, FinishReason, Memory, ModelInfo, Text, Timings, Usage
+from webui.engine.interface import (
+    Finish,
+    FinishReason,
+    Memory,
+    ModelInfo,
+    Text,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 
 INFO = ModelInfo(
     name="m",
@@ -17,6 +28,9 @@ INFO = ModelInfo(
 TO_WORKER = [
     ipc.Load("id", "name", "/p", {"slots": 4, "x": [1, None, "ü"]}),
     ipc.Add(make_request("hi 🦀", stop=("a", "b"), temperature=0.5, continue_last=True)),
+    ipc.Add(
+        make_request("", messages=(), plain_text="Once", logit_bias={5: -1.5}, banned_tokens=(7,))
+    ),
     ipc.Abort("r1"),
     ipc.Quit(),
 ]
@@ -27,6 +41,13 @@ TO_PARENT = [
     ipc.Outputs([ipc.Output("r", Text("ü", 1)), ipc.Output("s", Text("", 2))]),
     ipc.Outputs(
         [ipc.Output("r", Finish(FinishReason.STOP, Usage(1, 2, 0), Timings(0.0, 1.0, 2.0)))]
+    ),
+    ipc.Outputs(
+        [
+            ipc.Output(
+                "r", Text("a", 1, (TokenLogprob(b"\xf0", -0.5, ((b"", -1.0), (b"b", -math.inf))),))
+            )
+        ]
     ),
     ipc.RequestError("r", "busy", "full", "wait", 1.5),
     ipc.Heartbeat(0.1),

@@ -35,6 +35,34 @@ def test_continued_reply_is_left_open():
     assert prompt == [BOS, *b"user: hi\nassistant: well"]
 
 
+def test_plain_text_is_taken_as_it_stands():
+    request = make_request("", messages=(), plain_text="user: x\n")
+    taken, prompt = PromptMaker(make_runner()).make(request)
+    assert (taken, prompt) == (request, [BOS, *b"user: x\n"])
+
+
+def test_plain_text_that_begins_with_bos_gets_no_second_one():
+    class Spelled(FakeRunner):
+        def tokenize(self, text, *, special):
+            assert special
+            return [BOS, *text.removeprefix("<s>").encode()]
+
+    request = make_request("", messages=(), plain_text="<s>hi")
+    assert PromptMaker(make_runner(kind=Spelled)).make(request)[1] == [BOS, *b"hi"]
+
+
+def test_plain_text_is_bounded_by_the_context():
+    maker = PromptMaker(make_runner())
+    assert len(maker.make(make_request("", messages=(), plain_text="x" * 99))[1]) == 100
+    for size in (100, 100_000):
+        with pytest.raises(ContextLengthExceeded):
+            maker.make(make_request("", messages=(), plain_text="x" * size))
+
+
+def test_empty_text_is_its_bos_alone():
+    assert PromptMaker(make_runner()).make(make_request("", messages=(), plain_text=""))[1] == [BOS]
+
+
 def test_prompt_of_exactly_the_context_fits_and_one_more_does_not():
     maker = PromptMaker(make_runner())
     room = 100 - len(b"user: \nassistant: ") - 1

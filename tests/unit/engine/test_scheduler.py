@@ -3,6 +3,7 @@ import pytest
 from tests.unit.engine.contract import make_request
 from tests.unit.engine.fake_runner import EOS, FakeRunner
 from webui.engine.interface import FinishReason, Priority
+from webui.engine.runner import Sampled
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Phase, Sequence
 from webui.errors import Busy
@@ -24,8 +25,8 @@ def step(scheduler, token=A, max_prefill=16, now_s=1.0):
     """Admit, schedule, answer every sample with `token`; return rows and what was touched."""
     scheduler.admit(now_s)
     rows = scheduler.schedule(max_prefill)
-    tokens = [token if row.sample else None for row in rows]
-    return rows, scheduler.update(rows, tokens, VOCABULARY, now_s)
+    results = [Sampled(token) if row.sample else None for row in rows]
+    return rows, scheduler.update(rows, results, VOCABULARY, now_s)
 
 
 def served(scheduler, num_steps=1000):

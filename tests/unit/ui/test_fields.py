@@ -32,6 +32,7 @@ class Sample(BaseModel):
     kind: Annotated[Literal["f16", "q8"], Control("B")] = Field("f16", title="Kind")
     text: Annotated[str, Control("B", lines=3)] = Field("", max_length=5, title="Text")
     stop: Annotated[tuple[str, ...], Control("B")] = Field((), max_length=2, title="Stop")
+    bias: Annotated[dict[int, float], Control("B")] = Field({}, max_length=2, title="Bias")
     hidden: int = 7
 
 
@@ -56,6 +57,7 @@ def test_fields_have_the_kind_of_their_type_and_control() -> None:
         "kind": Kind.CHOICE,
         "text": Kind.TEXT,
         "stop": Kind.LINES,
+        "bias": Kind.PAIRS,
     }
     assert FIELDS["kind"].choices == ("f16", "q8")
 
@@ -69,7 +71,12 @@ def test_slider_ends_at_the_soft_maximum_and_takes_more_by_typing() -> None:
 @pytest.mark.parametrize("model", [SamplingParams, LlamaCppOptions])
 def test_every_field_of_our_models_is_shown_and_says_what_it_does(model: type[BaseModel]) -> None:
     fields = fields_of(model)
-    assert [field.name for field in fields] == list(model.model_fields)
+    drawn = [
+        name
+        for name, info in model.model_fields.items()
+        if any(isinstance(entry, Control) for entry in info.metadata)
+    ]
+    assert [field.name for field in fields] == drawn
     for field in fields:
         assert field.title
         assert field.help.endswith(".")
@@ -95,6 +102,12 @@ def test_defaults_survive_the_way_through_the_controls(model: type[BaseModel]) -
         ({"seed": ""}, "Seed needs a number.", "seed"),
         ({"text": "longer"}, "Text can have at most 5 characters.", "text"),
         ({"stop": "a\nb\nc"}, "Stop can have at most 2 lines.", "stop"),
+        (
+            {"bias": "1: 2\n3"},
+            "Bias: Input should be a valid number, unable to parse string as a number.",
+            "bias",
+        ),
+        ({"bias": "1: 1\n2: 2\n3: 3"}, "Bias can have at most 2 lines.", "bias"),
         ({"kind": "q4"}, "Kind: Input should be 'f16' or 'q8'.", "kind"),
     ],
 )
@@ -136,6 +149,13 @@ def test_cleared_text_is_empty() -> None:
 )
 def test_lines_become_strings(typed: str | None, stop: tuple[str, ...]) -> None:
     assert entered(stop=typed).stop == stop
+
+
+def test_pairs_become_a_mapping_and_come_back() -> None:
+    bias = entered(bias=" 15 : -2.5 \r\n\n7:100").bias
+    assert bias == {15: -2.5, 7: 100.0}
+    assert to_control(FIELDS["bias"], bias) == "15: -2.5\n7: 100"
+    assert entered(bias=None).bias == {}
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=2))

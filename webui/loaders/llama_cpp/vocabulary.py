@@ -6,6 +6,7 @@ Every method is safe to call from the template thread while the loop thread deco
 from __future__ import annotations
 
 import ctypes
+from functools import cached_property
 
 import llama_cpp
 
@@ -72,6 +73,11 @@ class Vocabulary:
         if known is None:
             known = self._bytes[token] = self._piece(token, special=False)
         return known
+
+    @cached_property
+    def eog(self) -> frozenset[int]:
+        """All tokens that end a turn; found when first asked for, in a pass over the vocabulary."""
+        return frozenset(filter(self.is_eog, range(self.size)))
 
     def token_text(self, token: int) -> str:
         """Return how a token is written in a template; empty when there is no such token."""
