@@ -101,6 +101,67 @@ class SamplingParams(BaseModel):
         description="Drops tokens less likely than this share of the likeliest one; "
         "0 switches it off.",
     )
+    repeat_penalty: Annotated[float, Control("Repetition", step=0.01)] = Field(
+        default=1.0,
+        ge=0.1,
+        le=2,
+        title="Repeat penalty",
+        description="Above 1 makes tokens that were used lately less likely; 1 switches it off.",
+    )
+    repeat_last_n: Annotated[int, Control("Repetition", step=1, soft_max=2048)] = Field(
+        default=64,
+        ge=0,
+        le=1_000_000,
+        title="Penalty range",
+        description="How many of the latest tokens the three penalties look at.",
+    )
+    frequency_penalty: Annotated[float, Control("Repetition", step=0.05)] = Field(
+        default=0.0,
+        ge=-2,
+        le=2,
+        title="Frequency penalty",
+        description="Makes a token less likely each time it was used; 0 switches it off.",
+    )
+    presence_penalty: Annotated[float, Control("Repetition", step=0.05)] = Field(
+        default=0.0,
+        ge=-2,
+        le=2,
+        title="Presence penalty",
+        description="Makes every token that was used at all less likely; 0 switches it off.",
+    )
+    max_tokens: Annotated[int, Control("Length", step=1, soft_max=8192)] = Field(
+        default=2048,
+        ge=1,
+        le=1_000_000,
+        title="Max tokens",
+        description="The longest reply, in tokens; it also ends where the context is full.",
+    )
+    min_tokens: Annotated[int, Control("Length", step=1, soft_max=1024)] = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        title="Min tokens",
+        description="Neither the model nor a stop string ends the reply before this many tokens.",
+    )
+    seed: Annotated[int, Control("Length")] = Field(
+        default=-1,
+        ge=-1,
+        le=2**32 - 2,
+        title="Seed",
+        description="The same seed and question give the same answer; -1 takes a new one "
+        "each time.",
+    )
+    stop: Annotated[tuple[StopString, ...], Control("Length", lines=2)] = Field(
+        default=(),
+        max_length=MAX_STOP_STRINGS,
+        title="Stop strings",
+        description="The reply ends before any of these; one per line.",
+    )
+    ignore_eos: Annotated[bool, Control("Length")] = Field(
+        default=False,
+        title="Never end by itself",
+        description="The model cannot end its reply; only a stop string or the length does.",
+    )
     dynatemp_range: Annotated[float, Control("Dynamic temperature", step=0.05)] = Field(
         default=0.0,
         ge=0,
@@ -189,34 +250,6 @@ class SamplingParams(BaseModel):
         title="Adaptive-p decay",
         description="How long adaptive-p remembers the tokens it chose; higher is longer.",
     )
-    repeat_penalty: Annotated[float, Control("Repetition", step=0.01)] = Field(
-        default=1.0,
-        ge=0.1,
-        le=2,
-        title="Repeat penalty",
-        description="Above 1 makes tokens that were used lately less likely; 1 switches it off.",
-    )
-    repeat_last_n: Annotated[int, Control("Repetition", step=1, soft_max=2048)] = Field(
-        default=64,
-        ge=0,
-        le=1_000_000,
-        title="Penalty range",
-        description="How many of the latest tokens the three penalties look at.",
-    )
-    frequency_penalty: Annotated[float, Control("Repetition", step=0.05)] = Field(
-        default=0.0,
-        ge=-2,
-        le=2,
-        title="Frequency penalty",
-        description="Makes a token less likely each time it was used; 0 switches it off.",
-    )
-    presence_penalty: Annotated[float, Control("Repetition", step=0.05)] = Field(
-        default=0.0,
-        ge=-2,
-        le=2,
-        title="Presence penalty",
-        description="Makes every token that was used at all less likely; 0 switches it off.",
-    )
     dry_multiplier: Annotated[float, Control("Repeated passages (DRY)", step=0.05)] = Field(
         default=0.0,
         ge=0,
@@ -277,39 +310,6 @@ class SamplingParams(BaseModel):
         max_length=MAX_BANNED_STRINGS,
         title="Banned strings",
         description="What the reply never says, in just these letters; one per line.",
-    )
-    max_tokens: Annotated[int, Control("Length", step=1, soft_max=8192)] = Field(
-        default=2048,
-        ge=1,
-        le=1_000_000,
-        title="Max tokens",
-        description="The longest reply, in tokens; it also ends where the context is full.",
-    )
-    min_tokens: Annotated[int, Control("Length", step=1, soft_max=1024)] = Field(
-        default=0,
-        ge=0,
-        le=1_000_000,
-        title="Min tokens",
-        description="Neither the model nor a stop string ends the reply before this many tokens.",
-    )
-    ignore_eos: Annotated[bool, Control("Length")] = Field(
-        default=False,
-        title="Never end by itself",
-        description="The model cannot end its reply; only a stop string or the length does.",
-    )
-    seed: Annotated[int, Control("Length")] = Field(
-        default=-1,
-        ge=-1,
-        le=2**32 - 2,
-        title="Seed",
-        description="The same seed and question give the same answer; -1 takes a new one "
-        "each time.",
-    )
-    stop: Annotated[tuple[StopString, ...], Control("Length", lines=2)] = Field(
-        default=(),
-        max_length=MAX_STOP_STRINGS,
-        title="Stop strings",
-        description="The reply ends before any of these; one per line.",
     )
     sampler_order: Annotated[tuple[SamplerName, ...], Control("Order", lines=9)] = Field(
         default=SAMPLER_ORDER,

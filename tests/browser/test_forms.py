@@ -12,7 +12,7 @@ from tests.browser.conftest import PHONE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
     from tests.serving import Server
 
@@ -29,6 +29,12 @@ class ParametersPage:
         tab = page.locator("#tabs .tab-container:not(.visually-hidden) button[role=tab]")
         tab.get_by_text("Parameters").click()
         expect(self.number("temperature")).to_be_visible()
+        self.form = page.locator(".form-page", has=self.state)
+
+    def wait_until_filled(self) -> ParametersPage:
+        """Wait as a person does: before that the form takes no edit."""
+        expect(self.form).not_to_have_attribute("inert", "")
+        return self
 
     def number(self, name: str) -> Locator:
         return self.page.locator(f"#params-{name} input[type=number]")
@@ -49,7 +55,11 @@ def parameters(
     fake_server: Server, open_page: Callable[..., Page]
 ) -> Iterator[Callable[..., ParametersPage]]:
     fake_server.ask("DELETE", "/api/parameters")
-    yield lambda **how: ParametersPage(open_page(fake_server.url, **how), fake_server)
+
+    def open_form(**how: Any) -> ParametersPage:
+        return ParametersPage(open_page(fake_server.url, **how), fake_server).wait_until_filled()
+
+    yield open_form
     fake_server.ask("DELETE", "/api/parameters")
 
 
@@ -91,6 +101,40 @@ def test_text_saves_what_is_typed_pasted_deleted_and_cut(
     form.wait_until_saved("system_prompt", "")
 
 
+def test_saved_values_that_come_late_overwrite_no_edit(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    fake_server.ask("PUT", "/api/parameters", {"system_prompt": "Be terse."})
+    page = open_page(fake_server.url).context.new_page()
+    held: list[Route] | None = []
+
+    def hold(route: Route) -> None:
+        if held is None:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/gradio_api/queue/data*", hold)
+    page.goto(fake_server.url)
+    form = ParametersPage(page, fake_server)
+    expect(form.form).to_have_attribute("inert", "")
+    box = form.text("system_prompt").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 20, box["y"] + 10)
+    page.keyboard.type("Lost")
+    expect(form.text("system_prompt")).to_have_value("")
+    late, held = held, None
+    for route in late:
+        route.continue_()
+    page.unroute("**/gradio_api/queue/data*")  # it runs only while Playwright is asked something
+    form.wait_until_filled()
+    expect(form.text("system_prompt")).to_have_value("Be terse.")
+    form.text("system_prompt").press("End")
+    form.text("system_prompt").press_sequentially(" Always.")
+    form.wait_until_saved("system_prompt", "Be terse. Always.")
+    fake_server.ask("DELETE", "/api/parameters")
+
+
 def test_number_beyond_the_slider_stays_and_beyond_the_bound_is_refused(
     parameters: Callable[..., ParametersPage],
 ) -> None:
@@ -102,15 +146,20 @@ def test_number_beyond_the_slider_stays_and_beyond_the_bound_is_refused(
     form.number("temperature").fill("5")
     form.number("temperature").blur()
     expect(form.state).to_have_text("Not saved. Temperature must be at most 2.")
-    expect(form.page.locator(".toast-wrap")).to_contain_text("Temperature must be at most 2.")
+    field = form.page.locator("#params-temperature")
+    expect(field).to_have_attribute("data-error", "Not saved. Temperature must be at most 2.")
+    expect(form.page.locator(".toast-body")).to_have_count(0)
     expect(form.number("temperature")).to_have_value("5")
     assert form.saved()["temperature"] == 0.7
     form.number("seed").fill("9")  # another field is saved: the wrong one stays marked
     form.wait_until_saved("seed", 9)
+    expect(form.state).to_have_text("Not saved. Temperature must be at most 2.")
     expect(form.number("temperature")).to_have_attribute("aria-invalid", "true")
     form.number("temperature").fill("1")
     form.wait_until_saved("temperature", 1)
     expect(form.number("temperature")).to_have_attribute("aria-invalid", "false")
+    expect(field).to_have_attribute("data-error", "")
+    expect(form.state).to_have_text("Saved")
 
 
 def test_reset_goes_to_the_default_and_the_page_shows_what_was_saved(

@@ -28,6 +28,16 @@ async def save_parameters(
     return _answer(await runtime.parameters.save(actor, params))
 
 
+@router.patch("")
+async def update_parameters(
+    runtime: RuntimeDep, actor: ActorDep, params: Annotated[SamplingParams, Depends(_params_body)]
+) -> Response:
+    """Save those that are named; the others stay."""
+    named = {name: getattr(params, name) for name in params.model_fields_set}
+    saved = await runtime.parameters.update(actor, lambda old: old.model_copy(update=named))
+    return _answer(saved)
+
+
 @router.delete("")
 async def reset_parameters(runtime: RuntimeDep, actor: ActorDep) -> Response:
     """Go back to the defaults."""

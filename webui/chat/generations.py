@@ -25,7 +25,7 @@ from webui.chat.reply import Order, Reply
 from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
 from webui.chat.views import ErrorView, GenerationView
 from webui.engine.interface import GenerateRequest, Priority
-from webui.engine.pool import PoolState
+from webui.engine.pool_status import PoolState
 from webui.errors import Busy, Conflict, EngineDied, EngineError, NotFound, WebuiError
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from webui.chat.events import EventLog
     from webui.chat.views import ConversationView, MessageView
     from webui.engine.interface import Delta
-    from webui.engine.pool import EnginePool, PoolStatus
+    from webui.engine.pool import EnginePool
+    from webui.engine.pool_status import PoolStatus
     from webui.messages import Message
     from webui.sampling_params import SamplingParams
     from webui.storage.database import Database

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from webui.errors import InvalidRequest
+from webui.refusals import place, predicate
 from webui.sampling_params import SamplingParams
 from webui.storage import settings as settings_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from sqlalchemy.orm import Session
 
     from webui.actor import Actor
     from webui.storage.database import Database
@@ -35,8 +38,7 @@ class Parameters:
 
     async def get(self, actor: Actor) -> SamplingParams:
         """Return what the actor saved; for what was not saved, the defaults."""
-        saved = await self._database.read(settings_table.find, actor.user_id, NAME)
-        return _as_far_as_valid(saved) if isinstance(saved, dict) else SamplingParams()
+        return await self._database.read(_find, actor.user_id)
 
     async def save(
         self, actor: Actor, params: SamplingParams | Mapping[str, object]
@@ -48,9 +50,20 @@ class Parameters:
         """
         if not isinstance(params, SamplingParams):
             params = parse_params(params)
-        value = params.model_dump(mode="json", exclude_defaults=True)
-        await self._database.run(settings_table.put, actor.user_id, NAME, value)
+        await self._database.run(_put, actor.user_id, params)
         return params
+
+    async def update(
+        self, actor: Actor, change: Callable[[SamplingParams], SamplingParams]
+    ) -> SamplingParams:
+        """Change some of what the actor saved, so that changes made at once are all kept.
+
+        Args:
+            actor: Whose parameters.
+            change: Given what is saved, returns what is to be; runs in the writer's thread,
+                within one transaction, and what it raises leaves all as it was.
+        """
+        return await self._database.run(_update, actor.user_id, change)
 
     async def reset(self, actor: Actor) -> SamplingParams:
         """Forget what the actor saved; returns the defaults."""
@@ -72,9 +85,27 @@ def parse_params(values: Mapping[str, object]) -> SamplingParams:
 
 def invalid(error: ValidationError) -> InvalidRequest:
     """Return the first thing that is wrong, with its field."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else None
-    return InvalidRequest(f"{name or 'value'}: {first['msg']}", field=name)
+    problems = error.errors(include_url=False)
+    name = place(problems[0])[0]
+    return InvalidRequest(f"{name} {predicate(problems)}", field=name)
+
+
+def _find(session: Session, owner_id: str) -> SamplingParams:
+    saved = settings_table.find(session, owner_id, NAME)
+    return _as_far_as_valid(saved) if isinstance(saved, dict) else SamplingParams()
+
+
+def _put(session: Session, owner_id: str, params: SamplingParams) -> None:
+    value = params.model_dump(mode="json", exclude_defaults=True)
+    settings_table.put(session, owner_id, NAME, value)
+
+
+def _update(
+    session: Session, owner_id: str, change: Callable[[SamplingParams], SamplingParams]
+) -> SamplingParams:
+    params = change(_find(session, owner_id))
+    _put(session, owner_id, params)
+    return params
 
 
 def _as_far_as_valid(saved: dict[str, object]) -> SamplingParams:

@@ -1,5 +1,6 @@
 """The group of all commands, and how their errors reach a person: one line, exit code 1.
 
+Where the model to load at start is unknown it is 2, as for wrong flags.
 `serve` is what happens when no command is named, so its flags may stand alone.
 """
 
@@ -14,7 +15,7 @@ from typing_extensions import override
 import webui
 from webui.cli.bench import bench
 from webui.cli.doctor import doctor
-from webui.cli.serve import serve
+from webui.cli.serve import UnknownModel, serve
 from webui.errors import WebuiError
 
 OWN_FLAGS = frozenset({"--help", "-h", "--version"})
@@ -54,6 +55,9 @@ def main() -> None:
     """Run the command line of this process; the entry point of the script `webui`."""
     try:
         commands(prog_name="webui")
+    except UnknownModel as error:
+        click.echo(line(error.message, error.hint), err=True)
+        sys.exit(2)
     except WebuiError as error:
         sys.exit(line(error.message, error.hint))
     except OSError as error:

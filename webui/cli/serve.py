@@ -16,6 +16,8 @@ import click
 
 from webui.cli import log
 from webui.cli.server import Server, check_address, open_socket
+from webui.errors import NotFound
+from webui.hub.catalog import Catalog
 from webui.settings import Build, LogLevel, load
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
     from webui.settings import Settings
 
 STARTER_MB = 93
+
+
+class UnknownModel(NotFound):
+    """The model to load at start is not there."""
+
+    code = "unknown_model"
 
 
 @click.command(context_settings={"show_default": False})
@@ -53,6 +61,18 @@ STARTER_MB = 93
     help="Answer from a made-up model at RATE tokens a second.",
 )
 @click.option(
+    "--max-gap-ms",
+    type=int,
+    metavar="MS",
+    help="Longest pause in a reply while another prompt is read [300].",
+)
+@click.option(
+    "--drain-s",
+    type=float,
+    metavar="SECONDS",
+    help="How long replies may go on when their model is unloaded [30].",
+)
+@click.option(
     "--build",
     type=click.Choice(get_args(Build)),
     help="Kind of llama.cpp to compile at install; found out by default.",
@@ -64,9 +84,26 @@ def serve(**flags: Any) -> None:  # noqa: ANN401 - one value a flag, checked by 
         given["starter"] = True
     settings = load(given)
     check_address(settings.host, listen=settings.listen)
+    check_model(settings)
     log.configure(settings.log_level)
     with open_socket(settings.host, settings.port) as listener:
         run(settings, listener)
+
+
+def check_model(settings: Settings) -> None:
+    """Check that the model to load at start is there; not where the starter may yet bring it.
+
+    Raises:
+        UnknownModel: It is not.
+    """
+    if settings.model is None or settings.models_dir is None:
+        return
+    if settings.starter or settings.fake_engine is not None:
+        return
+    try:
+        Catalog(settings.models_dir).get_at(settings.model)
+    except NotFound as error:
+        raise UnknownModel(error.message, error.hint, field="model") from error
 
 
 def run(settings: Settings, listener: socket) -> None:
@@ -103,10 +140,10 @@ def greet(settings: Settings, url: str) -> None:
 
 
 def lacks_model(settings: Settings) -> bool:
-    """Whether there is nothing to load and nothing on its way."""
+    """Whether there is nothing that can be loaded and nothing on its way."""
     if settings.fake_engine or settings.model or settings.starter or settings.models_dir is None:
         return False
-    return next(settings.models_dir.rglob("*.gguf"), None) is None
+    return all(file.error for file in Catalog(settings.models_dir).list())
 
 
 def can_open_browser() -> bool:

@@ -66,6 +66,8 @@ class FakeEngine:
         self._waiting: deque[asyncio.Event] = deque()
         self._state = EngineState.READY
         self._closed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._info = ModelInfo(
             name=NAME,
             context_length=context_length,
@@ -95,6 +97,7 @@ class FakeEngine:
         turn = asyncio.Event()
         self._queue(turn)
         self._live.add(request_id)
+        self._idle.clear()
         try:
             told = 0
             while not turn.is_set():
@@ -111,6 +114,12 @@ class FakeEngine:
         finally:
             self._live.discard(request_id)
             self._leave(turn)
+            if not self._live:
+                self._idle.set()
+
+    async def drain(self) -> None:
+        """Wait until no reply is being written."""
+        await self._idle.wait()
 
     async def close(self) -> None:
         """End all replies with an error; idempotent."""
@@ -184,7 +193,7 @@ class FakeEngine:
         limit = self._info.context_length
         if num_prompt > limit:
             raise ContextLengthExceeded(
-                f"The conversation has {num_prompt} tokens, and the context of this model "
+                f"The conversation has {num_prompt} tokens; the context of this model "
                 f"holds {limit}",
                 "Shorten the message or start a new conversation.",
                 field="messages",

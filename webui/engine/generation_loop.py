@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from webui.engine.interface import Queued
 from webui.engine.ipc import Output, Outputs, RequestError
+from webui.engine.queue_news import QueueNews
 from webui.engine.runner import RowFailed
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Sequence
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.runner import ModelRunner, Row
 
-# Every message wakes the web process, which costs it more than the tokens in it do; 16 changes a
+# Every message wakes the web process, which costs it more than the tokens in it do; 14 changes a
 # second still read as fluently. Steps that are slower than two thirds of it are told one by one.
-TELL_S = 0.06
+TELL_S = 0.07
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +85,13 @@ class GenerationLoop:
         self._budget = budget
         self._clock = clock
         self._scheduler = scheduler or Scheduler(
-            num_slots=runner.info.num_slots, max_batch_tokens=runner.max_batch_tokens
+            runner.info, max_batch_tokens=runner.max_batch_tokens
         )
         self._preparing: set[str] = set()
         self._untold: dict[str, Sequence] = {}
         self._told_s = clock()
-        self._places: dict[str, int] = {}
-        self._is_queue_changed = False
+        self._queue_news = QueueNews(self._scheduler)
+        self._has_newcomers = False
 
     @property
     def has_work(self) -> bool:
@@ -113,7 +113,6 @@ class GenerationLoop:
                 self._preparing.discard(mail.request_id)
                 sequence = self._scheduler.abort(mail.request_id)
                 if sequence is not None:
-                    self._is_queue_changed = True
                     self._untold.pop(mail.request_id, None)
                     self._close([sequence])
             case _:
@@ -121,19 +120,16 @@ class GenerationLoop:
         return []
 
     def step(self) -> list[ToParent]:
-        """Give out free slots, make one forward pass, return what is new."""
+        """Give out slots and cells, make one forward pass, return what is new."""
         failures = self._admit()
-        told = self._queue_news()
+        told = self._grow()
+        told += self._tell_places()
         num_decoding = self._scheduler.num_decoding
         rows = self._scheduler.schedule(self._budget.tokens(num_decoding=num_decoding))
         if rows:
-            try:
-                news, failed = self._forward(rows)
-                told += news
-                failures += failed
-            except EngineError as error:
-                told += self._tell()
-                failures += self._fail(rows, error)
+            news, failed = self._forward(rows)
+            told += news
+            failures += failed
         return [Outputs(told), *failures] if told else failures
 
     def _add(self, mail: Prepared) -> list[ToParent]:
@@ -151,13 +147,16 @@ class GenerationLoop:
             self._scheduler.add(sequence)
         except Busy as error:
             return [_request_error(request_id, error)]
-        self._is_queue_changed = True
+        self._has_newcomers = True
         return []
 
     def _admit(self) -> list[ToParent]:
         failures: list[ToParent] = []
-        for sequence in self._scheduler.admit(self._clock()):
-            self._is_queue_changed = True
+        admitted = self._scheduler.admit(self._clock())
+        for slot in admitted.vacated:
+            self._has_newcomers = True
+            self._runner.close_sampler(slot)
+        for sequence in admitted.placed:
             failures += self._open(sequence)
         return failures
 
@@ -188,26 +187,31 @@ class GenerationLoop:
             failures += self._open(sequence)
         return failures
 
-    def _queue_news(self) -> list[Output]:
-        """Tell those who wait, when their place changed."""
-        if not self._is_queue_changed:
-            return []
-        self._is_queue_changed = False
-        places, told = self._scheduler.places(), self._places
-        self._places = places
-        return [
-            Output(request_id, Queued(place, self._scheduler.eta_s(place)))
-            for request_id, place in places.items()
-            if told.get(request_id) != place
-        ]
+    def _grow(self) -> list[Output]:
+        """Let running sequences have their next cells; return what those tell that got none."""
+        full = self._scheduler.grow()
+        self._untold.update((sequence.request_id, sequence) for sequence in full)
+        self._close(full)
+        for slot in self._scheduler.take_evicted():
+            self._runner.forget(slot, 0)
+        return self._tell() if full else []
+
+    def _tell_places(self) -> list[Output]:
+        news = self._queue_news.take(self._clock(), has_newcomers=self._has_newcomers)
+        self._has_newcomers = False
+        return [Output(request_id, queued) for request_id, queued in news.items()]
 
     def _forward(self, rows: Several[Row]) -> tuple[list[Output], list[ToParent]]:
         """Make a step; return what it has to tell, and the errors of rows that failed alone."""
         begun_s = self._clock()
-        results = self._runner.forward(rows)
+        try:
+            results = self._runner.forward(rows)
+        except EngineError as error:
+            return self._tell(), self._doubt(rows, error)
         now_s = self._clock()
         touched = self._scheduler.update(rows, results, self._runner, now_s)
         self._budget.note(sum(len(row.tokens) for row in rows), now_s - begun_s)
+        self._scheduler.note_step(rows, now_s - begun_s)
         self._untold.update((sequence.request_id, sequence) for sequence in touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
@@ -227,6 +231,16 @@ class GenerationLoop:
             for request_id, sequence in untold.items()
             for delta in sequence.deltas()
         ]
+
+    def _doubt(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
+        """After a failed step: undo it and let its rows run one at a time; a lone one fails."""
+        if len(rows) == 1:
+            return self._fail(rows, error)
+        for row, sequence in zip(rows, self._scheduler.doubt(rows), strict=True):
+            if not self._runner.forget(row.slot, row.position):
+                self._runner.forget(row.slot, 0)
+                sequence.lose_cache()
+        return []
 
     def _fail(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
         failed = self._scheduler.fail(rows)

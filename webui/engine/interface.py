@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
+MAX_GAP_MS = 300  # between two tokens of a reply while somebody else's prompt is read
+
+
 class Priority(IntEnum):
     """Who goes first when not all can; smaller is sooner."""
 
@@ -161,6 +164,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         name: Name for people and for `/v1/models`.
         context_length: Tokens one sequence may hold.
         num_slots: Sequences that may run at once.
+        kv_cells: Tokens that all slots may hold together, at least `context_length`; None
+            when each slot has cells for `context_length` of its own.
         num_threads: Compute threads.
         memory: Bytes taken.
         chat_template_sha256: Hex digest of the template text; empty when there is none.
@@ -172,6 +177,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_threads: int
     memory: Memory
     chat_template_sha256: str = ""
+    kv_cells: int | None = None
 
 
 class Engine(Protocol):
@@ -199,6 +205,10 @@ class Engine(Protocol):
             Busy: The queue is full.
             EngineDied: The worker ended; what was yielded so far stands.
         """
+        ...
+
+    async def drain(self) -> None:
+        """Wait until no reply is being written or waiting; new ones are not kept out."""
         ...
 
     async def close(self) -> None:

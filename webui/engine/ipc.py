@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from webui.engine.interface import Delta, GenerateRequest, ModelInfo
+from webui.engine.interface import MAX_GAP_MS, Delta, GenerateRequest, ModelInfo
 from webui.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Load(msgspec.Struct, frozen=True, tag="load", forbid_unknown_fields=True):
     name: str
     path: str
     options: dict[str, Any]
+    max_gap_ms: int = MAX_GAP_MS
 
 
 class Add(msgspec.Struct, frozen=True, tag="add", forbid_unknown_fields=True):

@@ -18,7 +18,15 @@ import msgspec
 
 from webui.engine import ipc
 from webui.engine.child import Patience, WorkerProcess
-from webui.engine.interface import Delta, EngineState, Finish, GenerateRequest, ModelInfo, Queued
+from webui.engine.interface import (
+    MAX_GAP_MS,
+    Delta,
+    EngineState,
+    Finish,
+    GenerateRequest,
+    ModelInfo,
+    Queued,
+)
 from webui.errors import (
     Busy,
     Conflict,
@@ -48,6 +56,7 @@ class Limits:
         max_deaths: So many deaths within `deaths_window_s` open the breaker.
         deaths_window_s: See `max_deaths`.
         max_requests: Live requests in all, running and waiting.
+        max_gap_ms: Between two tokens of a reply while somebody's prompt is read.
     """
 
     patience: Patience = field(default_factory=Patience)
@@ -55,6 +64,7 @@ class Limits:
     max_deaths: int = 3
     deaths_window_s: float = 60.0
     max_requests: int = 512
+    max_gap_ms: int = MAX_GAP_MS
 
 
 class LocalEngine:
@@ -78,6 +88,8 @@ class LocalEngine:
         self._state = EngineState.STARTING
         self._failure: EngineError | None = None
         self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._live: dict[str, _Mailbox] = {}
         self._deaths: deque[float] = deque()
         self._worker: WorkerProcess
@@ -137,6 +149,7 @@ class LocalEngine:
             )
         frame = _encode_request(request)
         mailbox = self._live[request_id] = _Mailbox()
+        self._idle.clear()
         try:
             while True:
                 worker = mailbox.worker = await self._ready_worker()
@@ -147,8 +160,14 @@ class LocalEngine:
                         return
         finally:
             del self._live[request_id]
+            if not self._live:
+                self._idle.set()
             if mailbox.worker is not None and not mailbox.is_over:
                 mailbox.worker.send(ipc.encode(ipc.Abort(request_id)))
+
+    async def drain(self) -> None:
+        """Wait until no reply is being written or waiting."""
+        await self._idle.wait()
 
     async def close(self) -> None:
         """End the model and its process; idempotent."""
@@ -165,7 +184,7 @@ class LocalEngine:
     async def _start_worker(self, on_progress: Callable[[float], None]) -> None:
         """Bring up a worker that has loaded the model; none is left if that fails."""
         worker = WorkerProcess(self._limits.patience, self._deliver, on_progress)
-        await worker.start(self._spec)
+        await worker.start(self._spec, self._limits.max_gap_ms)
         try:
             self._info = await worker.loaded()
         except BaseException:

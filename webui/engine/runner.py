@@ -154,7 +154,8 @@ class ModelRunner(Protocol):
             One entry a row, in their order.
 
         Raises:
-            EngineError: The step failed; the cells of all its rows are in doubt.
+            EngineError: The step failed and chose nothing; the cells of all its rows are in
+                doubt.
         """
         ...
 

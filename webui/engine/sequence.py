@@ -15,6 +15,7 @@ from webui.engine.interface import (
     Finish,
     FinishReason,
     Prefill,
+    Priority,
     Text,
     Timings,
     TokenLogprob,
@@ -66,6 +67,10 @@ class Sequence:
     Attributes:
         is_rewound: It took tokens back: whoever runs it drops the cells behind `num_read`,
             opens a new sampler and sets this to False before the next step.
+        arrival: Its number among all requests; the queue sets it.
+        picked_at: Larger for who took part in a step of decoding later; `DecodeShares` sets it.
+        doubted_until: A step that held its tokens up to here failed; until they are read it
+            runs alone.
     """
 
     def __init__(
@@ -80,6 +85,9 @@ class Sequence:
         self.num_read = 0  # tokens that lie in the KV cache
         self.num_cached = 0
         self.slot = -1
+        self.arrival = 0
+        self.picked_at = 0
+        self.doubted_until = 0
         self.phase = Phase.WAITING
         self.finish_reason: FinishReason | None = None
         room = max(1, context_length - len(prompt))
@@ -94,8 +102,9 @@ class Sequence:
         self._num_untold = 0
         self._logprobs: list[TokenLogprob] = []
         self._prefill_told = -1
-        self._arrived_s = arrived_s
-        self._started_s = arrived_s
+        self.arrived_s = arrived_s
+        self._started_s: float | None = None
+        self._num_at_place = 0
         self._first_token_s = arrived_s
         self._last_token_s = arrived_s
 
@@ -104,19 +113,63 @@ class Sequence:
         """Tokens sampled so far, without the one that ended the reply."""
         return len(self.tokens) - self.num_prompt
 
+    @property
+    def max_left(self) -> int:
+        """Tokens that may still be sampled."""
+        return self._max_reply - self.num_reply
+
+    @property
+    def is_background(self) -> bool:
+        """Whether it is work that nobody waits for."""
+        return self.request.priority is Priority.BACKGROUND
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether it must run alone to find out if it made a step fail."""
+        return self.num_read < self.doubted_until
+
+    @property
+    def can_yield(self) -> bool:
+        """Whether a new sampler may go on where its old one stood, and nobody could tell."""
+        params = self.request.params
+        return self.num_reply == 0 or params.temperature == 0 or params.seed < 0
+
+    @property
+    def num_since_place(self) -> int:
+        """Tokens sampled since it got its slot."""
+        return len(self.tokens) - self._num_at_place
+
     def place(self, slot: int, num_cached: int, now_s: float) -> None:
         """Give it a slot whose first `num_cached` cells already hold its tokens."""
         assert self.phase is Phase.WAITING
-        assert 0 <= num_cached < self.num_prompt
+        assert 0 <= num_cached < len(self.tokens)
         self.slot = slot
-        self.num_read = self.num_cached = num_cached
+        self.num_read = num_cached
         self.phase = Phase.PREFILL
-        self._started_s = now_s
+        self._num_at_place = len(self.tokens)
+        if self._started_s is None:
+            self._started_s = now_s
+            self.num_cached = num_cached
 
     def lose_cache(self) -> None:
-        """Read everything so far after all."""
+        """Read all tokens after all."""
+        assert self.phase in {Phase.PREFILL, Phase.DECODE}
         self.phase = Phase.PREFILL
-        self.num_read = self.num_cached = 0
+        self.num_read = 0
+        if not self.num_reply:
+            self.num_cached = 0
+
+    def give_up_slot(self) -> None:
+        """Wait again; what was read counts no more."""
+        assert self.phase in {Phase.PREFILL, Phase.DECODE}
+        self.slot = -1
+        self.num_read = 0
+        self.phase = Phase.WAITING
+        self._prefill_told = -1
+
+    def end_full(self) -> None:
+        """End because no cell is left for its next token."""
+        self._end(FinishReason.LENGTH)
 
     def read(self, num_tokens: int) -> None:
         """Note that the next tokens lie in the KV cache."""
@@ -183,9 +236,10 @@ class Sequence:
 
     def timings(self) -> Timings:
         """Return the seconds so far."""
+        started_s = self.arrived_s if self._started_s is None else self._started_s
         return Timings(
-            queued_s=max(0.0, self._started_s - self._arrived_s),
-            prefill_s=max(0.0, self._first_token_s - self._started_s),
+            queued_s=max(0.0, started_s - self.arrived_s),
+            prefill_s=max(0.0, self._first_token_s - started_s),
             decode_s=max(0.0, self._last_token_s - self._first_token_s),
         )
 

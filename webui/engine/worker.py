@@ -88,7 +88,7 @@ class _Worker:
             self._send(ipc.LoadError(error.message, error.hint))
             return
         try:
-            loop = self._open_loop(runner)
+            loop = self._open_loop(runner, load.max_gap_ms / 1000)
         except EngineError as error:
             self._send(ipc.LoadError(error.message, error.hint))
         else:
@@ -96,8 +96,8 @@ class _Worker:
             self._generate(loop)
         runner.close()
 
-    def _open_loop(self, runner: ModelRunner) -> GenerationLoop:
-        budget = PrefillBudget(runner.max_batch_tokens, _warm_up(runner))
+    def _open_loop(self, runner: ModelRunner, max_gap_s: float) -> GenerationLoop:
+        budget = PrefillBudget(runner.max_batch_tokens, _warm_up(runner), max_gap_s)
         loop = GenerationLoop(runner, budget, time.monotonic)
         maker = PromptMaker(runner)
         _start_with_large_stack(lambda: self._make_prompts(maker))

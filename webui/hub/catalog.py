@@ -10,16 +10,19 @@ import os
 import re
 import threading
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from webui.errors import LoadFailed, NotFound
 from webui.hub.gguf import GGUFHeader, read_header
+from webui.hub.gguf_format import DEAD_FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUFFIX = ".gguf"
+DEAD_SUFFIX = ".bin"  # of llama.cpp's first formats, and of much that is no model
 MAX_FILES = 1000
 MAX_FOLDERS = 2000
 MAX_DEPTH = 4
@@ -101,6 +104,11 @@ class Catalog:
             if wanted in (file.id, file.name, file.path.name):
                 return file
         usable = [file.name for file in files if not file.error]
+        close = get_close_matches(wanted, usable, n=1)
+        if close:
+            raise NotFound(
+                f"There is no model {wanted!r} in {self.models_dir}", f"Is {close[0]!r} meant?"
+            )
         known = ", ".join(usable[:5]) + (", …" if len(usable) > 5 else "") if usable else "none"
         raise NotFound(
             f"There is no model {wanted!r} in {self.models_dir}", f"Models there: {known}."
@@ -205,14 +213,27 @@ def _walk(models_dir: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = here / name
-            if name.startswith(".") or path.suffix.lower() != SUFFIX or not path.is_file():
+            if name.startswith(".") or path.suffix.lower() not in (SUFFIX, DEAD_SUFFIX):
+                continue
+            if not path.is_file():
                 continue
             if path.is_symlink() and not path.resolve().is_relative_to(root):
+                continue
+            if path.suffix.lower() == DEAD_SUFFIX and not _is_dead_format(path):
                 continue
             num_files += 1
             if num_files > MAX_FILES:
                 return
             yield path
+
+
+def _is_dead_format(path: Path) -> bool:
+    """Return whether a file begins as llama.cpp's first formats do; they are listed to say why."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in DEAD_FORMATS
+    except OSError:
+        return False
 
 
 def _is_first(path: Path) -> bool:

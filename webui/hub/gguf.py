@@ -23,7 +23,6 @@ from webui.hub.gguf_format import (
     refuse_magic,
 )
 from webui.hub.gguf_values import (
-    MAX_STRING_BYTES,
     HeaderReader,
     SkippedArray,
     Value,
@@ -37,6 +36,8 @@ MAX_METADATA = 65_536
 MAX_TENSORS = 65_536
 MAX_DIMENSIONS = 4
 MAX_NAME_BYTES = 64
+MAX_KEY_BYTES = 256
+MAX_KEPT_VALUES = 64
 MAX_TITLE_CHARS = 200
 MAX_LAYERS = 512
 MAX_CONTEXT_LENGTH = 2**30
@@ -45,6 +46,19 @@ MAX_ELEMENTS = 2**60
 DEFAULT_ALIGNMENT = 32
 MIN_METADATA_BYTES = 8 + 1 + 4 + 1  # length, one letter, type, one byte
 MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8  # length, one letter, dimensions, one, type, offset
+# What is read of the metadata; the figures stand behind the architecture and a dot.
+KEPT_KEYS = frozenset(
+    {
+        "general.architecture",
+        "general.type",
+        "general.name",
+        "general.file_type",
+        "general.alignment",
+        "split.no",
+        "split.count",
+    }
+)
+KEPT_FIGURES = (".block_count", ".context_length", ".embedding_length", ".attention.head_count")
 AGAIN = "Download the file again."
 ELSEWHERE = "Get this model as a GGUF file from another source."
 
@@ -109,8 +123,7 @@ def _read(reader: HeaderReader) -> GGUFHeader:
     num_tensors, num_metadata = reader.number("Q"), reader.number("Q")
     _check_count(reader, "tensors", num_tensors, MAX_TENSORS, MIN_TENSOR_BYTES)
     _check_count(reader, "metadata entries", num_metadata, MAX_METADATA, MIN_METADATA_BYTES)
-    metadata = _read_metadata(reader, num_metadata)
-    facts = _Facts(reader.file_name, metadata)
+    facts = _Facts(reader.file_name, *_read_metadata(reader, num_metadata))
     facts.check_kind()
     alignment = facts.integer("general.alignment", DEFAULT_ALIGNMENT, 1, 2**20)
     if alignment & (alignment - 1):
@@ -135,21 +148,31 @@ def _check_version(reader: HeaderReader) -> None:
 
 
 def _check_count(reader: HeaderReader, what: str, count: int, most: int, each_bytes: int) -> None:
-    if count > most or count * each_bytes > reader.size_bytes:
-        raise reader.damaged(f"it claims {count} {what}")
+    if count > most:
+        raise reader.damaged(f"it claims {count} {what}; at most {most} are allowed")
+    if count * each_bytes > reader.size_bytes - reader.position:
+        raise reader.incomplete()
 
 
-def _read_metadata(reader: HeaderReader, count: int) -> dict[str, Value]:
-    metadata: dict[str, Value] = {}
+def _read_metadata(reader: HeaderReader, count: int) -> tuple[dict[str, Value], set[str]]:
+    """Return the values that are read here, few and short, and the names of all."""
+    kept: dict[str, Value] = {}
+    keys: set[str] = set()
     for _ in range(count):
-        key = reader.text(MAX_STRING_BYTES)
-        if not key or key in metadata:
+        key = reader.text(MAX_KEY_BYTES)
+        if not key or key in keys:
             raise reader.damaged(f"it has the metadata key {key[:60]!r} twice or empty")
-        value = reader.value()
+        keys.add(key)
+        is_kept = key in KEPT_KEYS or key.endswith(KEPT_FIGURES)
+        value = reader.value(is_kept=is_kept)
         if isinstance(value, float) and not math.isfinite(value):
             raise reader.damaged(f"{key[:60]!r} is {value}")
-        metadata[key] = value
-    return metadata
+        if not is_kept:
+            continue
+        if len(kept) == MAX_KEPT_VALUES:
+            raise reader.damaged(f"it has the figures of more than {MAX_KEPT_VALUES} models")
+        kept[key] = value
+    return kept, keys
 
 
 def _read_tensors(reader: HeaderReader, count: int, alignment: int) -> tuple[int, dict[int, int]]:
@@ -207,12 +230,14 @@ class _Facts:
 
     Args:
         file_name: For messages.
-        metadata: All of it.
+        metadata: The values that are kept.
+        keys: Of all metadata.
     """
 
-    def __init__(self, file_name: str, metadata: dict[str, Value]) -> None:
+    def __init__(self, file_name: str, metadata: dict[str, Value], keys: set[str]) -> None:
         self._file_name = file_name
         self._metadata = metadata
+        self._keys = keys
         self.architecture = self.text("general.architecture")
 
     def bad(self, what: str) -> LoadFailed:
@@ -254,7 +279,7 @@ class _Facts:
             context_length=context_length,
             block_count=block_count,
             size_bytes=size_bytes,
-            has_chat_template="tokenizer.chat_template" in self._metadata,
+            has_chat_template="tokenizer.chat_template" in self._keys,
             split_index=split_index,
             num_splits=max(1, num_splits),
         )
@@ -282,7 +307,7 @@ class _Facts:
     def _check_heads(self) -> None:
         # Networks without attention write 0 heads.
         prefix = self.architecture
-        if any(key.startswith((f"{prefix}.ssm.", f"{prefix}.wkv")) for key in self._metadata):
+        if any(key.startswith((f"{prefix}.ssm.", f"{prefix}.wkv")) for key in self._keys):
             return
         key = f"{prefix}.attention.head_count"
         given = self._metadata.get(key)

@@ -1,7 +1,7 @@
 """Takes numbers, texts and arrays from the front of a GGUF file, never past its end.
 
-Knows lengths and types; knows no keys. Arrays are walked over, not kept, but for short ones of
-whole numbers.
+Knows lengths and types; knows no keys. What is not asked for is walked over in pieces, so that no
+header, however long, takes more memory than a few windows.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ MAX_ARRAY_ITEMS = 4_000_000
 MAX_STRINGS = 4_000_000  # of all arrays together: the only part that takes a loop
 MAX_HEADER_BYTES = 512 << 20
 MAX_KEPT_ITEMS = 1024
+MAX_KEPT_BYTES = 1024  # of one text
 
 
 class ValueType(IntEnum):
@@ -102,6 +103,14 @@ class HeaderReader:
         self._fill(num)
         return self._window[self._at : self._at + num]
 
+    def incomplete(self) -> LoadFailed:
+        """Return the error for a file that ends before its header does."""
+        return LoadFailed(
+            f"{self.file_name} is incomplete: it ends within its header, "
+            f"after {self.size_bytes} bytes",
+            "Download the file again.",
+        )
+
     def take(self, num: int) -> bytes:
         """Return exactly `num` bytes.
 
@@ -113,6 +122,18 @@ class HeaderReader:
         self._at += num
         return self._window[start : self._at]
 
+    def skip(self, num: int) -> None:
+        """Walk over exactly `num` bytes, a window at a time.
+
+        Raises:
+            LoadFailed: The file ends before.
+        """
+        while num:
+            step = min(num, WINDOW_BYTES)
+            self._need(step)
+            self._at += step
+            num -= step
+
     def number(self, code: str) -> int:
         """Return one little-endian whole number of a `struct` code."""
         value: int = struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))[0]
@@ -120,21 +141,32 @@ class HeaderReader:
 
     def text(self, max_bytes: int) -> str:
         """Return a text; bytes that are not UTF-8 become replacement characters."""
-        num = self.number("Q")
-        if num > max_bytes:
-            raise self.damaged(f"it has a text of {num} bytes; at most {max_bytes} are allowed")
-        return self.take(num).decode("utf-8", "replace")
+        return self.take(self._text_bytes(max_bytes)).decode("utf-8", "replace")
 
-    def value(self) -> Value:
-        """Return one metadata value."""
+    def value(self, *, is_kept: bool) -> Value:
+        """Return one metadata value.
+
+        Args:
+            is_kept: False returns the empty text for a text, and no items of an array. Of a text
+                that is kept the first `MAX_KEPT_BYTES` are.
+        """
         kind = self._type()
         if kind is ValueType.STRING:
-            return self.text(MAX_STRING_BYTES)
+            num = self._text_bytes(MAX_STRING_BYTES)
+            kept = self.take(min(num, MAX_KEPT_BYTES)) if is_kept else b""
+            self.skip(num - len(kept))
+            return kept.decode("utf-8", "replace")
         if kind is ValueType.ARRAY:
-            return self._array()
+            return self._array(is_kept=is_kept)
         code = "<" + CODES[kind]
         value: int | float | bool = struct.unpack(code, self.take(struct.calcsize(code)))[0]
         return value
+
+    def _text_bytes(self, max_bytes: int) -> int:
+        num = self.number("Q")
+        if num > max_bytes:
+            raise self.damaged(f"it has a text of {num} bytes; at most {max_bytes} are allowed")
+        return num
 
     def _type(self) -> ValueType:
         number = self.number("I")
@@ -143,7 +175,7 @@ class HeaderReader:
         except ValueError as error:
             raise self.damaged(f"it has a value of the unknown type {number}") from error
 
-    def _array(self) -> SkippedArray:
+    def _array(self, *, is_kept: bool) -> SkippedArray:
         kind, count = self._type(), self.number("Q")
         if count > MAX_ARRAY_ITEMS:
             raise self.damaged(f"it has an array of {count} items")
@@ -156,17 +188,21 @@ class HeaderReader:
         if code in "fd":
             self._check_floats(code, count)
             return SkippedArray(count)
-        data = self.take(count * struct.calcsize("<" + code))
-        if code == "?" or count > MAX_KEPT_ITEMS:
+        num_bytes = count * struct.calcsize("<" + code)
+        if not is_kept or code == "?" or count > MAX_KEPT_ITEMS:
+            self.skip(num_bytes)
             return SkippedArray(count)
-        return SkippedArray(count, struct.unpack(f"<{count}{code}", data))
+        return SkippedArray(count, struct.unpack(f"<{count}{code}", self.take(num_bytes)))
 
     def _check_floats(self, code: str, count: int) -> None:
-        floats = array.array(code, self.take(count * struct.calcsize("<" + code)))
-        if sys.byteorder == "big":
-            floats.byteswap()
-        if any(map(math.isnan, floats)):
-            raise self.damaged("an array has items that are not a number")
+        left = count * struct.calcsize("<" + code)
+        while left:
+            floats = array.array(code, self.take(min(left, WINDOW_BYTES)))
+            left -= len(floats) * floats.itemsize
+            if sys.byteorder == "big":
+                floats.byteswap()
+            if any(map(math.isnan, floats)):
+                raise self.damaged("an array has items that are not a number")
 
     def _skip_strings(self, count: int) -> None:
         """Walk over texts; 300,000 of them take some 50 ms."""
@@ -195,11 +231,7 @@ class HeaderReader:
             return
         self._fill(num)
         if len(self._window) - self._at < num:
-            raise LoadFailed(
-                f"{self.file_name} is incomplete: it ends within its header, "
-                f"after {self.size_bytes} bytes",
-                "Download the file again.",
-            )
+            raise self.incomplete()
 
     def _fill(self, num: int) -> None:
         """Have at least `num` bytes in the window, if the file has them."""

@@ -6,6 +6,7 @@ Knows error codes; does nothing. Source: sqlite.org/rescode.html.
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ ACCESS_CODES = frozenset(
         sqlite3.SQLITE_IOERR,
     }
 )
+FILE_ERRNOS = frozenset({errno.EEXIST, errno.ENOTDIR})
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -79,9 +81,26 @@ def inaccessible(path: Path, reason: str) -> StorageUnusable:
     )
 
 
+def not_a_folder(path: Path, found: str | bytes | None) -> StorageUnusable:
+    """Return the error of a data folder that is a file, or would lie in one.
+
+    Args:
+        path: The database file.
+        found: What the system stumbled over.
+    """
+    folder = path.parent
+    if found is None or os.fsdecode(found) in (str(folder), str(path)):
+        said = f"The data folder {folder} is a file, not a folder"
+    else:
+        said = f"The data folder {folder} cannot be made: a part of its path is a file"
+    return StorageUnusable(said, "Name a folder with --data-dir.")
+
+
 def _meaning(path: Path, error: BaseException | None) -> WebuiError | None:
     if isinstance(error, OSError):
         reason = error.strerror or str(error)
+        if error.errno in FILE_ERRNOS:
+            return not_a_folder(path, error.filename)
         return full(path) if error.errno in FULL_ERRNOS else inaccessible(path, reason)
     # pysqlite's own errors, and those of others, have no code of SQLite's.
     extended = getattr(error, "sqlite_errorcode", None)

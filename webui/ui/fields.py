@@ -15,6 +15,7 @@ import annotated_types as limits
 from pydantic import BaseModel, ValidationError
 
 from webui.errors import InvalidRequest
+from webui.refusals import place, predicate
 from webui.sampling_params import Control
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def read(
     try:
         return model.model_validate({**base.model_dump(), **entered})
     except ValidationError as error:
-        raise _refusal(error.errors()[0], fields_of(model), strings) from error
+        raise _refusal(error.errors(), fields_of(model)) from error
 
 
 def _field(name: str, info: FieldInfo, control: Control) -> FormField:
@@ -192,27 +193,13 @@ def _unescape(line: str) -> str:
     return "".join([*parts, rest])
 
 
-def _refusal(
-    problem: ErrorDetails, fields: Sequence[FormField], strings: Strings
-) -> InvalidRequest:
-    """Say in words of the form what pydantic found first."""
-    name = str(problem["loc"][0]) if problem["loc"] else ""
-    title = next((field.title for field in fields if field.name == name), name)
-    known = {
-        "greater_than_equal": ("form.too_small", "ge"),
-        "less_than_equal": ("form.too_large", "le"),
-        "int_from_float": ("form.not_whole", ""),
-        "int_parsing": ("form.not_whole", ""),
-        "int_type": ("form.not_whole", ""),
-        "string_too_long": ("form.too_long", "max_length"),
-        "too_long": ("form.too_many", "max_length"),
-    }
-    key, limit_name = known.get(problem["type"], ("form.invalid", ""))
-    context = problem.get("ctx", {})
-    limit = context.get(limit_name, "")
-    values = {
-        "title": title,
-        "limit": f"{limit:g}" if isinstance(limit, float) else limit,
-        "reason": problem["msg"],
-    }
-    return InvalidRequest(strings(key, **values), field=name or None)
+def _refusal(problems: Sequence[ErrorDetails], fields: Sequence[FormField]) -> InvalidRequest:
+    """Say with the title of the form what pydantic found first."""
+    name, *inside = place(problems[0])
+    found = next((field for field in fields if field.name == name), None)
+    title = found.title if found else name
+    if inside:
+        is_pair = found is not None and found.kind is Kind.PAIRS
+        part = f"Entry {inside[0]}" if is_pair else f"Line {int(inside[0]) + 1}"
+        title = f"{part} of {title}"
+    return InvalidRequest(f"{title} {predicate(problems)}.", field=name)

@@ -6,6 +6,7 @@ how its value is read lies in `fields.py`. The only place where events take long
 
 from __future__ import annotations
 
+import json
 from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -18,6 +19,8 @@ from webui.ui.fields import FormField, Kind, fields_of, read, to_control
 from webui.ui.tab import APP_SRC
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradio.components import Checkbox, Dropdown, Number, Slider, Textbox
 
     from webui.ui.strings import Strings
@@ -26,13 +29,18 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 Drawn: TypeAlias = "Slider | Number | Checkbox | Dropdown | Textbox"
 
 MAX_LINES = 12  # of a text box before it scrolls
+WAIT = "wait"  # tone of the line while the controls do not show yet what is saved
 # Small help for Gradio's controls (see forms.js), and how the page says that a form was saved.
+# A form that waits takes no edit: the values on their way would overwrite it. Where two answers
+# could cross, the page itself puts the line to `WAIT` as soon as it asks (`hold`).
 STATE_TEMPLATE = '<span class="form-state {{value.tone}}">{{value.message}}</span>'
 STATE_JS = (
     "element.setAttribute('role', 'status');"
+    "const form = element.closest('.form-page');"
+    "form.inert = props.value.tone === 'wait';"
     f"const help = import(new URL('forms.js', {APP_SRC}));"
     "help.then(forms => forms.adopt(props.form, field => trigger('reset', {field})));"
-    "watch('value', () => help.then(forms => forms.mark(props.form, props.value)));"
+    "watch('value', () => help.then(forms => forms.mark(props.form, props.value, form)));"
 )
 
 
@@ -45,6 +53,8 @@ class Form(Generic[ModelT]):
         strings: Texts that are not the model's own.
         supported: Fields that have an effect; the others are greyed out. None: all.
     """
+
+    state: gr.HTML
 
     def __init__(
         self,
@@ -61,14 +71,13 @@ class Form(Generic[ModelT]):
         self._strings = strings
         self._supported = supported
 
-    def build_state(self, message: str) -> gr.HTML:
+    def build_state(self) -> gr.HTML:
         """Draw the line that says whether all is saved; it also asks for resets.
 
-        Args:
-            message: What it says at first.
+        The form takes no edit until a handler sets the line.
         """
-        return gr.HTML(
-            state(message),
+        self.state = gr.HTML(
+            self._waiting(),
             html_template=STATE_TEMPLATE,
             js_on_load=STATE_JS,
             apply_default_css=False,
@@ -76,6 +85,27 @@ class Form(Generic[ModelT]):
             elem_classes="form-state-line",
             form=self.name,
         )
+        return self.state
+
+    def hold(self, event: Callable[..., object]) -> None:
+        """Let the form take no edit from an event until the handler of it sets the line."""
+        script = f"() => ({json.dumps(self._waiting())})"
+        event(
+            None,
+            None,
+            [self.state],
+            js=script,
+            api_visibility="private",
+            concurrency_limit=None,
+            show_progress="hidden",
+            queue=False,
+        )
+
+    @property
+    def unfilled(self) -> list[object]:
+        """What controls and line show when a handler that fills them has failed."""
+        said = state(self._strings("form.not_shown"), "bad")
+        return [*[gr.skip()] * len(self.controls), said]
 
     def build(self) -> None:
         """Draw the controls under their headings."""
@@ -112,6 +142,9 @@ class Form(Generic[ModelT]):
         if field is None:
             raise NotFound(self._strings("form.no_field", name=name))
         return value.model_copy(update={field.name: field.default})
+
+    def _waiting(self) -> dict[str, str]:
+        return state(self._strings("form.waiting"), WAIT)
 
     def _control(self, field: FormField) -> Drawn:
         supported = self._supported is None or field.name in self._supported
@@ -153,7 +186,7 @@ def state(message: str, tone: str = "", field: str = "") -> dict[str, str]:
 
     Args:
         message: What it says.
-        tone: "", "ok" or "bad".
+        tone: "", "ok", "bad" or `WAIT`.
         field: Of which field it speaks, which is marked while it is bad; none is all.
     """
     return {"message": message, "tone": tone, "field": field}

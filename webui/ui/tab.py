@@ -96,10 +96,20 @@ class Tab(ABC):
         inputs: Sequence[Component] = (),
         outputs: Sequence[Component] = (),
         latest: bool = False,
+        failed: Sequence[object] = (),
     ) -> None:
-        """Join an event to a handler that takes or changes all controls of a `Form`."""
+        """Join an event to a handler that takes or changes all controls of a `Form`.
+
+        Args:
+            event: As for `bind`; so are `handler` and `latest`.
+            handler: What to do.
+            inputs: Whose values it gets.
+            outputs: What it changes.
+            latest: Whether the last of the events that come meanwhile is kept.
+            failed: What the last outputs become when the handler fails; the others stay.
+        """
         event(
-            _run(handler, self.strings, len(outputs)),
+            _run(handler, self.strings, len(outputs), failed),
             list(inputs),
             list(outputs),
             api_visibility="private",
@@ -111,8 +121,10 @@ class Tab(ABC):
         )
 
 
-def _run(handler: Handler, strings: Strings, num_outputs: int) -> Callable[..., Awaitable[object]]:
-    unchanged = [gr.skip()] * num_outputs if num_outputs > 1 else gr.skip()
+def _run(
+    handler: Handler, strings: Strings, num_outputs: int, failed: Sequence[object] = ()
+) -> Callable[..., Awaitable[object]]:
+    after_failure = [*[gr.skip()] * (num_outputs - len(failed)), *failed]
 
     async def run(request: gr.Request, event: gr.EventData, *values: object) -> object:
         try:
@@ -123,7 +135,7 @@ def _run(handler: Handler, strings: Strings, num_outputs: int) -> Callable[..., 
             error_id = secrets.token_hex(4)
             logger.exception("event failed, id %s", error_id)
             toast(strings("form.internal_error"), strings("form.internal_error_hint", id=error_id))
-        return unchanged
+        return after_failure if num_outputs > 1 else after_failure[0]
 
     # Gradio asks the function what its parameters are; the names above are for type checkers only.
     run.__annotations__ = {"request": gr.Request, "event": gr.EventData}

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from webui.chat.parameters import NAME
@@ -56,3 +58,26 @@ async def test_parameters_of_a_message_are_those_saved_before_it(house, engine):
 
     await house.until(asked)
     assert engine.requests[0].params.seed == 1
+
+
+async def test_changes_made_at_once_are_all_kept(house):
+    changes = [{"seed": 5}, {"top_k": 7}, {"temperature": 1.5}, {"stop": ("###",)}]
+    await asyncio.gather(
+        *(
+            house.parameters.update(house.me, lambda saved, new=new: saved.model_copy(update=new))
+            for new in changes
+        )
+    )
+    wanted = SamplingParams(seed=5, top_k=7, temperature=1.5, stop=("###",))
+    assert await house.parameters.get(house.me) == wanted
+
+
+async def test_change_that_fails_leaves_all_as_it_was(house):
+    await house.parameters.save(house.me, {"seed": 5})
+
+    def refuse(_saved):
+        raise InvalidRequest("no")
+
+    with pytest.raises(InvalidRequest):
+        await house.parameters.update(house.me, refuse)
+    assert await house.parameters.get(house.me) == SamplingParams(seed=5)

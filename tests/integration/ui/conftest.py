@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from webui.chat.views import ModelStatus
 from webui.errors import Conflict, NotFound
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.sampling_params import SamplingParams
@@ -17,6 +18,8 @@ from webui.settings import Settings
 from webui.ui.gradio_import import ENVIRONMENT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.applications import Starlette
 
     from webui.actor import Actor
@@ -36,10 +39,13 @@ class FakeParameters:
         await asyncio.sleep(0)
         return self.saved
 
-    async def save(self, actor: Actor, params: SamplingParams) -> SamplingParams:
+    async def update(
+        self, actor: Actor, change: Callable[[SamplingParams], SamplingParams]
+    ) -> SamplingParams:
+        self.loops.add(asyncio.get_running_loop())
         await asyncio.sleep(0)
-        self.saved = params
-        return params
+        self.saved = change(self.saved)
+        return self.saved
 
 
 @dataclass
@@ -49,6 +55,7 @@ class FakeModels:
     options: dict[str, LlamaCppOptions] = field(default_factory=dict)
     loads: list[str] = field(default_factory=list)
     loaded: str | None = None
+    status: ModelStatus = field(default_factory=lambda: ModelStatus(state="none"))
     busy: bool = False
 
     async def list(self, actor: Actor) -> SimpleNamespace:

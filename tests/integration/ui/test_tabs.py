@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from webui.actor import local_actor
+from webui.chat.views import ModelErrorView, ModelStatus
 from webui.errors import Conflict, InvalidRequest, NotFound
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.sampling_params import SamplingParams
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 ACTOR = local_actor()
+SHOWN = {"message": "", "tone": "", "field": ""}
 
 
 @pytest.fixture
@@ -69,8 +71,7 @@ async def test_fields_changed_at_the_same_time_are_all_saved(
 async def test_wrong_parameter_is_not_saved_and_the_line_says_why(
     drawn: dict[str, Any], runtime: FakeRuntime
 ) -> None:
-    with pytest.warns(UserWarning, match="Temperature must be at most 2"):
-        state = await save(drawn["parameters"], "temperature", 5)
+    state = await save(drawn["parameters"], "temperature", 5)  # no toast: it would be a warning
     assert state == {
         "message": "Not saved. Temperature must be at most 2.",
         "tone": "bad",
@@ -130,12 +131,33 @@ async def test_form_shows_the_chosen_model_else_the_loaded_one(
 async def test_refresh_leaves_the_options_of_a_model_that_is_still_there_alone(
     drawn: dict[str, Any],
 ) -> None:
-    choices, *rest = await drawn["model"].refresh(ACTOR, {}, "two.gguf")
+    choices, *rest = await drawn["model"].refresh(ACTOR, {}, "two.gguf", SHOWN)
     assert choices["value"] == "two.gguf"
     assert all(update == {"__type__": "update"} for update in rest)
-    choices, *rest = await drawn["model"].refresh(ACTOR, {}, "gone.gguf")
+    choices, *rest = await drawn["model"].refresh(ACTOR, {}, "gone.gguf", SHOWN)
     assert choices["value"] == "one.gguf"
     assert LlamaCppOptions().slots in rest
+    waiting = {"message": "", "tone": "wait", "field": ""}
+    choices, *rest = await drawn["model"].refresh(ACTOR, {}, None, waiting)
+    assert choices["value"] == "one.gguf"
+    assert all(update == {"__type__": "update"} for update in rest)
+
+
+async def test_form_that_could_not_be_filled_is_released_and_says_what_to_do(
+    drawn: dict[str, Any], runtime: FakeRuntime
+) -> None:
+    from webui.ui.tab import _run
+
+    async def broken(*_: object) -> None:
+        raise NotFound("gone")
+
+    form = drawn["parameters"].form
+    run = _run(broken, Strings.read(), len(form.controls) + 1, form.unfilled)
+    with pytest.warns(UserWarning, match="gone"):
+        *controls, line = await run(None, _event(None))
+    assert all(update == {"__type__": "update"} for update in controls)
+    assert line["tone"] == "bad"
+    assert "Load this page anew" in line["message"]
 
 
 async def test_page_that_opens_loads_no_model(drawn: dict[str, Any], runtime: FakeRuntime) -> None:
@@ -147,11 +169,36 @@ async def test_page_that_opens_loads_no_model(drawn: dict[str, Any], runtime: Fa
 async def test_card_loads_its_model_and_shows_its_options(
     drawn: dict[str, Any], runtime: FakeRuntime
 ) -> None:
-    choices, *_, state = await drawn["model"].load(ACTOR, {"model_id": "two.gguf"})
+    choices, *_ = await drawn["model"].load(ACTOR, {"model_id": "two.gguf"})
     assert runtime.models.loads == ["two.gguf"]
-    assert (choices["value"], state["tone"]) == ("two.gguf", "ok")
+    assert choices["value"] == "two.gguf"
     await drawn["model"].load_chosen(ACTOR, {}, "one.gguf")
     assert runtime.models.loads == ["two.gguf", "one.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (ModelStatus(state="loading", model_id="two.gguf", name="Two"), "Two is being loaded"),
+        (ModelStatus(state="ready", model_id="two.gguf", name="Two"), "Two is loaded"),
+        (ModelStatus(state="failed", error=ModelErrorView("No", "")), "did not succeed"),
+        (
+            ModelStatus(state="ready", model_id="one.gguf", error=ModelErrorView("No", "")),
+            "did not succeed",
+        ),
+        (ModelStatus(state="ready", model_id="one.gguf", name="One"), "was cancelled"),
+        (ModelStatus(state="none"), "was cancelled"),
+    ],
+)
+async def test_line_follows_the_load(
+    drawn: dict[str, Any], runtime: FakeRuntime, status: ModelStatus, said: str
+) -> None:
+    runtime.models.status = status
+    line = await drawn["model"].follow_load(ACTOR, {"model_id": "two.gguf"}, SHOWN)
+    assert said in line["message"]
+    for tone in ("wait", "bad"):
+        skipped = await drawn["model"].follow_load(ACTOR, {}, SHOWN | {"tone": tone})
+        assert skipped == {"__type__": "update"}
 
 
 async def test_no_model_is_said_plainly(drawn: dict[str, Any]) -> None:

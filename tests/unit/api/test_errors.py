@@ -31,7 +31,7 @@ def test_status_table_names_every_error_of_the_house() -> None:
         (errors.StorageFull("x"), 507),
         (errors.EngineError("x"), 500),
         (errors.EngineDied("x"), 503),
-        (errors.LoadFailed("x"), 503),
+        (errors.LoadFailed("x"), 422),
     ],
 )
 async def test_error_of_a_use_case_has_its_number(client, runtime, error, status) -> None:

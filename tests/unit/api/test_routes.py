@@ -68,6 +68,7 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("POST", "/api/jobs/{job_id}/cancel"),
         ("GET", "/api/parameters"),
         ("PUT", "/api/parameters"),
+        ("PATCH", "/api/parameters"),
         ("DELETE", "/api/parameters"),
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/completions"),
@@ -230,13 +231,16 @@ async def test_models_are_listed_loaded_and_unloaded(client, runtime) -> None:
     loading = await client.post("/api/models/load", json=body)
     assert loading.status_code == 202
     assert loading.json()["status"]["state"] == STATUS.state
-    for action in ("cancel", "unload"):
+    assert (await client.post("/api/models/load", json=body | {"force": True})).status_code == 202
+    for action in ("cancel", "unload", "unload?force=true"):
         assert (await client.post(f"/api/models/{action}")).status_code == 202
     assert (await client.post("/api/models/starter")).json()["job"]["id"] == JOB.id
     assert runtime.models.calls[1:] == [
         ("load", "tiny.gguf", {"context_length": 512}),
+        ("load", "tiny.gguf", {"context_length": 512}, {"force": True}),
         ("cancel",),
         ("unload",),
+        ("unload", {"force": True}),
         ("starter",),
     ]
 
@@ -267,6 +271,8 @@ async def test_parameters_are_read_saved_and_reset(client, runtime) -> None:
     saved = (await client.put("/api/parameters", json=body)).json()["parameters"]
     assert (saved["temperature"], saved["stop"], saved["seed"]) == (0, ["a"], 7)
     assert runtime.parameters.calls[-1][1].seed == 7
+    changed = (await client.patch("/api/parameters", json={"top_k": 5})).json()["parameters"]
+    assert (changed["top_k"], changed["seed"]) == (5, 7)
     assert (await client.delete("/api/parameters")).json()["parameters"]["seed"] == -1
     assert ("reset",) in runtime.parameters.calls
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from tests.unit.hub.gguf_bytes import Gguf
 from webui.cli import commands as commands_module
 from webui.cli import serve as serve_module
 from webui.cli.commands import commands, line
@@ -77,6 +78,28 @@ def test_error_is_one_line_and_exit_code_one(monkeypatch: pytest.MonkeyPatch) ->
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [("nope", "Models there: tiny-chat."), ("tinychat", "Is 'tiny-chat' meant?")],
+)
+def test_unknown_model_ends_the_start_with_one_line_and_exit_code_two(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wanted: str,
+    said: str,
+) -> None:
+    (tmp_path / "tiny-chat.gguf").write_bytes(Gguf().encode())
+    monkeypatch.setattr(serve_module, "run", lambda settings, listener: pytest.fail("served"))
+    places = ["--data-dir", str(tmp_path / "data"), "--models-dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["webui", *places, "--model", wanted])
+    with pytest.raises(SystemExit) as caught:
+        commands_module.main()
+    assert caught.value.code == 2
+    output = capsys.readouterr().err
+    assert output == f"Error: There is no model {wanted!r} in {tmp_path}. {said}\n"
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
 def test_full_or_closed_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def fail(**given: object) -> None:
@@ -127,4 +150,6 @@ def test_starter_is_offered_only_where_no_model_is(tmp_path: Path) -> None:
     assert not serve_module.lacks_model(Settings(models_dir=tmp_path, fake_engine=5))
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.gguf").touch()
+    assert serve_module.lacks_model(settings), "an empty file is no model"
+    (tmp_path / "sub" / "b.gguf").write_bytes(Gguf().encode())
     assert not serve_module.lacks_model(settings)

@@ -237,6 +237,16 @@ class EngineContract:
             with pytest.raises(Conflict):
                 await collect(engine, request)
 
+    async def test_drain_waits_for_the_last_reply(self, engine):
+        await asyncio.wait_for(engine.drain(), 5)
+        request = make_request(QUESTIONS[0], max_tokens=100_000, ignore_eos=True)
+        async with aclosing(engine.generate(request)) as deltas:
+            await first_text(deltas)
+            draining = asyncio.create_task(engine.drain())
+            await asyncio.sleep(0)
+            assert not draining.done()
+        await asyncio.wait_for(draining, 5)
+
     async def test_close_ends_running_replies_with_a_clear_error(self, engine):
         request = make_request(QUESTIONS[0], max_tokens=100_000, ignore_eos=True)
         async with aclosing(engine.generate(request)) as deltas:

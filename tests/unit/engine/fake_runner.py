@@ -47,12 +47,14 @@ class FakeOptions(BaseModel):
         on_load: What happens at the end of it.
         once: A file; where it exists already, `on_load` passes and deadly words are harmless.
         can_cut: Whether the memory can be cut.
+        kv_cells: Cells that all slots share; None when each has its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     context_length: int = 512
     slots: int = 2
+    kv_cells: int | None = None
     max_batch_tokens: int = 64
     step_s: float = 0.0
     token_s: float = 0.0
@@ -74,6 +76,7 @@ class FakeRunner:
             num_slots=self.options.slots,
             num_threads=1,
             memory=Memory(weights_bytes=1, kv_bytes=2, compute_bytes=3),
+            kv_cells=self.options.kv_cells,
         )
         self.max_batch_tokens = self.options.max_batch_tokens
         self.chat_template = TEMPLATE
@@ -132,7 +135,10 @@ class FakeRunner:
             assert row.position == len(cells), "a hole, or cells that were not forgotten"
             cells += row.tokens
             assert len(cells) <= self.options.context_length
-            self._misbehave(cells)
+        if self.options.kv_cells is not None:
+            assert sum(map(len, self._cells.values())) <= self.options.kv_cells
+        for row in rows:
+            self._misbehave(self._cells[row.slot])
         if delay_s := self.options.step_s + num_tokens * self.options.token_s:
             time.sleep(delay_s)
         return [self._sample(row.slot) if row.sample else None for row in rows]

@@ -73,6 +73,17 @@ def test_damaged_file_is_listed_with_the_reason(tmp_path: Path) -> None:
     assert file.num_parameters is None
 
 
+@pytest.mark.parametrize("magic", [b"lmgg", b"fmgg", b"tjgg"])
+def test_old_bin_is_listed_as_refused_and_other_bins_are_not(tmp_path: Path, magic: bytes) -> None:
+    put(tmp_path, "old.q4_0.bin", magic + b"\0" * 99)
+    put(tmp_path, "pytorch_model.bin", b"PK\x03\x04")
+    put(tmp_path, "empty.bin", b"")
+    put(tmp_path, "sham.bin")
+    (file,) = Catalog(tmp_path).list()
+    assert file.id == "old.q4_0.bin"
+    assert "dead format" in (file.error or "")
+
+
 def test_model_in_parts_is_one_model(tmp_path: Path) -> None:
     for i in range(3):
         put(tmp_path, f"big-{i + 1:05}-of-00003.gguf", part(i, 3))

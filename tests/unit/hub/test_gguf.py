@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import time
+import tracemalloc
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from tests.unit.hub.gguf_bytes import (
     u32,
 )
 from webui.errors import LoadFailed
-from webui.hub.gguf import GGUFHeader, read_header
+from webui.hub.gguf import MAX_METADATA, GGUFHeader, read_header
 from webui.hub.gguf_values import MAX_STRING_BYTES, WINDOW_BYTES
 
 if TYPE_CHECKING:
@@ -230,6 +231,58 @@ def test_every_shorter_file_is_refused(tmp_path: Path) -> None:
         os.truncate(path, size)
         with pytest.raises(LoadFailed):
             read_header(path)
+
+
+@pytest.mark.parametrize("size", [40, 100, 200])
+def test_header_cut_short_is_incomplete_and_not_damaged(read: Read, size: int) -> None:
+    with pytest.raises(LoadFailed, match=f"incomplete: .*after {size} bytes"):
+        read(GOOD[:size])
+
+
+@pytest.mark.parametrize("changes", [{"num_metadata": 65_537}, {"num_tensors": 65_537}])
+def test_count_that_no_file_has_is_damaged_and_not_incomplete(
+    read: Read, changes: dict[str, int]
+) -> None:
+    with pytest.raises(LoadFailed, match="damaged or made up: it claims 65537"):
+        read(Gguf(**changes).encode())
+
+
+LONG = "x" * MAX_STRING_BYTES
+HEAVY = {
+    "texts": {f"x{i}": string(LONG) for i in range(32)},
+    "kept texts": {f"a{i}.block_count": string(LONG) for i in range(32)},
+    "arrays of texts": {f"x{i}": strings(LONG) for i in range(32)},
+    "arrays of numbers": {"x": integers(*[7] * 3_000_000), "y": floats(*[1.0] * 3_000_000)},
+}
+
+
+@pytest.mark.parametrize("metadata", HEAVY.values(), ids=HEAVY.keys())
+def test_long_header_is_read_without_being_held(tmp_path: Path, metadata: dict[str, bytes]) -> None:
+    gguf = Gguf()
+    gguf.metadata |= metadata
+    path = tmp_path / "model.gguf"
+    path.write_bytes(gguf.encode())
+    assert path.stat().st_size > 20 * WINDOW_BYTES
+    tracemalloc.start()
+    try:
+        assert read_header(path).block_count == 2
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 8 * WINDOW_BYTES
+
+
+def test_keys_that_would_be_kept_are_bounded(read: Read) -> None:
+    gguf = Gguf()
+    gguf.metadata |= {f"a{i}.block_count": integers(*[1] * 1000) for i in range(65)}
+    assert len(gguf.metadata) < MAX_METADATA
+    with pytest.raises(LoadFailed, match="figures of more than 64"):
+        read(gguf.encode())
+
+
+def test_long_key_is_refused(read: Read) -> None:
+    with pytest.raises(LoadFailed, match="text of 257 bytes"):
+        read(changed(**{"k" * 257: u32(1)}))
 
 
 def test_missing_and_unreadable_file_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from webui.errors import StorageBusy, StorageFull, StorageUnusable, WebuiError
 from webui.storage.failures import translated
+from webui.storage.folder import make_private
 
 PATH = Path("/data/hearthside.db")
 
@@ -60,6 +61,17 @@ def test_code_of_sqlite_has_a_meaning(code: int, meant: type[WebuiError], is_wra
 def test_error_of_the_system_has_a_meaning(number: int, meant: type[WebuiError]) -> None:
     with pytest.raises(meant), translated(PATH):
         raise OSError(number, "words of the system")
+
+
+def test_data_folder_that_is_a_file_is_said_to_be_one(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    for folder in (file, file / "data"):
+        with pytest.raises(StorageUnusable) as caught, translated(folder / "hearthside.db"):
+            make_private(folder)
+        assert "is a file" in caught.value.message
+        assert caught.value.hint == "Name a folder with --data-dir."
+    assert file.read_text() == "mine"
 
 
 @pytest.mark.parametrize(

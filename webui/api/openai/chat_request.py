@@ -174,5 +174,5 @@ class TextRequest(Asked):
         except InvalidRequest as error:
             if error.field != "top_logprobs":
                 raise
-            said = error.message.removeprefix("top_logprobs: ")
-            raise InvalidRequest(f"logprobs: {said}", field="logprobs") from error
+            said = error.message.removeprefix("top_logprobs")
+            raise InvalidRequest(f"logprobs{said}", field="logprobs") from error

@@ -3,6 +3,7 @@
 Knows who may be asked under which name; the answers are written by `answers`.
 """
 
+import asyncio
 import secrets
 from typing import Annotated
 
@@ -20,6 +21,9 @@ from webui.api.openai.fan import numbered
 from webui.api.openai.shapes import ChatShape, Shape, TextShape
 from webui.api.sse import Streams
 from webui.engine.interface import Priority
+from webui.engine.pool_status import PoolState
+from webui.errors import NotFound
+from webui.hub.catalog import Catalog
 from webui.runtime import Runtime
 
 router = APIRouter(prefix="/v1")
@@ -64,9 +68,21 @@ async def complete_text(
 @router.get("/models")
 async def list_models(runtime: RuntimeDep, _: ActorDep) -> Response:
     """List what answers now: the loaded model."""
-    engine = runtime.pool.current
-    entry = {"object": "model", "created": 0, "owned_by": "hearthside"}
-    return Json({"object": "list", "data": [{"id": engine.info.name, **entry}] if engine else []})
+    engine, model_id = runtime.pool.current, runtime.pool.current_id
+    models = []
+    if engine is not None and model_id is not None:
+        created = await asyncio.to_thread(_modified_s, runtime.catalog, model_id)
+        entry = {"object": "model", "created": created, "owned_by": "hearthside"}
+        models = [{"id": engine.info.name, **entry}]
+    return Json({"object": "list", "data": models})
+
+
+def _modified_s(catalog: Catalog, model_id: str) -> int:
+    """Return when a model's file was written, in Unix seconds; 0 where there is none. Blocks."""
+    try:
+        return int(catalog.get_at(model_id).path.stat().st_mtime)
+    except (NotFound, OSError):
+        return 0
 
 
 def _complete(
@@ -105,12 +121,14 @@ def _complete(
 def _check_model(asked: str | None, runtime: Runtime) -> str:
     """Return the name of the model that answers: the loaded one, else the one on its way.
 
+    One that failed to load answers under no name: the completion says why it failed.
+
     Raises:
         ModelNotFound: The client wants another one.
     """
     status, engine = runtime.pool.status, runtime.pool.current
     names = [engine.info.name] if engine else []
-    if engine is None or status.name == engine.info.name:
+    if status.state != PoolState.FAILED and (engine is None or status.name == engine.info.name):
         names += [name for name in (status.name, status.model_id) if name]
     if asked and names and asked not in names:
         raise ModelNotFound(

@@ -198,5 +198,5 @@ def _as_sent(problem: InvalidRequest, senders: Mapping[str, str]) -> InvalidRequ
     if sent == ours:
         return problem
     field = f"{sent}{dot}{rest}"
-    said = problem.message.removeprefix(f"{problem.field}: ")
-    return InvalidRequest(f"{field}: {said}", field=field)
+    said = problem.message.removeprefix(problem.field or "")
+    return InvalidRequest(f"{field}{said}", field=field)

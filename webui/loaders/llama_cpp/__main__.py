@@ -12,6 +12,7 @@ from webui.errors import LoadFailed
 from webui.hub.gguf import read_header
 from webui.loaders.llama_cpp.options import LlamaCppOptions
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
+from webui.refusals import place, predicate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +29,9 @@ def open_runner(spec: RunnerSpec, on_progress: Callable[[float], None]) -> Model
     try:
         options = LlamaCppOptions.model_validate(spec["options"])
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise LoadFailed(f"load option {name}: {first['msg']}") from error
+        problems = error.errors()
+        name = ".".join(place(problems[0]))
+        raise LoadFailed(f"The load option {name} {predicate(problems)}") from error
     path = Path(spec["path"])
     read_header(path)  # whoever asked has done so too; the file may have changed since
     return LlamaCppRunner(path, spec["name"], options, on_progress)

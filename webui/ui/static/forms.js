@@ -7,23 +7,45 @@
  * - A text box tells of every edit; Gradio's tells of key presses only, not of what is pasted,
  *   cut, deleted or undone.
  * - A field whose value was refused stays marked until it is right.
+ * - A form whose saved values are on their way takes no edit, which they would overwrite.
  */
 
 const resets = new Map();
+const left = new WeakMap(); // where the focus was when a form was closed
 
 /** Serve a form: `name` is the prefix of its ids, `reset` asks the server to reset a field. */
 export function adopt(name, reset) {
   resets.set(name, reset);
 }
 
-/** Mark the field that a form's state speaks of while it is bad; a state of no field clears all. */
-export function mark(name, { field, tone }) {
+/** Show a form's state: mark the field it speaks of while it is bad; a state of no field clears all. */
+export function mark(name, { field, tone, message }, form) {
+  hold(form, tone === "wait");
   const fields = field ? [document.getElementById(`${name}-${field}`)] : document.querySelectorAll(`[id^="${name}-"].bad`);
   for (const node of fields) {
     const isBad = Boolean(field) && tone === "bad";
     node?.classList.toggle("bad", isBad);
+    if (node) node.dataset.error = isBad ? message : "";
     for (const input of node?.querySelectorAll("input, textarea") ?? []) input.setAttribute("aria-invalid", String(isBad));
   }
+  requestAnimationFrame(() => say(form, message, tone)); // after Gradio drew the line itself
+}
+
+/** Set the line of a form; while another field is wrong, that one's message goes before "Saved". */
+function say(form, message, tone) {
+  const line = form.querySelector(".form-state");
+  const error = tone === "ok" ? form.querySelector(".form-field.bad")?.dataset.error : "";
+  if (!line) return;
+  line.textContent = error || message;
+  line.className = `form-state ${error ? "bad" : tone}`;
+}
+
+function hold(form, isWaiting) {
+  if (form.inert === isWaiting) return;
+  if (isWaiting && form.contains(document.activeElement)) left.set(form, document.activeElement);
+  form.inert = isWaiting;
+  if (!isWaiting && document.activeElement === document.body) left.get(form)?.focus();
+  if (!isWaiting) left.delete(form);
 }
 
 function closest(event, selector) {

@@ -19,6 +19,7 @@ const PARTS = [
 
 export class ModelPage {
   #cards = new Map();
+  #loading = null; // the id of the model whose load the form has been told of
   trigger = null;
 
   constructor(models) {
@@ -28,7 +29,10 @@ export class ModelPage {
     this.list = el("ul", { class: "model-list", "aria-label": t("model.files") });
     this.none = el("p", { class: "model-none", hidden: true }, t("model.no_files"));
     this.node = el("div", { class: "models" }, el("h1", {}, t("model.title")), this.status, this.starter.node, this.list, this.none);
-    models.on("change", () => this.draw());
+    models.on("change", () => {
+      this.draw();
+      this.#tellLoad();
+    });
     this.draw();
   }
 
@@ -39,6 +43,15 @@ export class ModelPage {
     this.#drawStatus();
     const files = [...models.files].sort((a, b) => Boolean(a.error) - Boolean(b.error));
     reconcile(this.list, files.map((file) => this.#card(file)));
+  }
+
+  /** Tell the form that a load began or ended; it asks the server how. */
+  #tellLoad() {
+    const { status, isLoading } = this.models;
+    const loading = isLoading ? status.model_id : null;
+    if (loading === this.#loading || !this.trigger) return;
+    this.trigger("status", { model_id: loading ?? this.#loading });
+    this.#loading = loading;
   }
 
   #drawStatus() {

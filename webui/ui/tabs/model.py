@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gradio as gr
 from typing_extensions import override
 
+from webui.engine.pool_status import PoolState
 from webui.errors import InvalidRequest
 from webui.loaders.llama_cpp import LlamaCppOptions
-from webui.ui.form import Form, heading, state
-from webui.ui.tab import Tab, mount, toast
+from webui.ui.form import WAIT, Form, heading, state
+from webui.ui.tab import Tab, mount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,12 +46,12 @@ class ModelTab(Tab):
     @override
     def build(self) -> None:
         with gr.Column(elem_classes="page"):
-            self.cards = mount("model", elem_id="modelhtml", events=["load"])
+            self.cards = mount("model", elem_id="modelhtml", events=["load", "status"])
             with gr.Column(elem_classes="form-page", elem_id="model-options"):
                 with gr.Row(elem_classes="form-head"):
                     note = self.strings("options.note")
                     heading(self.strings("options.title"), level=2, note=note)
-                    self.state = self.form.build_state("")
+                    self.state = self.form.build_state()
                     self.reset_all = gr.Button(
                         self.strings("form.reset_all"), size="sm", elem_id="options-reset-all"
                     )
@@ -73,13 +74,36 @@ class ModelTab(Tab):
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         controls = list(self.form.controls.values())
         shown = [self.chosen, *controls, self.state]
-        self.bind_form(tab.select, self.refresh, inputs=[self.chosen], outputs=shown)
-        self.bind_form(self.chosen.input, self.show_saved, inputs=[self.chosen], outputs=shown)
-        self.bind_form(self.cards.load, self.load, outputs=shown)
-        self.bind(self.apply.click, self.load_chosen, inputs=[self.chosen], outputs=[self.state])
+        unfilled = self.form.unfilled
+        self.bind_form(tab.select, self.refresh, inputs=[self.chosen, self.state], outputs=shown)
+        self.form.hold(self.chosen.input)
+        self.bind_form(
+            self.chosen.input,
+            self.show_saved,
+            inputs=[self.chosen],
+            outputs=shown,
+            failed=unfilled,
+            latest=True,
+        )
+        self.form.hold(self.cards.load)
+        self.bind_form(self.cards.load, self.load, outputs=shown, failed=unfilled)
+        self.bind(self.apply.click, self.load_chosen, inputs=[self.chosen])
+        self.bind(
+            self.cards.status,
+            self.follow_load,
+            inputs=[self.state],
+            outputs=[self.state],
+            latest=True,
+        )
         for reset in (self.state.reset, self.reset_all.click):
-            outputs = [*controls, self.state]
-            self.bind_form(reset, self.reset, inputs=[self.chosen], outputs=outputs)
+            self.form.hold(reset)
+            self.bind_form(
+                reset,
+                self.reset,
+                inputs=[self.chosen],
+                outputs=[*controls, self.state],
+                failed=unfilled,
+            )
         for field, control in self.form.controls.items():
             self.bind(
                 control.input,
@@ -104,11 +128,15 @@ class ModelTab(Tab):
         return [choices, *self.form.shown(options), state(self.strings("options.idle"))]
 
     async def refresh(
-        self, actor: Actor, sent: Mapping[str, object], model_id: object
+        self, actor: Actor, sent: Mapping[str, object], model_id: object, line: object
     ) -> list[object]:
-        """Offer the files that there are now; touch the options only if theirs is gone."""
+        """Offer the files that there are now; touch the options only if theirs is gone.
+
+        Nor while the form waits: two answers could cross, the later one over what was typed.
+        """
         choices, *rest = await self.show_saved(actor, sent, model_id)
-        if choices["value"] == model_id:
+        is_waiting = isinstance(line, dict) and line.get("tone") == WAIT
+        if is_waiting or choices["value"] == model_id:
             return [choices, *[gr.skip()] * len(rest)]  # they may be being changed
         return [choices, *rest]
 
@@ -118,18 +146,32 @@ class ModelTab(Tab):
         Gradio itself sends an event of this name, without a model, when a page is opened.
         """
         model_id = sent.get("model_id")
-        loading = isinstance(model_id, str)
         if isinstance(model_id, str):
             await self.runtime.models.load(actor, model_id)
-        shown = await self.show_saved(actor, sent, model_id)
-        return [*shown[:-1], self._loading()] if loading else shown
+        return await self.show_saved(actor, sent, model_id)
 
     async def load_chosen(
         self, actor: Actor, _sent: Mapping[str, object], model_id: object
-    ) -> dict[str, str]:
+    ) -> None:
         """Begin to load the chosen model, also when it is the one that is loaded."""
         await self.runtime.models.load(actor, self._checked(model_id))
-        return self._loading()
+
+    async def follow_load(self, _actor: Actor, sent: Mapping[str, object], line: object) -> object:
+        """Say in the line how the load goes, but not over what it says is wrong.
+
+        `sent` holds the `model_id` of the load that the page saw begin or end.
+        """
+        if isinstance(line, dict) and line.get("tone") in {WAIT, "bad"}:
+            return gr.skip()
+        status = self.runtime.models.status
+        name = status.name or ""
+        if status.state == PoolState.LOADING:
+            return state(self.strings("options.loading", name=name))
+        if status.error is not None:
+            return state(self.strings("options.failed"))  # the card above says why
+        if status.state == PoolState.READY and status.model_id == sent.get("model_id"):
+            return state(self.strings("options.loaded", name=name), "ok")
+        return state(self.strings("options.cancelled"))
 
     async def save(
         self,
@@ -147,7 +189,6 @@ class ModelTab(Tab):
                 options = self.form.read_field(field, value, saved)
                 await self.runtime.models.save_options(actor, model_id, options)
         except InvalidRequest as error:
-            toast(error.message, error.hint)
             return state(self.strings("form.not_saved", reason=error.message), "bad", field.name)
         return state(self.strings("options.saved"), "ok", field.name)
 
@@ -173,6 +214,3 @@ class ModelTab(Tab):
                 self.strings("options.none_chosen"), self.strings("options.none_chosen_hint")
             )
         return model_id
-
-    def _loading(self) -> dict[str, str]:
-        return state(self.strings("options.loading"), "ok")

@@ -6,7 +6,6 @@ that two open pages do not undo each other's changes.
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +16,7 @@ from webui.errors import InvalidRequest
 from webui.loaders import LOADERS
 from webui.sampling_params import SamplingParams
 from webui.ui.form import Form, heading, state
-from webui.ui.tab import Tab, toast
+from webui.ui.tab import Tab
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,14 +38,13 @@ class ParametersTab(Tab):
         super().__init__(runtime, strings)
         supported = frozenset[str]().union(*(loader.supported_params for loader in LOADERS))
         self.form = Form(SamplingParams, name="params", strings=strings, supported=supported)
-        self._writing = asyncio.Lock()
 
     @override
     def build(self) -> None:
         with gr.Column(elem_classes="page form-page"):
             with gr.Row(elem_classes="form-head"):
                 heading(self.strings("params.title"), level=2, note=self.strings("params.note"))
-                self.state = self.form.build_state(self.strings("params.idle"))
+                self.state = self.form.build_state()
                 self.reset_all = gr.Button(
                     self.strings("form.reset_all"), size="sm", elem_id="params-reset-all"
                 )
@@ -55,8 +53,9 @@ class ParametersTab(Tab):
     @override
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         controls = list(self.form.controls.values())
-        # Not when the tab is opened: the answer could overtake what is being typed there.
-        self.bind_form(page.load, self.show_saved, outputs=controls)
+        shown = [*controls, self.state]
+        unfilled = self.form.unfilled
+        self.bind_form(page.load, self.show_saved, outputs=shown, failed=unfilled)
         for field, control in self.form.controls.items():
             self.bind(
                 control.input,
@@ -66,29 +65,28 @@ class ParametersTab(Tab):
                 latest=True,
             )
         for reset in (self.state.reset, self.reset_all.click):
-            self.bind_form(reset, self.reset, outputs=[*controls, self.state])
+            self.form.hold(reset)
+            self.bind_form(reset, self.reset, outputs=shown, failed=unfilled)
 
     async def show_saved(self, actor: Actor, _sent: Mapping[str, object]) -> list[object]:
         """Show what is saved for this person."""
-        return self.form.shown(await self.runtime.parameters.get(actor))
+        saved = await self.runtime.parameters.get(actor)
+        return [*self.form.shown(saved), state(self.strings("params.idle"))]
 
     async def save(
         self, field: FormField, actor: Actor, _sent: Mapping[str, object], value: object
     ) -> dict[str, str]:
         """Save one field; says so, or what is wrong with it."""
         try:
-            async with self._writing:
-                saved = await self.runtime.parameters.get(actor)
-                await self.runtime.parameters.save(actor, self.form.read_field(field, value, saved))
+            change = partial(self.form.read_field, field, value)
+            await self.runtime.parameters.update(actor, change)
         except InvalidRequest as error:
-            toast(error.message, error.hint)
             return state(self.strings("form.not_saved", reason=error.message), "bad", field.name)
         return state(self.strings("form.saved"), "ok", field.name)
 
     async def reset(self, actor: Actor, sent: Mapping[str, object]) -> list[object]:
         """Put one field back to its default, or all of them."""
-        async with self._writing:
-            saved = await self.runtime.parameters.get(actor)
-            params = self.form.reset(saved, sent.get("field"))
-            await self.runtime.parameters.save(actor, params)
+        params = await self.runtime.parameters.update(
+            actor, lambda saved: self.form.reset(saved, sent.get("field"))
+        )
         return [*self.form.shown(params), state(self.strings("form.saved"), "ok")]
