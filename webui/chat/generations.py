@@ -24,7 +24,7 @@ from webui.chat.prompt import api_prompt, engine_params
 from webui.chat.reply import Order, Reply
 from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
 from webui.chat.views import ErrorView, GenerationView
-from webui.engine.interface import GenerateRequest, Priority
+from webui.engine.interface import ANY_FORM, GenerateRequest, Priority
 from webui.engine.pool_status import PoolState
 from webui.errors import Busy, Conflict, EngineDied, EngineError, NotFound, WebuiError
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from webui.actor import Actor
     from webui.chat.events import EventLog
     from webui.chat.views import ConversationView, MessageView
-    from webui.engine.interface import Delta
+    from webui.engine.interface import AnswerForm, Delta
     from webui.engine.pool import EnginePool
     from webui.engine.pool_status import PoolStatus
     from webui.messages import Message
@@ -185,6 +185,7 @@ class Generations:
         priority: Priority = Priority.API,
         plain_text: str | None = None,
         continue_last: bool = False,
+        form: AnswerForm = ANY_FORM,
     ) -> AsyncGenerator[Delta, None]:
         """Write a reply that nobody keeps; closing the generator ends it.
 
@@ -197,6 +198,7 @@ class Generations:
             priority: Who goes first.
             plain_text: What to write on from, without a chat template.
             continue_last: Write on at the end of the last message.
+            form: What the reply must keep to.
 
         Raises:
             ModelNotLoaded: None is loaded or on its way.
@@ -213,6 +215,8 @@ class Generations:
             plain_text=plain_text,
             continue_last=continue_last,
             params=engine_params(params),
+            grammar=form.grammar,
+            json_schema=form.json_schema,
         )
         async with aclosing(engine.generate(request)) as deltas:
             async for delta in deltas:

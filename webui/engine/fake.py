@@ -1,6 +1,7 @@
 """A made-up model in the web process: every page, load and API test runs against it.
 
 Obeys the engine's contract suite. Words are its tokens; it waits between them as a model would.
+A grammar or schema is checked, but its answers, which are made up, keep to none.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from webui.engine.answer_grammar import answer_grammar
 from webui.engine.detokenizer import Detokenizer
 from webui.engine.fake_answer import answer, rest_of, tokens
 from webui.engine.interface import (
@@ -92,6 +94,7 @@ class FakeEngine:
         request_id = request.request_id
         if request_id in self._live:
             raise Conflict(f"The request {request_id} is already running")
+        answer_grammar(request.grammar, request.json_schema)
         num_prompt = self._num_prompt(request)
         arrived_s = time.monotonic()
         turn = asyncio.Event()

@@ -173,6 +173,7 @@ class GenerationLoop:
                 sequence.tokens,
                 num_reply=sequence.num_reply,
                 banned=sequence.banned_here(),
+                grammar=sequence.request.grammar,
             )
         except WebuiError as error:
             self._scheduler.abort(sequence.request_id)
@@ -259,4 +260,6 @@ class GenerationLoop:
 
 def _request_error(request_id: str, error: WebuiError) -> RequestError:
     retry_after_s = error.retry_after_s if isinstance(error, Busy) else 0.0
-    return RequestError(request_id, error.code, error.message, error.hint, retry_after_s)
+    return RequestError(
+        request_id, error.code, error.message, error.hint, retry_after_s, error.field
+    )

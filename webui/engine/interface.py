@@ -37,6 +37,21 @@ class FinishReason(StrEnum):
     ABORT = "abort"  # somebody pressed Stop
 
 
+class AnswerForm(msgspec.Struct, frozen=True):
+    """What the text of a reply must look like; at most one of the two is given.
+
+    Attributes:
+        grammar: GBNF, as llama.cpp reads it, with a rule `root`.
+        json_schema: JSON text of a schema; the reply is JSON that obeys it.
+    """
+
+    grammar: str = ""
+    json_schema: str = ""
+
+
+ANY_FORM = AnswerForm()
+
+
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One reply to be written.
 
@@ -51,6 +66,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         plain_text: In place of messages: what to write on from, without a chat template; what looks
             like a control token in it is one.
         params: How to sample.
+        grammar: What the reply must keep to, see `AnswerForm`; empty leaves it free.
+        json_schema: The same as a schema.
     """
 
     request_id: str
@@ -61,6 +78,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     params: SamplingParams
     continue_last: bool = False
     plain_text: str | None = None
+    grammar: str = ""
+    json_schema: str = ""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -201,7 +220,8 @@ class Engine(Protocol):
 
         Raises:
             ContextLengthExceeded: Prompt longer than `info.context_length`; both numbers named.
-            InvalidRequest: The chat template refuses these messages.
+            InvalidRequest: The chat template refuses these messages, or what the reply is to keep
+                to cannot be kept.
             Busy: The queue is full.
             EngineDied: The worker ended; what was yielded so far stands.
         """

@@ -87,6 +87,7 @@ class RequestError(msgspec.Struct, frozen=True, tag="request_error", forbid_unkn
     message: str
     hint: str
     retry_after_s: float = 0.0
+    field: str | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", forbid_unknown_fields=True):

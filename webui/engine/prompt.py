@@ -1,4 +1,4 @@
-"""From a request to its prompt's tokens, or to both numbers: what it has and what fits.
+"""From a request to its prompt's tokens and its grammar, or to what is wrong with it.
 
 Runs on the worker's template thread. Tokenising a megabyte takes seconds, so that a conversation
 of more than `COUNTED_CHARS` is first counted from its beginning; nothing that would fit is refused.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from webui.engine.answer_grammar import answer_grammar
 from webui.engine.chat_template import ChatTemplate
 from webui.errors import ContextLengthExceeded, InvalidRequest
 
@@ -42,13 +43,17 @@ class PromptMaker:
         self._template = ChatTemplate(runner.chat_template, bos, eos, bos_id=bos_id)
 
     def make(self, request: GenerateRequest) -> tuple[GenerateRequest, list[int]]:
-        """Return the request with the template's own stop strings, and its tokens.
+        """Return the request with the template's own stop strings and its grammar, and its tokens.
 
         Raises:
             ContextLengthExceeded: The prompt is longer than the context; says by how much, of more
                 than `COUNTED_CHARS` characters the least it can be.
-            InvalidRequest: The template refuses the messages.
+            InvalidRequest: The template refuses the messages, or the grammar or schema cannot be
+                kept.
         """
+        if request.grammar or request.json_schema:
+            grammar = answer_grammar(request.grammar, request.json_schema)
+            request = msgspec.structs.replace(request, grammar=grammar, json_schema="")
         if request.plain_text is not None:
             return request, self._plain(request.plain_text)
         if not request.messages:

@@ -127,6 +127,7 @@ class ModelRunner(Protocol):
         *,
         num_reply: int = 0,
         banned: frozenset[int] = frozenset(),
+        grammar: str = "",
     ) -> None:
         """Prepare choosing tokens for a sequence; replaces the sampler that the slot has.
 
@@ -134,8 +135,9 @@ class ModelRunner(Protocol):
             slot: Of the sequence.
             params: How to choose.
             tokens: The sequence so far; penalties look back on it.
-            num_reply: How many of them are reply, for `min_tokens`.
+            num_reply: How many of them are reply, for `min_tokens` and the grammar.
             banned: What may not come next.
+            grammar: What the reply must keep to, checked; empty leaves it free.
 
         Raises:
             EngineError: It could not be made.

@@ -183,7 +183,8 @@ class Sequence:
         self._last_token_s = now_s
         self.phase = Phase.DECODE
         is_eog = vocabulary.is_eog(sampled.token)
-        if is_eog and not self.request.params.ignore_eos:
+        # Behind the end of a grammar nothing else can come.
+        if is_eog and (self.request.grammar or not self.request.params.ignore_eos):
             self._end(FinishReason.STOP)
             return
         self.tokens.append(sampled.token)

@@ -226,6 +226,21 @@ class EngineContract:
         with pytest.raises(InvalidRequest):
             await collect(engine, make_request("what is \ud800?"))
 
+    @pytest.mark.parametrize(
+        ("form", "field"),
+        [
+            ({"grammar": "root ::= ("}, "grammar"),
+            ({"json_schema": '{"type": "nonsense"}'}, "json_schema"),
+            ({"json_schema": "{"}, "json_schema"),
+            ({"grammar": 'root ::= "a"', "json_schema": "{}"}, "grammar"),
+        ],
+    )
+    async def test_form_that_cannot_be_kept_is_refused(self, engine, form, field):
+        with pytest.raises(InvalidRequest, match=field) as caught:
+            await collect(engine, make_request(QUESTIONS[0], **form))
+        assert caught.value.field == field
+        assert await collect(engine, make_request(QUESTIONS[0], grammar='root ::= [^"]*'))
+
     async def test_empty_conversation_is_refused(self, engine):
         with pytest.raises(InvalidRequest):
             await collect(engine, make_request("", messages=()))

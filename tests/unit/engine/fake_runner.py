@@ -87,6 +87,7 @@ class FakeRunner:
         self.is_closed = False
         self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
         self._samplers: dict[int, SamplingParams] = {}
+        self.grammars: dict[int, str] = {}  # as asked for; its letters keep to none
         self._banned: dict[int, frozenset[int]] = {}  # for the next token
 
     def bos_eos(self) -> tuple[str, str]:
@@ -112,10 +113,12 @@ class FakeRunner:
         *,
         num_reply: int = 0,
         banned: frozenset[int] = frozenset(),
+        grammar: str = "",
     ) -> None:
         assert banned or slot not in self._samplers, "a sampler was not closed"
         self._samplers[slot] = params
         self._banned[slot] = banned
+        self.grammars[slot] = grammar
 
     def close_sampler(self, slot: int) -> None:
         self._samplers.pop(slot, None)

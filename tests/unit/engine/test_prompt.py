@@ -123,3 +123,20 @@ def test_model_without_a_template_stops_where_the_user_would_speak():
     request, _ = PromptMaker(runner).make(make_request("hi", stop=("x",)))
     assert request.params.stop[0] == "x"
     assert len(request.params.stop) > 1
+
+
+def test_schema_reaches_the_loop_as_a_grammar():
+    maker = PromptMaker(make_runner())
+    taken, _ = maker.make(make_request("hi", json_schema='{"type": "boolean"}'))
+    assert "root" in taken.grammar
+    assert taken.json_schema == ""
+    plain, _ = maker.make(make_request("", messages=(), plain_text="x", grammar='root ::= "a"'))
+    assert plain.grammar == 'root ::= "a"'
+
+
+def test_form_that_cannot_be_kept_is_refused_before_anything_is_tokenised():
+    runner = make_runner(kind=CountingTokenizer)
+    maker = PromptMaker(runner)
+    with pytest.raises(InvalidRequest):
+        maker.make(make_request("hi", grammar="root ::= root"))
+    assert runner.num_chars == 0

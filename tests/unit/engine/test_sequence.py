@@ -77,6 +77,12 @@ def test_ignored_eog_counts_and_says_nothing():
     assert finish.reason is FinishReason.LENGTH
 
 
+def test_end_of_a_grammar_ends_also_where_eog_is_ignored():
+    sequence = placed(ignore_eos=True, grammar='root ::= "a"')
+    take(sequence, b"", is_eog=True)
+    assert sequence.deltas()[-1].reason is FinishReason.STOP
+
+
 def test_stop_string_ends_and_its_tokens_are_counted():
     sequence = placed(stop=("!!",))
     take(sequence, b"a!")

@@ -1,7 +1,8 @@
 """Completions on their way out: one object, or a stream of chunks.
 
-Knows deltas; how a reply looks is the business of `shapes`. A token costs one small encode: everything around the text
-of a chunk is the same bytes each time. The completion ends when its client goes.
+Knows deltas; how a reply looks is the business of `shapes`. A token costs one small encode:
+everything around the text of a chunk is the same bytes each time. The completion ends when its
+client goes.
 """
 
 from __future__ import annotations

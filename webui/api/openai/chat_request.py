@@ -6,12 +6,14 @@ checked by the one schema of sampling.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, StrictBool, StrictStr
 
 from webui.api.openai.sampler_fields import Known, SamplerFields
+from webui.engine.interface import AnswerForm
 from webui.errors import InvalidRequest
 from webui.messages import Message, Role
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 MAX_MESSAGES = 10_000
 MAX_CHOICES = 8
 NUM_SEEDS = 2**32 - 1
+ANY_OBJECT = {"type": "object"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,38 @@ class StreamOptions(Known):
     include_usage: StrictBool = False
 
 
+class NamedSchema(Known):
+    """A schema as OpenAI's clients wrap it; its name is bound to nothing."""
+
+    schema_: Any = Field(alias="schema")
+
+
+class ResponseFormat(Known):
+    """What a reply must look like, in the words of the dialect."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+    schema_: Any = Field(default=None, alias="schema")
+
+    def wanted(self) -> object:
+        """Return the schema to keep to; None leaves the reply free.
+
+        Raises:
+            InvalidRequest: One is announced and not there.
+        """
+        if self.type == "text":
+            return None
+        if self.type == "json_object":
+            return ANY_OBJECT if self.schema_ is None else self.schema_  # llama-server takes one
+        if self.json_schema is None:
+            raise InvalidRequest(
+                "response_format.json_schema: is missing",
+                'Send it as {"schema": ...}.',
+                field="response_format.json_schema",
+            )
+        return self.json_schema.schema_
+
+
 class Asked(SamplerFields):
     """What chats and texts have in common."""
 
@@ -72,6 +107,25 @@ class Asked(SamplerFields):
     n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    grammar: StrictStr | None = None
+    json_schema: Any = None
+
+    def form(self) -> AnswerForm:
+        """Return what the reply must keep to.
+
+        Raises:
+            InvalidRequest: More than one of the three fields asks for something.
+        """
+        wanted = None if self.response_format is None else self.response_format.wanted()
+        schemas = [schema for schema in (wanted, self.json_schema) if schema is not None]
+        if len(schemas) + bool(self.grammar) > 1:
+            raise InvalidRequest(
+                "response_format: only one of response_format, grammar and json_schema can be kept",
+                "Leave out the others.",
+                field="response_format",
+            )
+        return AnswerForm(self.grammar or "", json.dumps(schemas[0]) if schemas else "")
 
     @property
     def wants_usage(self) -> bool:

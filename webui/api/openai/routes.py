@@ -93,7 +93,7 @@ def _complete(
     shape: Shape,
     echo: str = "",
 ) -> Response:
-    params, prompt = asked.params(), asked.prompt()
+    params, prompt, form = asked.params(), asked.prompt(), asked.form()
     heading = Heading(
         shape=shape,
         completion_id=f"{shape.id_prefix}{secrets.token_hex(12)}",
@@ -111,6 +111,7 @@ def _complete(
             priority=Priority.API,
             plain_text=prompt.text,
             continue_last=prompt.continue_last,
+            form=form,
         )
         for choice in asked.choices(params)
     ]

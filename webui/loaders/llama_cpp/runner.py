@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import llama_cpp
@@ -18,6 +19,7 @@ from webui.engine.runner import RowFailed, Sampled
 from webui.errors import EngineError
 from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.dry import DrySamplers
+from webui.loaders.llama_cpp.grammar import Candidates, GrammarSampler, GrammarVocab
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads
@@ -27,6 +29,8 @@ from webui.loaders.llama_cpp.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from webui.engine.runner import Row, RowResult
     from webui.loaders.llama_cpp.native_log import NativeLog
@@ -44,12 +48,14 @@ class _Sampler:
     """How the tokens of one slot are chosen.
 
     Attributes:
-        chain: llama.cpp's samplers; freed by `close_sampler`.
+        chain: llama.cpp's samplers; freed by `close_sampler`, as the grammar is.
         params: What it was made from.
+        grammar: What the reply keeps to.
     """
 
     chain: Chain
     params: SamplingParams
+    grammar: GrammarSampler | None
 
 
 class LlamaCppRunner:
@@ -129,23 +135,31 @@ class LlamaCppRunner:
         *,
         num_reply: int = 0,
         banned: frozenset[int] = frozenset(),
+        grammar: str = "",
     ) -> None:
-        """Give a slot its own sampler chain, in place of the one it had.
+        """Give a slot its own sampler chain and grammar, in place of those it had.
 
         Raises:
             EngineError: llama.cpp made no sampler.
-            InvalidRequest: A token that is named does not exist.
+            InvalidRequest: A token that is named does not exist, or llama.cpp does not take the
+                grammar.
         """
         self.close_sampler(slot)
         vocab = Vocab(self._vocabulary.size, self._vocabulary.eog, self.info.context_length)
         recipe = Recipe(llama_cpp, params, vocab, self._dry, choose_seed(params))
         chain = Chain(recipe, tokens, num_reply=num_reply, banned=banned)
-        self._samplers[slot] = _Sampler(chain, params)
+        self._samplers[slot] = _Sampler(chain, params, None)
+        if grammar:
+            reply = tokens[len(tokens) - num_reply :]
+            keeper = GrammarSampler(self._grammar_vocab, grammar, reply)
+            self._samplers[slot] = _Sampler(chain, params, keeper)
 
     def close_sampler(self, slot: int) -> None:
-        """Free the chain of a slot; idempotent."""
+        """Free the chain and the grammar of a slot; idempotent."""
         if sampler := self._samplers.pop(slot, None):
             sampler.chain.close()
+            if sampler.grammar is not None:
+                sampler.grammar.close()
 
     def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         """Compute one step and sample where a row asks for it.
@@ -189,17 +203,36 @@ class LlamaCppRunner:
 
     def _sample(self, slot: int, index: int) -> Sampled | RowFailed:
         sampler = self._samplers[slot]
-        token = sampler.chain.sample(self._context, index)
+        if sampler.grammar is None:
+            token = sampler.chain.sample(self._context, index)
+        else:
+            token = sampler.grammar.sample(sampler.chain, self._logits(index))
         if token is None:
-            return RowFailed(
-                EngineError(
-                    "The model gave no usable probabilities",
-                    "Try other sampling parameters, with fewer banned tokens; or the model file "
-                    "may be damaged.",
-                )
-            )
+            return RowFailed(_no_choice(has_grammar=sampler.grammar is not None))
         if not sampler.params.logprobs:
             return Sampled(token)
+        return Sampled(token, *logprobs_of(self._logits(index), token, sampler.params.top_logprobs))
+
+    def _logits(self, index: int) -> NDArray[np.float32]:
+        """Return what the latest step gave for a position, shape (vocab_size,); not a copy."""
         logits = llama_cpp.llama_get_logits_ith(self._context, index)
-        row = np.ctypeslib.as_array(logits, (self._vocabulary.size,))
-        return Sampled(token, *logprobs_of(row, token, sampler.params.top_logprobs))
+        return np.ctypeslib.as_array(logits, (self._vocabulary.size,))
+
+    @cached_property
+    def _grammar_vocab(self) -> GrammarVocab:
+        vocabulary = self._vocabulary
+        candidates = Candidates(vocabulary.size, vocabulary.silent)
+        return GrammarVocab(vocabulary.handle, vocabulary.eog, candidates)
+
+
+def _no_choice(*, has_grammar: bool) -> EngineError:
+    if has_grammar:
+        return EngineError(
+            "The model has no token that the grammar or schema allows here",
+            "Ban fewer tokens and strings, or let the grammar or schema allow more.",
+        )
+    return EngineError(
+        "The model gave no usable probabilities",
+        "Try other sampling parameters, with fewer banned tokens; or the model file "
+        "may be damaged.",
+    )

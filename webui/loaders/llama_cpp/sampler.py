@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from webui.loaders.llama_cpp.dry import DrySamplers
+    from webui.loaders.llama_cpp.grammar import Candidates
     from webui.sampling_params import SamplerName, SamplingParams
 
 MAX_SEED = 2**32 - 2  # llama.cpp takes 2**32 - 1 for "make one up"
@@ -306,12 +307,20 @@ class Chain:
         """
         token: int = self._llama.llama_sampler_sample(self._handle, context, index)
         logits = self._llama.llama_get_logits_ith(context, index)
-        # Out of a row without any chance llama.cpp chooses something all the same.
-        is_usable = math.isfinite(logits[token]) and token not in self._banned
-        is_usable = is_usable and all(token not in ban.tokens for ban in self._bans)
-        if self._bans:
-            self._lift_bans()
+        is_usable = self._is_usable(token, logits[token])
+        self._lift_bans()
         return token if is_usable else None
+
+    def choose(self, candidates: Candidates) -> int | None:
+        """Choose out of some tokens, and accept nothing; None as for `sample`."""
+        candidates.apply(self._handle)
+        token, logit = candidates.selected()
+        return token if self._is_usable(token, logit) else None
+
+    def accept(self, token: int) -> None:
+        """Note the token that was chosen in the end."""
+        self._llama.llama_sampler_accept(self._handle, token)
+        self._lift_bans()
 
     def close(self) -> None:
         """Free the samplers; idempotent."""
@@ -343,6 +352,11 @@ class Chain:
         if not handle:  # a null link would be followed at the next token
             raise EngineError(f"llama.cpp made no sampler for {name}")
         self._llama.llama_sampler_chain_add(self._handle, handle)
+
+    def _is_usable(self, token: int, logit: float) -> bool:
+        """Return whether a choice is one: out of no chance llama.cpp chooses something as well."""
+        is_banned = token in self._banned or any(token in ban.tokens for ban in self._bans)
+        return math.isfinite(logit) and not is_banned
 
     def _lift_bans(self) -> None:
         """Count a choice; take out the bans that are over, which stand first in the chain."""

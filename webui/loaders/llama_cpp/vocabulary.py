@@ -14,6 +14,8 @@ from webui.errors import EngineError, InvalidRequest
 
 NO_TOKEN = -1
 PIECE_BYTES = 64
+# llama.cpp: llama_vocab::impl::token_to_piece writes none of these where `special` is false.
+SILENT = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN | llama_cpp.LLAMA_TOKEN_ATTR_CONTROL
 
 
 class Vocabulary:
@@ -21,15 +23,18 @@ class Vocabulary:
 
     Args:
         model: Handle of the model.
+
+    Attributes:
+        handle: llama.cpp's vocabulary.
     """
 
     def __init__(self, model: int) -> None:
-        self._vocab: int = llama_cpp.llama_model_get_vocab(model)
-        self.size: int = llama_cpp.llama_vocab_n_tokens(self._vocab)
-        self.bos_id: int = llama_cpp.llama_vocab_bos(self._vocab)
-        self.eos_id: int = llama_cpp.llama_vocab_eos(self._vocab)
+        self.handle: int = llama_cpp.llama_model_get_vocab(model)
+        self.size: int = llama_cpp.llama_vocab_n_tokens(self.handle)
+        self.bos_id: int = llama_cpp.llama_vocab_bos(self.handle)
+        self.eos_id: int = llama_cpp.llama_vocab_eos(self.handle)
         self.add_bos = self.bos_id != NO_TOKEN and bool(
-            llama_cpp.llama_vocab_get_add_bos(self._vocab)
+            llama_cpp.llama_vocab_get_add_bos(self.handle)
         )
         self._bytes: dict[int, bytes] = {}
 
@@ -54,7 +59,7 @@ class Vocabulary:
         for _ in range(2):
             tokens = (ctypes.c_int32 * room)()
             num: int = llama_cpp.llama_tokenize(
-                self._vocab,
+                self.handle,
                 data,
                 len(data),
                 tokens,
@@ -79,6 +84,12 @@ class Vocabulary:
         """All tokens that end a turn; found when first asked for, in a pass over the vocabulary."""
         return frozenset(filter(self.is_eog, range(self.size)))
 
+    @cached_property
+    def silent(self) -> frozenset[int]:
+        """All tokens that say nothing and end no turn; found when first asked for, as `eog` is."""
+        attr = llama_cpp.llama_vocab_get_attr
+        return frozenset(t for t in range(self.size) if attr(self.handle, t) & SILENT) - self.eog
+
     def token_text(self, token: int) -> str:
         """Return how a token is written in a template; empty when there is no such token."""
         return (
@@ -87,7 +98,7 @@ class Vocabulary:
 
     def is_eog(self, token: int) -> bool:
         """Return whether the model ends its turn with this token."""
-        return bool(llama_cpp.llama_vocab_is_eog(self._vocab, token))
+        return bool(llama_cpp.llama_vocab_is_eog(self.handle, token))
 
     def _piece(self, token: int, *, special: bool) -> bytes:
         if not 0 <= token < self.size:  # llama.cpp would throw through us
@@ -95,7 +106,7 @@ class Vocabulary:
         room = PIECE_BYTES
         for _ in range(2):
             buffer = ctypes.create_string_buffer(room)
-            num: int = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
+            num: int = llama_cpp.llama_token_to_piece(self.handle, token, buffer, room, 0, special)
             if num >= 0:
                 return buffer.raw[:num]
             room = -num

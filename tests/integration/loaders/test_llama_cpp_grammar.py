@@ -1,0 +1,186 @@
+"""Replies that keep to a grammar or a schema, through a real worker and on the runner itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from tests.integration.loaders.conftest import opened, request_of, text_of
+from tests.tiny_gguf import write_tiny_gguf
+from webui.engine.interface import FinishReason, Text, TokenLogprob
+from webui.engine.runner import Row, Sampled
+from webui.errors import EngineError, InvalidRequest
+from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.loaders.llama_cpp.runner import LlamaCppRunner
+from webui.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from webui.engine.interface import GenerateRequest
+    from webui.engine.process import LocalEngine
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "pattern": "^[A-Za-z ]{1,12}$"},
+        "age": {"type": "integer", "minimum": 0, "maximum": 150},
+        "colours": {"type": "array", "items": {"enum": ["red", "blue"]}, "maxItems": 3},
+    },
+    "required": ["name", "age", "colours"],
+    "additionalProperties": False,
+}
+PERSON = "Describe a person as JSON with name, age and colours."
+GREEDY = SamplingParams(temperature=0)
+
+
+def _form(request: GenerateRequest, **form: str) -> GenerateRequest:
+    return msgspec.structs.replace(request, **form)
+
+
+async def _written(engine: LocalEngine, text: str, form: dict[str, str], **params: Any) -> Any:
+    said, finish = await text_of(engine, _form(request_of(text, **params), **form))
+    return said, finish
+
+
+def _obeys(value: Any) -> bool:
+    return (
+        set(value) == {"name", "age", "colours"}
+        and re.fullmatch("[A-Za-z ]{1,12}", value["name"]) is not None
+        and 0 <= value["age"] <= 150
+        and len(value["colours"]) <= 3
+        and set(value["colours"]) <= {"red", "blue"}
+    )
+
+
+async def test_answer_obeys_its_schema_and_is_the_same_twice(best_model: Path) -> None:
+    form = {"json_schema": json.dumps(SCHEMA)}
+    async with opened(best_model) as engine:
+        wishes: list[dict[str, Any]] = [{"temperature": 0}, {"temperature": 0}]
+        wishes += [{"temperature": 1.5, "top_k": 0, "seed": seed} for seed in range(4)]
+        written = [
+            await _written(engine, PERSON, form, max_tokens=400, repeat_penalty=1.2, **wish)
+            for wish in wishes
+        ]
+    assert [finish.reason for _, finish in written] == [FinishReason.STOP] * len(wishes)
+    assert [said for said, _ in written if not _obeys(json.loads(said))] == []
+    assert written[0][0] == written[1][0]
+
+
+async def test_answer_is_one_of_those_the_grammar_has(best_model: Path) -> None:
+    form = {"grammar": 'root ::= "yes" | "no" | "maybe so"'}
+    async with opened(best_model) as engine:
+        for seed in range(3):
+            said, finish = await _written(engine, "Is it?", form, seed=seed, temperature=1)
+            assert said in {"yes", "no", "maybe so"}
+            assert finish.reason is FinishReason.STOP
+
+
+@pytest.mark.parametrize(
+    "wish", [{"ignore_eos": True}, {"min_tokens": 20}, {"banned_strings": ("b",)}]
+)
+async def test_end_of_the_grammar_ends_the_reply_whatever_else_is_asked(
+    noise: Path, wish: dict[str, Any]
+) -> None:
+    form = {"grammar": "root ::= [abc] [abc] [abc]"}
+    async with opened(noise) as engine:
+        said, finish = await _written(engine, "hi", form, temperature=1, seed=1, **wish)
+    assert len(said) == 3
+    assert set(said) <= set("abc") - set(wish.get("banned_strings", ()))
+    assert finish.reason is FinishReason.STOP
+
+
+async def test_reply_whose_every_choice_is_banned_fails_alone(noise: Path) -> None:
+    async with opened(noise) as engine:
+        with pytest.raises(EngineError, match="allows here"):
+            await _written(engine, "hi", {"grammar": 'root ::= "b"'}, banned_strings=("b",))
+        said, _ = await _written(engine, "hi", {"grammar": 'root ::= "b"'})
+    assert said == "b"
+
+
+async def test_token_that_no_model_has_is_refused(noise: Path) -> None:
+    async with opened(noise) as engine:
+        with pytest.raises(InvalidRequest, match="grammar"):
+            await _written(engine, "hi", {"grammar": "root ::= <no such token here>"})
+        assert (await _written(engine, "hi", {"grammar": 'root ::= "x"'}))[0] == "x"
+
+
+async def test_name_of_a_control_token_is_written_in_letters(noise: Path) -> None:
+    async with opened(noise) as engine:
+        said, _ = await _written(engine, "hi", {"grammar": 'root ::= "<s>ok"'})
+    assert said == "<s>ok"
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_grammar_goes_on_where_a_banned_string_was_taken_back(noise: Path, seed: int) -> None:
+    form = {"grammar": 'root ::= "x" [abc]{12} "y"'}
+    wish = {"banned_strings": ("ab",), "temperature": 1.5, "top_k": 0, "seed": seed}
+    async with opened(noise) as engine:
+        said, _ = await _written(engine, "hi", form, **wish)
+    assert re.fullmatch("x(?!.*ab)[abc]{12}y", said)
+
+
+async def test_rows_beside_a_grammar_are_those_they_are_alone(tmp_path: Path) -> None:
+    # Whole numbers add up to the same in every order, other than 64 tokens of a sequence at once.
+    path = write_tiny_gguf(tmp_path / "noise.gguf", is_quantized=True)
+    async with opened(path, slots=4, threads=1, batch_size=48) as engine:
+        plain = [
+            request_of(f"tell {i}", f"plain {i}", seed=i, temperature=1, logprobs=True)
+            for i in range(2)
+        ]
+        kept = [
+            _form(
+                request_of(f"list {i}", f"kept {i}", seed=i, temperature=1, logprobs=True),
+                grammar='root ::= ("yes " | "no ")+',
+            )
+            for i in range(2)
+        ]
+        alone = [await _tokens(engine, request) for request in (*plain, *kept)]
+        beside = await asyncio.gather(*(_tokens(engine, request) for request in (*plain, *kept)))
+    assert beside == alone
+    assert len(alone[0]) == 40
+    assert re.fullmatch(rb"((yes|no) )+(y|ye|yes|n|no)?", b"".join(t.data for t in alone[2]))
+
+
+async def _tokens(engine: LocalEngine, request: GenerateRequest) -> list[TokenLogprob]:
+    deltas = [delta async for delta in engine.generate(request)]
+    return [token for delta in deltas if isinstance(delta, Text) for token in delta.logprobs]
+
+
+@pytest.fixture(scope="module")
+def runner(noise: Path) -> Iterator[LlamaCppRunner]:
+    options = LlamaCppOptions(context_length=64, slots=1, threads=1)
+    runner = LlamaCppRunner(noise, "noise", options, lambda _: None)
+    yield runner
+    runner.close()
+
+
+@pytest.mark.parametrize(("num_reply", "said"), [(0, b"a"), (1, b"b"), (2, b"c")])
+def test_grammar_is_shown_the_reply_and_never_the_prompt(
+    runner: LlamaCppRunner, num_reply: int, said: bytes
+) -> None:
+    tokens = [*b"abc: ", *b"ab"[:num_reply]]
+    runner.forget(0, 0)
+    runner.open_sampler(0, GREEDY, tokens, num_reply=num_reply, grammar='root ::= "abc"')
+    (result,) = runner.forward([Row(0, tokens, 0, sample=True)])
+    assert isinstance(result, Sampled)
+    assert runner.token_bytes(result.token) == said
+    runner.close_sampler(0)
+
+
+def test_token_of_many_letters_is_chosen_where_the_grammar_has_them(runner: LlamaCppRunner) -> None:
+    (he,) = runner.tokenize("he", special=False)
+    runner.forget(0, 0)
+    params = GREEDY.model_copy(update={"logit_bias": {he: 100.0}})
+    runner.open_sampler(0, params, [0], grammar="root ::= [^x] [^x]")
+    (result,) = runner.forward([Row(0, [0], 0, sample=True)])
+    assert result == Sampled(he)
+    runner.close_sampler(0)

@@ -1,0 +1,147 @@
+"""JSON Schema as grammars: what they write obeys; what cannot be kept is refused by name."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.unit.engine.gbnf_oracle import Grammar
+from tests.unit.engine.schema_oracle import TREE, obeys, random_schema, random_value
+from webui.engine.json_schema import schema_grammar
+from webui.errors import InvalidRequest
+
+CASES: list[tuple[Any, list[Any], list[Any]]] = [
+    ({"type": "integer", "minimum": -12, "maximum": 105}, [-12, 0, 105], [-13, 106, 1.5, "1"]),
+    ({"type": "integer", "exclusiveMinimum": 9, "exclusiveMaximum": 20}, [10, 19], [9, 20]),
+    ({"type": "number", "minimum": 0, "maximum": 1}, [0, 0.5, 1, 0.0625], [1.1, -0.5]),
+    ({"type": "number", "exclusiveMinimum": 0}, [0.5, 12.25], [0, -1]),
+    ({"type": "number", "minimum": -3, "exclusiveMaximum": -1}, [-3, -1.5, -2], [-1, 0, -3.5]),
+    ({"type": "string", "maxLength": 2}, ["", "é", '"\\'], ["abc", 1]),
+    ({"type": "array", "items": False}, [[]], [[1]]),
+    ({"items": [{"type": "null"}, True]}, [[None, 1]], [[1, 1]]),
+    ({"type": "array", "minItems": 1, "maxItems": 1}, [[None]], [[], [1, 2]]),
+    ({"properties": {"a": {"type": "null"}}, "required": ["a", "b"]}, [{"a": None, "b": 1}], [{}]),
+    ({"type": "object"}, [{}, {"x": {"y": []}}], [[]]),
+    ({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"const": "x"}}}, ["x"], ["y"]),
+    ({"$ref": "#/$defs/x", "maximum": 5, "$defs": {"x": {"type": "integer"}}}, [5], [6]),
+    ({"type": "string", "enum": ["a", 1]}, ["a"], [1]),
+    ({"oneOf": [{"type": "string"}, {"type": "null"}]}, ["", None], [1]),
+    (True, [{"any": [1, "x", None]}], []),
+]
+
+
+def _said(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_a_schema_takes_what_obeys_and_nothing_else(case: int) -> None:
+    schema, good, bad = CASES[case]
+    grammar = Grammar(schema_grammar(schema))
+    assert [value for value in good if not grammar.matches(_said(value))] == []
+    assert [value for value in bad if grammar.matches(_said(value))] == []
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_schemas_and_their_grammars_mean_the_same(seed: int) -> None:
+    rng = Random(seed)
+    schema = random_schema(rng) | {"$defs": {"tree": TREE}}
+    grammar = Grammar(schema_grammar(schema))
+    for _ in range(8):
+        text = grammar.write(rng)
+        assert obeys(json.loads(text), schema, schema), f"{text} does not obey {schema}"
+    for _ in range(4):
+        value = random_value(schema, rng, schema)
+        assert obeys(value, schema, schema), "the test's own generator"
+        assert grammar.matches(_said(value)), f"{_said(value)} is refused by {schema}"
+        stranger = random_value(random_schema(rng), rng, schema)
+        if grammar.matches(_said(stranger)):
+            assert obeys(stranger, schema, schema), f"{_said(stranger)} is taken by {schema}"
+
+
+def test_recursion_ends_where_the_value_does() -> None:
+    grammar = Grammar(schema_grammar({"$ref": "#/$defs/tree", "$defs": {"tree": TREE}}))
+    assert grammar.matches('{"value": 1, "next": {"value": 2}}')
+    assert not grammar.matches('{"next": {"value": 2}}')
+
+
+def test_another_member_cannot_take_the_name_of_one_that_is_known() -> None:
+    schema = {
+        "properties": {"ab": {"type": "integer"}},
+        "additionalProperties": {"type": "string"},
+    }
+    grammar = Grammar(schema_grammar(schema))
+    assert grammar.matches('{"ab":1,"a":"x","abc":"y"}')
+    assert not grammar.matches('{"ab":"x"}')
+    assert not grammar.matches('{"\\u0061b":"x"}')
+
+
+def test_all_of_closes_an_object_for_the_other_side() -> None:
+    closed = {"properties": {"a": True}, "additionalProperties": False}
+    grammar = Grammar(schema_grammar({"allOf": [closed, {"properties": {"b": True}}]}))
+    assert grammar.matches('{"a":1}')
+    assert not grammar.matches('{"b":1}')
+
+
+BAD: list[tuple[Any, str, str]] = [
+    ({"properties": {"a": {"multipleOf": 3}}}, "#/properties/a", "multipleOf"),
+    ({"type": "array", "uniqueItems": True}, "#", "uniqueItems"),
+    ({"not": {}}, "#", "not is"),
+    ({"if": {}, "then": {}}, "#", "if is"),
+    ({"patternProperties": {}}, "#", "patternProperties"),
+    ({"minlength": 3}, "#", "minlength"),
+    ({"items": {"format": "email"}}, "#/items", "format 'email'"),
+    ({"pattern": "^(?=a)b$"}, "#", "looks around"),
+    ({"pattern": "(a)\\1"}, "#", "\\1"),
+    ({"pattern": "(a*)*"}, "#", "may be empty"),
+    ({"pattern": "(" * 100}, "#", "nested more than"),
+    ({"pattern": "a{5000}"}, "#", "more than 2000"),
+    ({"pattern": "\\p{L}"}, "#", "\\p"),
+    ({"pattern": "["}, "#", "ends too soon"),
+    ({"pattern": "a**"}, "#", "two repetitions"),
+    ({"$ref": "https://example.org/x"}, "#", "does not point into"),
+    ({"$ref": "#/$defs/none"}, "#", "nothing at"),
+    ({"$ref": "#anchor"}, "#", "anchors"),
+    ({"$ref": "#"}, "cannot be kept", "begins with itself"),
+    ({"type": "strin"}, "#", "'strin'"),
+    ({"type": "number", "minimum": 0.5}, "#", "whole numbers"),
+    ({"type": "integer", "minimum": 5, "maximum": 4}, "#", "no number"),
+    ({"type": "string", "maxLength": 100_000}, "#", "2000 is the most"),
+    ({"minItems": 3, "maxItems": 2}, "#", "less than"),
+    ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "#", "several"),
+    ({"enum": []}, "#", "enum"),
+    ({"properties": {"a": False}, "required": ["a"]}, "#/properties/a", "allows nothing"),
+    ({"allOf": [{"type": "string"}, {"type": "null"}]}, "#", "no type"),
+    ("text", "#", "expected an object"),
+    (False, "#", "allows nothing"),
+    ({"allOf": [{"pattern": "a"}, {"pattern": "b"}]}, "#", "pattern twice"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(BAD)))
+def test_what_cannot_be_kept_is_refused_by_name_and_path(case: int) -> None:
+    schema, path, reason = BAD[case]
+    with pytest.raises(InvalidRequest) as caught:
+        schema_grammar(schema)
+    assert caught.value.field == "json_schema"
+    assert path in caught.value.message
+    assert reason in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/$defs/d0", "$defs": {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2}
+                                         for i in range(60)} | {"d60": {"type": "null"}}},
+        {"properties": {f"p{i}": {"properties": {f"q{j}": {} for j in range(60)}}
+                        for i in range(400)}},
+        json.loads('{"items":' * 200 + "{}" + "}" * 200),
+        {"enum": ["x" * 100 + str(index) for index in range(2000)]},
+    ],
+)  # fmt: skip
+def test_a_schema_that_would_grow_too_far_is_refused(schema: object) -> None:
+    with pytest.raises(InvalidRequest, match="json_schema"):
+        schema_grammar(schema)

@@ -1,0 +1,177 @@
+"""Choosing tokens that a grammar allows; a reply without a grammar passes none of this.
+
+The grammar stands outside the sampler chain: penalties look back on the prompt, which a grammar
+must not see, and asking it about each token of the vocabulary is dear. So the chain chooses first,
+and only where the grammar refuses that token is it asked about all of them.
+
+llama.cpp ends the process when a token is accepted that its grammar does not allow, so none is
+accepted that it was not asked about.
+
+Source: llama.cpp, common/sampling.cpp, common_sampler_sample.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import llama_cpp
+import numpy as np
+
+from webui.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from webui.loaders.llama_cpp.sampler import Chain
+
+ROOT = b"root"
+NO_TOKEN = -1
+TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+
+class Candidates:
+    """All tokens of a model with their logits, for samplers to change in place.
+
+    Args:
+        vocab_size: Number of tokens.
+        silent: Those that say nothing though their names are text; never chosen.
+    """
+
+    def __init__(self, vocab_size: int, silent: frozenset[int]) -> None:
+        self._ids = np.arange(vocab_size, dtype=np.int32)
+        self._silent = np.fromiter(silent, dtype=np.int32)
+        self._data = np.zeros(vocab_size, TOKEN_DATA)
+        self._array = _token_array(self._data)
+        self._logits = np.zeros(vocab_size, np.float32)
+
+    def fill(self, logits: NDArray[np.float32]) -> None:
+        """Begin anew with all tokens.
+
+        Args:
+            logits: Shape (vocab_size,); read until the next call.
+        """
+        self._logits = logits
+        self._data["id"] = self._ids
+        self._data["logit"] = logits
+        self._data["logit"][self._silent] = -np.inf
+        self._data["p"] = 0
+        self._array = _token_array(self._data)
+
+    def apply(self, sampler: int | None) -> None:
+        """Let a sampler of llama.cpp change them."""
+        llama_cpp.llama_sampler_apply(sampler, ctypes.byref(self._array))
+
+    def selected(self) -> tuple[int, float]:
+        """Return the token that the last sampler chose, with its logit before all samplers.
+
+        The logit is no number where the sampler chose none.
+        """
+        array = self._array
+        if not 0 <= array.selected < array.size:
+            return NO_TOKEN, math.nan
+        token: int = array.data[array.selected].id  # type: ignore[assignment]  # ctypes gives an int
+        return token, float(self._logits[token])
+
+    def has_chance(self) -> bool:
+        """Return whether any token is left."""
+        return bool((self._data["logit"] > -np.inf).any())
+
+
+@dataclass(frozen=True, slots=True)
+class GrammarVocab:
+    """What a grammar needs to know of a model.
+
+    Attributes:
+        handle: llama.cpp's vocabulary.
+        eog: Tokens that end a reply.
+        candidates: Shared by all replies of the model.
+    """
+
+    handle: int
+    eog: frozenset[int]
+    candidates: Candidates
+
+
+class GrammarSampler:
+    """Where a reply stands in its grammar.
+
+    Args:
+        vocab: Of the model.
+        grammar: GBNF that `engine.grammar.check_grammar` has passed.
+        reply: The tokens of the reply so far, all of them allowed; never those of the prompt.
+
+    Raises:
+        InvalidRequest: llama.cpp does not take the grammar.
+    """
+
+    def __init__(self, vocab: GrammarVocab, grammar: str, reply: Sequence[int]) -> None:
+        self._vocab = vocab
+        self._handle: int | None = llama_cpp.llama_sampler_init_grammar(
+            vocab.handle, grammar.encode(), ROOT
+        )
+        if not self._handle:
+            raise InvalidRequest(
+                "grammar: llama.cpp does not take it with this model",
+                "Name only tokens that the model has.",
+                field="grammar",
+            )
+        for token in reply:
+            llama_cpp.llama_sampler_accept(self._handle, token)
+
+    def sample(self, chain: Chain, logits: NDArray[np.float32]) -> int | None:
+        """Choose the next token, and accept it into the chain and the grammar.
+
+        Args:
+            chain: How to choose.
+            logits: Shape (vocab_size,).
+
+        Returns:
+            None when no token is both allowed and not banned. Where the grammar is at its end,
+            a token that ends the reply is chosen even if it is banned.
+        """
+        token = self._choose(chain, logits)
+        if token is not None:
+            llama_cpp.llama_sampler_accept(self._handle, token)
+            chain.accept(token)
+        return token
+
+    def close(self) -> None:
+        """Free the grammar; idempotent."""
+        if self._handle:
+            llama_cpp.llama_sampler_free(self._handle)
+            self._handle = None
+
+    def _choose(self, chain: Chain, logits: NDArray[np.float32]) -> int | None:
+        candidates = self._vocab.candidates
+        candidates.fill(logits)
+        token = chain.choose(candidates)
+        if token is not None and self._allows(token):
+            return token
+        candidates.fill(logits)
+        candidates.apply(self._handle)
+        if candidates.has_chance():
+            token = chain.choose(candidates)
+            if token is not None and self._allows(token):
+                return token
+        return next(filter(self._allows, sorted(self._vocab.eog)), None)
+
+    def _allows(self, token: int) -> bool:
+        one = np.zeros(1, TOKEN_DATA)
+        one["id"] = token
+        llama_cpp.llama_sampler_apply(self._handle, ctypes.byref(_token_array(one)))
+        return bool(one["logit"][0] == 0)
+
+
+def _token_array(data: NDArray[np.void]) -> llama_cpp.llama_token_data_array:
+    """Return llama.cpp's view of tokens; it lives as long as they do."""
+    return llama_cpp.llama_token_data_array(
+        data=data.ctypes.data_as(llama_cpp.llama_token_data_p),
+        size=len(data),
+        selected=-1,
+        sorted=False,
+    )
