@@ -11,8 +11,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from webui.engine.detokenizer import Detokenizer
+from webui.engine.embedding import Vectors, check_can_embed
 from webui.engine.fake_answer import answer, rest_of, tokens
+from webui.engine.fake_vectors import EMBEDDING_SIZE, score, vector
 from webui.engine.interface import (
+    EmbedRequest,
+    EmbedResult,
     EngineState,
     Finish,
     FinishReason,
@@ -23,6 +27,7 @@ from webui.engine.interface import (
     Text,
     Timings,
     Usage,
+    VectorPart,
 )
 from webui.errors import Busy, Conflict, ContextLengthExceeded, EngineDied, InvalidRequest
 
@@ -71,6 +76,10 @@ class FakeEngine:
             num_slots=num_slots,
             num_threads=1,
             memory=Memory(weights_bytes=0, kv_bytes=0, compute_bytes=0),
+            can_embed=True,
+            can_rerank=True,
+            embedding_size=EMBEDDING_SIZE,
+            max_text_tokens=context_length,
         )
 
     @property
@@ -110,6 +119,19 @@ class FakeEngine:
         finally:
             self._live.discard(request_id)
             self._leave(turn)
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        """Turn texts into vectors; see `Engine.embed`."""
+        self._check_open()
+        check_can_embed(request, self._info)
+        vectors, num_tokens = Vectors(len(request.inputs)), 0
+        for index, text in enumerate(request.inputs):
+            num = self._num_text_tokens(request, index)
+            num_tokens += num
+            await self._sleep(num / (self._rate * PREFILL_SPEEDUP))
+            data = vector(text) if request.query is None else score(request.query, text)
+            vectors.add(VectorPart(index, data))
+        return vectors.result(num_tokens)
 
     async def close(self) -> None:
         """End all replies with an error; idempotent."""
@@ -170,13 +192,8 @@ class FakeEngine:
         """
         if not request.messages:
             raise InvalidRequest("The conversation is empty", field="messages")
-        try:
-            for message in request.messages:
-                message.text.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidRequest(
-                f"The message holds something that is not text: {error}", field="messages"
-            ) from error
+        for message in request.messages:
+            _check_text(message.text, "messages")
         num_prompt = sum(len(tokens(message.text)) + 1 for message in request.messages)
         limit = self._info.context_length
         if num_prompt > limit:
@@ -187,6 +204,20 @@ class FakeEngine:
                 field="messages",
             )
         return num_prompt
+
+    def _num_text_tokens(self, request: EmbedRequest, index: int) -> int:
+        limit = self._info.max_text_tokens
+        name, field = ("Input", "input") if request.query is None else ("Document", "documents")
+        text = request.inputs[index] + (request.query or "")
+        _check_text(text, field)
+        num_tokens = len(tokens(text))
+        if num_tokens > limit and not request.truncate:
+            raise ContextLengthExceeded(
+                f"{name} {index} has {num_tokens} tokens, and this model reads {limit} at once",
+                "Shorten it, or split it into several.",
+                field=field,
+            )
+        return min(num_tokens, limit)
 
     def _queue(self, turn: asyncio.Event) -> None:
         if self._num_free:
@@ -226,6 +257,15 @@ class FakeEngine:
     def _check_open(self) -> None:
         if self._closed.is_set():
             raise EngineDied("The model was unloaded", "Load a model and send the message again.")
+
+
+def _check_text(text: str, field: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"The message holds something that is not text: {error}", field=field
+        ) from error
 
 
 def _reply(request: GenerateRequest) -> list[str]:

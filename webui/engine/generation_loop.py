@@ -6,11 +6,11 @@ in the worker, in tests and beside any runner.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from webui.engine.interface import Queued
 from webui.engine.ipc import Output, Outputs, RequestError
+from webui.engine.mail import Aborted, Announced, Mail, Prepared, Refused
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Sequence
 from webui.errors import Busy, EngineError, WebuiError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from collections.abc import Sequence as Several
 
-    from webui.engine.interface import GenerateRequest
     from webui.engine.ipc import ToParent
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.runner import ModelRunner, Row
@@ -27,40 +26,6 @@ if TYPE_CHECKING:
 # Every message wakes the web process, which costs it more than the tokens in it do; 16 changes a
 # second still read as fluently. Steps that are slower than two thirds of it are told one by one.
 TELL_S = 0.06
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """A request came in and is being turned into tokens."""
-
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """The tokens of a request that was announced."""
-
-    request: GenerateRequest
-    prompt: list[int]
-    arrived_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A request that was announced cannot be run."""
-
-    request_id: str
-    error: WebuiError
-
-
-@dataclass(frozen=True, slots=True)
-class Aborted:
-    """Nobody wants this reply any more."""
-
-    request_id: str
-
-
-Mail = Announced | Prepared | Refused | Aborted
 
 
 class GenerationLoop:
@@ -96,6 +61,11 @@ class GenerationLoop:
     def has_work(self) -> bool:
         """Whether `step` has anything to do."""
         return bool(self._scheduler.num_running or self._scheduler.num_waiting)
+
+    @property
+    def spare_tokens(self) -> int:
+        """How many tokens another kind of step may read now without anybody waiting long."""
+        return self._budget.tokens(num_decoding=self._scheduler.num_decoding)
 
     def take(self, mail: Mail) -> list[ToParent]:
         """Take one piece of mail; return what is to be said about it at once."""
@@ -215,5 +185,4 @@ class GenerationLoop:
 
 
 def _request_error(request_id: str, error: WebuiError) -> RequestError:
-    retry_after_s = error.retry_after_s if isinstance(error, Busy) else 0.0
-    return RequestError(request_id, error.code, error.message, error.hint, retry_after_s)
+    return RequestError.of(request_id, error)
