@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from gguf import GGUFWriter, TokenType
+from gguf import GGMLQuantizationType, GGUFWriter, TokenType, quants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def byte_to_char() -> dict[int, str]:
     return {byte: chr(byte) for byte in kept} | {byte: chr(256 + i) for i, byte in enumerate(moved)}
 
 
-def write_tiny_gguf(
+def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
     path: Path,
     *,
     says: Sequence[bytes] = (),
@@ -53,6 +53,8 @@ def write_tiny_gguf(
     context_length: int = 2048,
     chat_template: str | None = CHATML,
     metadata: Mapping[str, int | float] | None = None,
+    broken_token: int | None = None,
+    is_quantized: bool = False,
 ) -> Path:
     """Write the file and return its path.
 
@@ -64,6 +66,8 @@ def write_tiny_gguf(
         context_length: As named in the header.
         chat_template: Template text; None leaves it out.
         metadata: Keys to write differently: an int as uint32, a float as float32.
+        is_quantized: Q4_1 in place of float32: logits are then bit-equal in batches of any size.
+        broken_token: Whoever reads this one computes with NaN from there on.
     """
     writer = GGUFWriter(str(path), "llama")
     given = metadata or {}
@@ -91,8 +95,14 @@ def write_tiny_gguf(
     tensors = _random_weights(len(tokens), seed)
     if says:
         _teach(tensors, tokens, _spelled(says), ends=ends)
+    if broken_token is not None:
+        tensors["token_embd.weight"][broken_token] = np.nan
     for name, data in tensors.items():
-        writer.add_tensor(name, data)
+        if is_quantized and data.ndim > 1:
+            kind = GGMLQuantizationType.Q4_1
+            writer.add_tensor(name, quants.quantize(data, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, data)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
@@ -26,6 +27,7 @@ from webui.chat.models import Models
 from webui.chat.parameters import Parameters
 from webui.engine.fake import FakeEngine
 from webui.engine.pool import EnginePool
+from webui.engine.process import Limits, LocalEngine
 from webui.errors import WebuiError
 from webui.hub.catalog import Catalog
 from webui.jobs import Jobs
@@ -89,7 +91,8 @@ def end_streams(app: FastAPI) -> None:
 def _construct(settings: Settings) -> Runtime:
     events = EventLog()
     database = Database(settings.database_path)
-    pool = EnginePool()
+    limits = Limits(max_gap_ms=settings.max_gap_ms)
+    pool = EnginePool(partial(LocalEngine.open, limits=limits), drain_s=settings.drain_s)
     catalog = Catalog(settings.models_dir or default_models_dir(settings.data_dir))
     jobs = Jobs(database)
     parameters = Parameters(database)

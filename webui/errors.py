@@ -110,7 +110,11 @@ class EngineError(WebuiError):
 
 
 class LoadFailed(EngineError):
-    """A model could not be loaded."""
+    """A model could not be loaded.
+
+    A use case raises it for a bad file alone. What goes wrong in the worker later, too little
+    memory or its death, is told by the pool's status and by `ModelNotLoaded` or `EngineDied`.
+    """
 
     code = "load_failed"
 

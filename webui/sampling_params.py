@@ -7,12 +7,17 @@ here. `Control` holds only what a drawing needs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 MAX_STOP_STRINGS = 16
 MAX_SYSTEM_PROMPT_CHARS = 200_000
+MAX_TOP_LOGPROBS = 20
+MAX_BANNED_STRINGS = 64
+MAX_BIASES = 1024
+MAX_BREAKERS = 16
+MAX_BREAKER_CHARS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,22 @@ class Control:
 
 
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Breaker = Annotated[str, StringConstraints(min_length=1, max_length=MAX_BREAKER_CHARS)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+SamplerName = Literal[
+    "penalties",
+    "dry",
+    "top_n_sigma",
+    "top_k",
+    "typical_p",
+    "top_p",
+    "min_p",
+    "xtc",
+    "temperature",
+]
+# Source: llama.cpp, common/common.h, common_params_sampling.samplers.
+SAMPLER_ORDER: tuple[SamplerName, ...] = get_args(SamplerName)
 
 
 class SamplingParams(BaseModel):
@@ -115,6 +136,13 @@ class SamplingParams(BaseModel):
         title="Max tokens",
         description="The longest reply, in tokens; it also ends where the context is full.",
     )
+    min_tokens: Annotated[int, Control("Length", step=1, soft_max=1024)] = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        title="Min tokens",
+        description="Neither the model nor a stop string ends the reply before this many tokens.",
+    )
     seed: Annotated[int, Control("Length")] = Field(
         default=-1,
         ge=-1,
@@ -129,3 +157,184 @@ class SamplingParams(BaseModel):
         title="Stop strings",
         description="The reply ends before any of these; one per line.",
     )
+    ignore_eos: Annotated[bool, Control("Length")] = Field(
+        default=False,
+        title="Never end by itself",
+        description="The model cannot end its reply; only a stop string or the length does.",
+    )
+    dynatemp_range: Annotated[float, Control("Dynamic temperature", step=0.05)] = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        title="Temperature range",
+        description="Moves the temperature by up to this much, down where the model is sure "
+        "and up where it is not; 0 switches it off.",
+    )
+    dynatemp_exponent: Annotated[float, Control("Dynamic temperature", step=0.05, soft_max=5)] = (
+        Field(
+            default=1.0,
+            ge=0.1,
+            le=10,
+            title="Temperature exponent",
+            description="How the uncertainty of the model becomes temperature; above 1 the "
+            "temperature stays low for longer.",
+        )
+    )
+    typical_p: Annotated[float, Control("More ways to drop tokens", step=0.01)] = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        title="Typical-p",
+        description="Chooses among the tokens that are about as surprising as the model "
+        "expects, up to this probability together; 1 switches it off.",
+    )
+    top_n_sigma: Annotated[float, Control("More ways to drop tokens", step=0.05, soft_max=5)] = (
+        Field(
+            default=0.0,
+            ge=0,
+            le=10,
+            title="Top-n-sigma",
+            description="Drops tokens whose score lies more than this many standard deviations "
+            "below the best; 0 switches it off.",
+        )
+    )
+    xtc_probability: Annotated[float, Control("More ways to drop tokens", step=0.01)] = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="XTC probability",
+        description="How often the likeliest tokens are dropped in favour of a less likely "
+        "one; 0 switches it off.",
+    )
+    xtc_threshold: Annotated[float, Control("More ways to drop tokens", step=0.01)] = Field(
+        default=0.1,
+        ge=0,
+        le=0.5,
+        title="XTC threshold",
+        description="XTC drops all tokens at least this likely but the least likely of them.",
+    )
+    mirostat: Annotated[int, Control("Steady surprise", step=1)] = Field(
+        default=0,
+        ge=0,
+        le=2,
+        title="Mirostat",
+        description="Keeps the text equally surprising, by version 1 or 2, in place of all "
+        "samplers that drop tokens; 0 switches it off.",
+    )
+    mirostat_tau: Annotated[float, Control("Steady surprise", step=0.1)] = Field(
+        default=5.0,
+        ge=0,
+        le=10,
+        title="Mirostat target",
+        description="How surprising the text shall be, in bits a token.",
+    )
+    mirostat_eta: Annotated[float, Control("Steady surprise", step=0.01)] = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        title="Mirostat rate",
+        description="How quickly Mirostat corrects itself.",
+    )
+    adaptive_target: Annotated[float, Control("Steady surprise", step=0.01)] = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="Adaptive-p target",
+        description="Prefers tokens about this likely, so that the mean comes out there; "
+        "0 switches it off.",
+    )
+    adaptive_decay: Annotated[float, Control("Steady surprise", step=0.01)] = Field(
+        default=0.9,
+        ge=0,
+        le=0.99,
+        title="Adaptive-p decay",
+        description="How long adaptive-p remembers the tokens it chose; higher is longer.",
+    )
+    dry_multiplier: Annotated[float, Control("Repeated passages (DRY)", step=0.05)] = Field(
+        default=0.0,
+        ge=0,
+        le=5,
+        title="DRY multiplier",
+        description="How strongly going on with a passage that stood there before is made "
+        "unlikely; 0 switches it off, 0.8 is usual.",
+    )
+    dry_base: Annotated[float, Control("Repeated passages (DRY)", step=0.05)] = Field(
+        default=1.75,
+        ge=1,
+        le=4,
+        title="DRY base",
+        description="How quickly that grows with the length of the passage.",
+    )
+    dry_allowed_length: Annotated[int, Control("Repeated passages (DRY)", step=1, soft_max=20)] = (
+        Field(
+            default=2,
+            ge=1,
+            le=1000,
+            title="DRY allowed length",
+            description="Passages up to this many tokens may be repeated freely.",
+        )
+    )
+    dry_penalty_last_n: Annotated[
+        int, Control("Repeated passages (DRY)", step=1, soft_max=8192)
+    ] = Field(
+        default=-1,
+        ge=-1,
+        le=1_000_000,
+        title="DRY range",
+        description="How many of the latest tokens DRY looks at; -1 takes the whole context, "
+        "0 switches it off.",
+    )
+    dry_sequence_breakers: Annotated[
+        tuple[Breaker, ...], Control("Repeated passages (DRY)", lines=4)
+    ] = Field(
+        default=("\n", ":", '"', "*"),
+        max_length=MAX_BREAKERS,
+        title="DRY breakers",
+        description="A passage ends at any of these; one per line, \\n is a line break.",
+    )
+    logit_bias: Annotated[dict[TokenId, Bias], Control("Words", lines=2)] = Field(
+        default_factory=dict,
+        max_length=MAX_BIASES,
+        title="Logit bias",
+        description="Makes tokens more or less likely, each a line with its id and a number "
+        "from -100 to 100, such as 15: -2.5.",
+    )
+    banned_tokens: Annotated[tuple[TokenId, ...], Control("Words", lines=2)] = Field(
+        default=(),
+        max_length=MAX_BIASES,
+        title="Banned tokens",
+        description="Ids of tokens that never come; one per line.",
+    )
+    banned_strings: Annotated[tuple[StopString, ...], Control("Words", lines=2)] = Field(
+        default=(),
+        max_length=MAX_BANNED_STRINGS,
+        title="Banned strings",
+        description="What the reply never says, in just these letters; one per line.",
+    )
+    sampler_order: Annotated[tuple[SamplerName, ...], Control("Order", lines=9)] = Field(
+        default=SAMPLER_ORDER,
+        max_length=len(SAMPLER_ORDER),
+        title="Order of samplers",
+        description="The samplers run in this order, one per line; one that is left out does "
+        "not run.",
+    )
+    logprobs: bool = Field(
+        default=False,
+        title="Log-probabilities",
+        description="Tells how likely each token of the reply was; in the API only.",
+    )
+    top_logprobs: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_TOP_LOGPROBS,
+        title="Top alternatives",
+        description="How many of the likeliest tokens are told with each token; needs `logprobs`.",
+    )
+
+    @field_validator("sampler_order")
+    @classmethod
+    def _each_once(cls, order: tuple[SamplerName, ...]) -> tuple[SamplerName, ...]:
+        for name in order:
+            if order.count(name) > 1:
+                raise ValueError(f"{name} stands there twice")
+        return order

@@ -6,18 +6,24 @@ A value file: `load` is called by `cli` alone; everybody else receives the froze
 from __future__ import annotations
 
 import tomllib
+from difflib import get_close_matches
 from os import environ
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from webui.errors import InvalidRequest
+from webui.refusals import place, predicate
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 ENV_PREFIX = "WEBUI_"
 FILE_NAME = "settings.toml"
+MAX_SHOWN_CHARS = 100
 CHECKOUT = Path(__file__).resolve().parent.parent
 Build = Literal["cpu", "cuda", "metal", "rocm", "vulkan"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -72,6 +78,19 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Answer from a made-up model at this many tokens a second (tests, demos).",
     )
+    max_gap_ms: int = Field(
+        default=300,
+        ge=20,
+        le=10_000,
+        description="Longest pause between two tokens of a reply while another prompt is read.",
+    )
+    drain_s: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="How long running replies may go on when their model is unloaded.",
+    )
     build: Build | None = Field(
         default=None, description="Kind of llama.cpp to compile at install; found out by default."
     )
@@ -91,28 +110,73 @@ def load(flags: dict[str, Any]) -> Settings:
         flags: Values given on the command line, by field name.
 
     Raises:
-        InvalidRequest: A value is wrong or unknown; names field and file.
+        InvalidRequest: A value is wrong or unknown; names the flag, variable or line of the file
+            that it stands in.
     """
-    try:
-        data_dir = Settings(**flags).data_dir.expanduser().absolute()
-        file = data_dir / FILE_NAME
-        from_file = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
-        if "data_dir" in from_file:
-            raise InvalidRequest(
-                f"data_dir cannot stand in {file}, which lies in the data folder itself",
-                f"Use --data-dir or {ENV_PREFIX}DATA_DIR.",
-            )
-        # Arguments beat the environment in pydantic-settings; the file must not.
-        named = {name for name in from_file if f"{ENV_PREFIX}{name}".upper() in environ}
-        kept = {name: value for name, value in from_file.items() if name not in named}
-        settings = Settings(**(kept | flags))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{FILE_NAME} is not valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise InvalidRequest(f"setting {name}: {first['msg']}", field=name) from error
+    data_dir = _checked(flags, {}, Path(FILE_NAME)).data_dir.expanduser().absolute()
+    file = data_dir / FILE_NAME
+    settings = _checked(flags, _read(file), file)
     models_dir = settings.models_dir or default_models_dir(data_dir)
     return settings.model_copy(
         update={"data_dir": data_dir, "models_dir": models_dir.expanduser().absolute()}
     )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{file} is not valid TOML: {error}") from error
+    if "data_dir" in values:
+        raise InvalidRequest(
+            f"data_dir cannot stand in {file}, which lies in the data folder itself",
+            f"Use --data-dir or {ENV_PREFIX}DATA_DIR.",
+        )
+    return values
+
+
+def _checked(flags: dict[str, Any], from_file: dict[str, Any], file: Path) -> Settings:
+    # Arguments beat the environment in pydantic-settings; the file must not.
+    kept = {name: value for name, value in from_file.items() if not _variable(name)}
+    try:
+        return Settings(**(kept | flags))
+    except ValidationError as error:
+        problems = error.errors()
+        name = place(problems[0])[0]
+        if name in flags:
+            source = f"--{name.replace('_', '-')}"
+        else:
+            source = _variable(name) or f"{name} in {file}"
+        raise _refusal(problems, source, name) from error
+
+
+def _variable(name: str) -> str | None:
+    """Return the variable that sets a field: in any case, and not empty, as pydantic reads it."""
+    wanted = f"{ENV_PREFIX}{name}".upper()
+    return next((key for key, value in environ.items() if key.upper() == wanted and value), None)
+
+
+def _refusal(problems: list[ErrorDetails], source: str, name: str) -> InvalidRequest:
+    """Say what was given where, and what is allowed."""
+    if name not in Settings.model_fields:
+        close = get_close_matches(name, Settings.model_fields, n=1)
+        hint = f"Is {close[0]!r} meant?" if close else "Remove it."
+        return InvalidRequest(f"{source} is no setting", hint, field=name)
+    given = repr(problems[0]["input"])[:MAX_SHOWN_CHARS]
+    return InvalidRequest(
+        f"{source} {predicate(problems)}, not {given}", _allowed(name), field=name
+    )
+
+
+def _allowed(name: str) -> str:
+    """Return what a setting is for and its bounds, as one hint."""
+    info = Settings.model_fields[name]
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    bounds = [
+        f"{words[key]} {getattr(limit, key)}"
+        for limit in info.metadata
+        for key in words
+        if hasattr(limit, key)
+    ]
+    allowed = f" Allowed: {' and '.join(bounds)}." if bounds else ""
+    return f"{info.description}{allowed}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 import click
 import pytest
@@ -120,16 +120,36 @@ def test_flags_of_the_readme_exist() -> None:
 
 
 def range_of(info: FieldInfo) -> str:
+    if info.annotation is bool:
+        return "true or false"
     low = next((item.ge for item in info.metadata if hasattr(item, "ge")), None)
     high = next((item.le for item in info.metadata if hasattr(item, "le")), None)
     if low is not None and high is not None:
         return f"{low:,} to {high:,}"
     longest = next(item.max_length for item in info.metadata if hasattr(item, "max_length"))
-    return f"up to {longest:,} {'strings' if 'tuple' in str(info.annotation) else 'characters'}"
+    return f"up to {longest:,} {noun_of(info.annotation)}"
+
+
+def noun_of(annotation: object) -> str:
+    """Return what a bounded field holds several of."""
+    if get_origin(annotation) is dict:
+        return "tokens"
+    if get_origin(annotation) is not tuple:
+        return "characters"
+    (of, _) = get_args(annotation)
+    if get_origin(of) is Literal:
+        return "names"
+    return "tokens" if get_args(of)[0] is int else "strings"
 
 
 def default_of(info: FieldInfo) -> str:
-    default = info.default
+    default = info.get_default(call_default_factory=True)
+    if isinstance(default, tuple):
+        return (
+            " ".join(f"`{line.encode('unicode_escape').decode()}`" for line in default) or "empty"
+        )
+    if isinstance(default, bool | int):
+        return str(default).lower()
     return f"{default:g}" if isinstance(default, float) else str(default or "empty")
 
 
@@ -143,8 +163,7 @@ def test_parameters_stand_in_the_table_with_default_range_and_help(
 ) -> None:
     table = {row[1].strip("`"): row for row in rows(page("parameters.md"))}
     for name, info in schema.model_fields.items():
-        default = str(info.default) if isinstance(info.default, int) else default_of(info)
-        expected = [info.title, f"`{name}`", default, range_of(info), info.description]
+        expected = [info.title, f"`{name}`", default_of(info), range_of(info), info.description]
         assert table[name] == expected
 
 

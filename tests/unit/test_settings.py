@@ -54,6 +54,8 @@ def test_file_is_that_of_the_folder_which_the_environment_names(
         ("prot = 1", "prot"),
         ("port = 70000", "port"),
         ("port = ", "settings.toml is not valid TOML"),
+        ("log_level = 'loud'", "must be 'debug', 'info', 'warning' or 'error', not 'loud'"),
+        ("starter = 5.5", "must be true or false or a path, not 5.5"),
         ("fake_engine = nan", "fake_engine"),
         ("build = 'opencl'", "build"),
         ("data_dir = '/x'", "data_dir cannot stand in"),
@@ -64,6 +66,43 @@ def test_wrong_file_is_refused_naming_what_is_wrong(data_dir: Path, text: str, w
     with pytest.raises(InvalidRequest) as caught:
         load({"data_dir": data_dir})
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "line", "said"),
+    [
+        (70000, "x", "port = true", "--port must be at most 65535, not 70000"),
+        (None, "many", "port = true", "WEBUI_PORT must be a whole number, not 'many'"),
+        (None, "", "port = -1", "port in {file} must be at least 0, not -1"),
+    ],
+)
+def test_wrong_value_is_named_by_where_it_came_from(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, flag, variable, line, said
+) -> None:
+    file = data_dir / "settings.toml"
+    file.write_text(line)
+    monkeypatch.setenv("WEBUI_PORT", variable)
+    with pytest.raises(InvalidRequest) as caught:
+        load({"data_dir": data_dir} | ({"port": flag} if flag else {}))
+    assert caught.value.message == said.format(file=file)
+    assert caught.value.field == "port"
+    assert caught.value.hint == (
+        "Port to listen on; 0 takes a free one. Allowed: at least 0 and at most 65535."
+    )
+
+
+def test_unknown_setting_is_told_what_may_be_meant(data_dir: Path) -> None:
+    (data_dir / "settings.toml").write_text("prot = 1")
+    with pytest.raises(InvalidRequest) as caught:
+        load({"data_dir": data_dir})
+    assert caught.value.message == f"prot in {data_dir / 'settings.toml'} is no setting"
+    assert caught.value.hint == "Is 'port' meant?"
+
+
+def test_empty_variable_is_none(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data_dir / "settings.toml").write_text("port = 1")
+    monkeypatch.setenv("WEBUI_PORT", "")
+    assert load({"data_dir": data_dir}).port == 1
 
 
 def test_file_that_is_not_utf8_is_refused(data_dir: Path) -> None:

@@ -7,7 +7,6 @@ a `repr` or a path of an unexpected exception.
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from webui import errors
+from webui.refusals import place, predicate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 MAX_FIELD_CHARS = 100
 OPENAI_PREFIX = "/v1"
-UNION_BRANCH = re.compile(r"str$|list\[")
 
 
 class MalformedBody(errors.InvalidRequest):
@@ -186,7 +185,7 @@ def internal_error(request_id: str) -> InternalError:
 
 
 def invalid_input(problems: Sequence[Mapping[str, Any]], skip: int = 0) -> errors.InvalidRequest:
-    """Turn pydantic's first complaint into words that name the field.
+    """Turn pydantic's first complaint into a sentence that names the field.
 
     Args:
         problems: What `ValidationError.errors()` lists.
@@ -195,13 +194,12 @@ def invalid_input(problems: Sequence[Mapping[str, Any]], skip: int = 0) -> error
     first = problems[0]
     if first["type"] == "json_invalid":
         return MalformedBody(f"the body is not valid JSON: {first['ctx']['error']}")
-    # Pydantic puts the branches of a union into the location.
-    loc = [str(part) for part in first["loc"][skip:] if not UNION_BRANCH.match(str(part))]
+    loc = place(first)[skip:]
     if first["type"].startswith("union_tag"):
-        loc = [first["ctx"]["discriminator"].strip("'")]
+        loc = (first["ctx"]["discriminator"].strip("'"),)
     field = ".".join(loc)[:MAX_FIELD_CHARS]
-    said = "is not known" if first["type"] == "extra_forbidden" else _lower_first(first["msg"])
-    return errors.InvalidRequest(f"{field or 'body'}: {said}", field=field or None)
+    said = f"{field or 'the body'} {predicate(problems)}"
+    return errors.InvalidRequest(said, field=field or None)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -242,7 +240,3 @@ def _openai_type(status: int) -> str:
             return "rate_limit_error"
         case _:
             return "server_error" if status >= 500 else "invalid_request_error"
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -20,6 +20,7 @@ class LoadBody(BaseModel):
 
     model_id: str = Field(min_length=1, max_length=MAX_MODEL_ID_CHARS)
     options: dict[str, JsonValue] | None = None
+    force: bool = False
 
 
 _load_body = body_of(TypeAdapter(LoadBody))
@@ -36,7 +37,8 @@ async def load_model(
     runtime: RuntimeDep, actor: ActorDep, body: Annotated[LoadBody, Depends(_load_body)]
 ) -> Response:
     """Begin to load a model; progress comes over `/api/events`."""
-    return Json({"status": await runtime.models.load(actor, body.model_id, body.options)}, 202)
+    status = await runtime.models.load(actor, body.model_id, body.options, force=body.force)
+    return Json({"status": status}, 202)
 
 
 @router.post("/cancel")
@@ -46,9 +48,9 @@ async def cancel_load(runtime: RuntimeDep, actor: ActorDep) -> Response:
 
 
 @router.post("/unload")
-async def unload_model(runtime: RuntimeDep, actor: ActorDep) -> Response:
-    """Take the loaded model out of memory."""
-    return Json({"status": await runtime.models.unload(actor)}, 202)
+async def unload_model(runtime: RuntimeDep, actor: ActorDep, *, force: bool = False) -> Response:
+    """Take the loaded model out of memory when its replies have ended, or at once."""
+    return Json({"status": await runtime.models.unload(actor, force=force)}, 202)
 
 
 @router.post("/starter")

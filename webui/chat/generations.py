@@ -25,7 +25,7 @@ from webui.chat.reply import Order, Reply
 from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
 from webui.chat.views import ErrorView, GenerationView
 from webui.engine.interface import GenerateRequest, Priority
-from webui.engine.pool import PoolState
+from webui.engine.pool_status import PoolState
 from webui.errors import Busy, Conflict, EngineDied, EngineError, NotFound, WebuiError
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from webui.chat.events import EventLog
     from webui.chat.views import ConversationView, MessageView
     from webui.engine.interface import Delta
-    from webui.engine.pool import EnginePool, PoolStatus
+    from webui.engine.pool import EnginePool
+    from webui.engine.pool_status import PoolStatus
     from webui.messages import Message
     from webui.sampling_params import SamplingParams
     from webui.storage.database import Database
@@ -182,11 +183,20 @@ class Generations:
         params: SamplingParams,
         *,
         priority: Priority = Priority.API,
-        ignore_eos: bool = False,
+        plain_text: str | None = None,
+        continue_last: bool = False,
     ) -> AsyncGenerator[Delta, None]:
         """Write a reply that nobody keeps; closing the generator ends it.
 
         Waits for a model that is on its way.
+
+        Args:
+            actor: Who asks.
+            messages: The conversation; empty when there is a text.
+            params: How to sample.
+            priority: Who goes first.
+            plain_text: What to write on from, without a chat template.
+            continue_last: Write on at the end of the last message.
 
         Raises:
             ModelNotLoaded: None is loaded or on its way.
@@ -199,9 +209,10 @@ class Generations:
             owner=actor.user_id,
             conversation_id=None,
             priority=priority,
-            messages=api_prompt(messages, params.system_prompt),
+            messages=() if plain_text is not None else api_prompt(messages, params.system_prompt),
+            plain_text=plain_text,
+            continue_last=continue_last,
             params=engine_params(params),
-            ignore_eos=ignore_eos,
         )
         async with aclosing(engine.generate(request)) as deltas:
             async for delta in deltas:

@@ -25,7 +25,7 @@ from webui.chat.views import (
     status_view,
 )
 from webui.engine.loader import ModelSpec
-from webui.engine.pool import PoolState
+from webui.engine.pool_status import PoolState
 from webui.errors import Conflict, LoadFailed, WebuiError
 from webui.hub.starter import STARTER_BYTES, adopt_starter, fetch_starter
 from webui.loaders import LOADERS
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from webui.chat.events import EventLog
     from webui.chat.views import JobView
     from webui.engine.loader import Loader
-    from webui.engine.pool import EnginePool, PoolStatus
+    from webui.engine.pool import EnginePool
+    from webui.engine.pool_status import PoolStatus
     from webui.hub.catalog import Catalog, ModelFile
     from webui.jobs import Job, Jobs, Progress
     from webui.settings import Settings
@@ -55,6 +56,8 @@ LAST_MODEL = "last_model"
 OPTIONS = "model_options"  # and the id of the model
 STARTER_KIND = "starter"
 CANCEL_WAIT_S = 5.0
+UNLOAD_WAIT_S = 1.0
+FORCE_WAIT_S = 10.0
 
 
 class Models:
@@ -84,7 +87,7 @@ class Models:
         self._database = database
         self._events = events
         self._settings = settings
-        self._loads: set[asyncio.Task[None]] = set()  # a finished load may still tidy up
+        self._tasks: set[asyncio.Task[None]] = set()  # loads and unloads, until all is tidy
         self._is_beginning = False
         self._is_fetching = False
         pool.subscribe(self._on_pool)
@@ -104,14 +107,20 @@ class Models:
         )
 
     async def load(
-        self, actor: Actor, model_id: str, options: ModelOptions | None = None
+        self,
+        actor: Actor,
+        model_id: str,
+        options: ModelOptions | None = None,
+        *,
+        force: bool = False,
     ) -> ModelStatus:
-        """Begin to load a model and return at once; the one that answers now stays until then.
+        """Begin to load a model and return at once; replies of the old one may end first.
 
         Args:
             actor: Who wants it.
             model_id: Id or name of a file in the models folder, or the id of what is loaded.
             options: How; None takes those it was last loaded with.
+            force: End the replies of the old one at once.
 
         Raises:
             NotFound: There is no such file.
@@ -121,12 +130,16 @@ class Models:
         """
         actor.require(Permission.LOAD_MODELS)
         self._check_idle()
-        return await self._begin(await self._file(model_id), options)
+        return await self._begin(await self._file(model_id), options, force=force)
 
-    async def _begin(self, file: ModelFile, options: ModelOptions | None = None) -> ModelStatus:
+    async def _begin(
+        self, file: ModelFile, options: ModelOptions | None = None, *, force: bool = False
+    ) -> ModelStatus:
         """Start the task that loads a file."""
         if file.error is not None:
-            raise LoadFailed(f"{file.name} cannot be loaded: {file.error}")
+            error = LoadFailed(f"{file.name} cannot be loaded: {file.error}")
+            self._pool.fail(file.id, file.name, error)
+            raise error
         loader = _loader_of(file.path)
         chosen = await self._saved_options(file.id, loader)
         if options is not None:
@@ -135,9 +148,9 @@ class Models:
         spec = ModelSpec(file.id, file.name, file.path, loader, chosen)
         self._is_beginning = True
         try:
-            task = asyncio.create_task(self._load_fully(spec), name=f"load {file.id}")
-            self._loads.add(task)
-            task.add_done_callback(self._loads.discard)
+            task = asyncio.create_task(self._load_fully(spec, force=force), name=f"load {file.id}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
             await asyncio.sleep(0)  # the task's first step puts the pool to `loading`
         finally:
             self._is_beginning = False
@@ -147,16 +160,31 @@ class Models:
         """End the load that runs, if one does; what was loaded before stays."""
         actor.require(Permission.LOAD_MODELS)
         self._pool.cancel_load()
-        if self._loads:
-            await asyncio.wait(self._loads, timeout=CANCEL_WAIT_S)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CANCEL_WAIT_S)
         return self.status
 
-    async def unload(self, actor: Actor) -> ModelStatus:
-        """Close the loaded model; the next start loads none."""
+    async def unload(self, actor: Actor, *, force: bool = False) -> ModelStatus:
+        """Close the loaded model once its replies have ended; the next start loads none.
+
+        Returns soon; everybody hears when it is done.
+
+        Args:
+            actor: Who wants it.
+            force: End the replies at once.
+        """
         actor.require(Permission.LOAD_MODELS)
-        await self._pool.unload()
-        await self._database.run(settings_table.delete, LOCAL_USER_ID, LAST_MODEL)
+        task = asyncio.create_task(self._unload_fully(force=force), name="unload")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        done, _ = await asyncio.wait({task}, timeout=FORCE_WAIT_S if force else UNLOAD_WAIT_S)
+        for task in done:
+            task.result()
         return self.status
+
+    async def _unload_fully(self, *, force: bool) -> None:
+        await self._pool.unload(force=force)
+        await self._database.run(settings_table.delete, LOCAL_USER_ID, LAST_MODEL)
 
     async def starter(self, actor: Actor, path: Path | None = None) -> JobView:
         """Begin to fetch the starter model, or take it from a file; then load it.
@@ -223,12 +251,12 @@ class Models:
             logger.warning("%s. %s", error.message, error.hint)
 
     async def close(self) -> None:
-        """End a load that runs; idempotent."""
-        loads = set(self._loads)
-        for task in loads:
+        """End a load or unload that runs; idempotent."""
+        tasks = set(self._tasks)
+        for task in tasks:
             task.cancel()
-        if loads:
-            await asyncio.wait(loads)
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _file(self, model_id: str) -> ModelFile:
         """Return a file of the models folder, or the one that was opened by its path."""
@@ -243,10 +271,10 @@ class Models:
                 f"{name} is being loaded", "Wait until it is there, or cancel that load first."
             )
 
-    async def _load_fully(self, spec: ModelSpec) -> None:
+    async def _load_fully(self, spec: ModelSpec, *, force: bool) -> None:
         """See a load to its end; how it goes is told by the pool's status."""
         try:
-            await self._pool.load(spec)
+            await self._pool.load(spec, force=force)
             await self._database.run(_remember, spec)
         except WebuiError as error:
             logger.warning("%s. %s", error.message, error.hint)

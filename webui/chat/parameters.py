@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from webui.errors import InvalidRequest
+from webui.refusals import place, predicate
 from webui.sampling_params import SamplingParams
 from webui.storage import settings as settings_table
 
@@ -84,9 +85,9 @@ def parse_params(values: Mapping[str, object]) -> SamplingParams:
 
 def invalid(error: ValidationError) -> InvalidRequest:
     """Return the first thing that is wrong, with its field."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else None
-    return InvalidRequest(f"{name or 'value'}: {first['msg']}", field=name)
+    problems = error.errors(include_url=False)
+    name = place(problems[0])[0]
+    return InvalidRequest(f"{name} {predicate(problems)}", field=name)
 
 
 def _find(session: Session, owner_id: str) -> SamplingParams:

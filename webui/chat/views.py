@@ -13,7 +13,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from webui.engine.interface import ModelInfo
-    from webui.engine.pool import PoolStatus
+    from webui.engine.pool_status import PoolStatus
     from webui.jobs import Job
 
 

@@ -1,7 +1,7 @@
-"""`webui doctor`: what is installed, how llama.cpp was built, memory, disk, database.
+"""`webui doctor`: what is installed, how llama.cpp was built, memory, disk, models, database.
 
 Reads and reports; changes nothing, opens no port and loads no model. llama.cpp is asked in a
-process of its own.
+process of its own. The report holds bare values for programs; `table` puts them in words.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import psutil
 
 import webui
 from webui.errors import StorageUnusable, WebuiError
+from webui.hub.catalog import Catalog
 from webui.settings import Settings, load
 from webui.storage.folder import LOCK_NAME, FolderLock
 from webui.storage.schema import Schema
@@ -29,6 +30,13 @@ LIBRARIES = ("llama-cpp-python", "gradio", "fastapi", "uvicorn", "sqlalchemy", "
 LLAMA_TIMEOUT_S = 60
 # SQLite before this may corrupt a WAL database that several connections write (walresetbug).
 SAFE_SQLITE = (3, 51, 3)
+LABELS = {"sqlite_has_wal_fix": "write-ahead log", "newest_schema": "newest schema"}
+WAL_IN_WORDS = {
+    True: "safe: this SQLite has the fix of 3.51.3",
+    False: "safe: this SQLite is older than the fix of 3.51.3, but only one connection writes; "
+    "let no other program write to the database while Hearthside runs",
+}
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 @click.command()
@@ -36,14 +44,17 @@ SAFE_SQLITE = (3, 51, 3)
 @click.option("--models-dir", type=Path, help="Folder of model files.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(*, data_dir: Path | None, models_dir: Path | None, as_json: bool) -> None:
-    """Show versions, build, memory, disk and the state of the database."""
+    """Show versions, build, memory, disk, model files and the state of the database."""
     flags = {"data_dir": data_dir, "models_dir": models_dir}
     report = examine(load({name: value for name, value in flags.items() if value}))
     click.echo(json.dumps(report, indent=2) if as_json else table(report))
 
 
 def examine(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the report by section; a value that could not be had says why in `error`."""
+    """Return the report by section; a value that could not be had says why in `error`.
+
+    Of `models`, each value describes one file by its id.
+    """
     assert settings.models_dir is not None
     return {
         "hearthside": {
@@ -56,6 +67,7 @@ def examine(settings: Settings) -> dict[str, dict[str, Any]]:
         "llama.cpp": llama(),
         "memory": _memory(),
         "disk": _disk(settings),
+        "models": _models(settings.models_dir),
         "database": _database(settings),
     }
 
@@ -86,16 +98,42 @@ def table(report: dict[str, dict[str, Any]]) -> str:
     lines = []
     for section, values in report.items():
         lines.append(section)
-        lines += [f"  {name:<18} {_shown(name, value)}" for name, value in values.items()]
+        rows = {
+            name if section == "models" else _label(name): _shown(name, value)
+            for name, value in values.items()
+        }
+        width = max(map(len, rows), default=0)
+        lines += [f"  {label:<{width}}  {said}" for label, said in rows.items()] or ["  none"]
     return "\n".join(lines)
 
 
+def size(num_bytes: int) -> str:
+    """Return a size in the unit that leaves one to three digits before the point."""
+    value, units = float(num_bytes), iter(UNITS)
+    unit = next(units)
+    while round(value) >= 1000 and unit != UNITS[-1]:
+        value, unit = value / 1000, next(units)
+    return f"{value:.0f} {unit}" if unit in ("bytes", "kB") else f"{value:.1f} {unit}"
+
+
+def _label(name: str) -> str:
+    return LABELS.get(name, name.removesuffix("_bytes").replace("_", " "))
+
+
 def _shown(name: str, value: object) -> str:
-    if name.endswith("_bytes") and isinstance(value, int):
-        return f"{value / 1e9:.2f} GB"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value is None else str(value)
+    match value:
+        case {"size_bytes": int() as num_bytes, "error": error}:
+            return f"{size(num_bytes)}, {'can be read' if error is None else error}"
+        case bool() if name == "sqlite_has_wal_fix":
+            return WAL_IN_WORDS[value]
+        case bool():
+            return "yes" if value else "no"
+        case int() if name.endswith("_bytes"):
+            return size(value)
+        case None:
+            return "-"
+        case _:
+            return str(value)
 
 
 def _version(name: str) -> str | None:
@@ -124,6 +162,13 @@ def _disk(settings: Settings) -> dict[str, Any]:
         there = next(path for path in (folder, *folder.parents) if path.exists())
         values[f"{name}_free_bytes"] = shutil.disk_usage(there).free
     return values
+
+
+def _models(models_dir: Path) -> dict[str, Any]:
+    return {
+        file.id: {"name": file.name, "size_bytes": file.size_bytes, "error": file.error}
+        for file in Catalog(models_dir).list()
+    }
 
 
 def _database(settings: Settings) -> dict[str, Any]:

@@ -61,6 +61,18 @@ class UnknownModel(NotFound):
     help="Answer from a made-up model at RATE tokens a second.",
 )
 @click.option(
+    "--max-gap-ms",
+    type=int,
+    metavar="MS",
+    help="Longest pause in a reply while another prompt is read [300].",
+)
+@click.option(
+    "--drain-s",
+    type=float,
+    metavar="SECONDS",
+    help="How long replies may go on when their model is unloaded [30].",
+)
+@click.option(
     "--build",
     type=click.Choice(get_args(Build)),
     help="Kind of llama.cpp to compile at install; found out by default.",
@@ -128,10 +140,10 @@ def greet(settings: Settings, url: str) -> None:
 
 
 def lacks_model(settings: Settings) -> bool:
-    """Whether there is nothing to load and nothing on its way."""
+    """Whether there is nothing that can be loaded and nothing on its way."""
     if settings.fake_engine or settings.model or settings.starter or settings.models_dir is None:
         return False
-    return next(settings.models_dir.rglob("*.gguf"), None) is None
+    return all(file.error for file in Catalog(settings.models_dir).list())
 
 
 def can_open_browser() -> bool:

@@ -24,6 +24,7 @@ from typing_extensions import override
 
 import webui
 from webui.engine import ipc
+from webui.engine.interface import MAX_GAP_MS
 from webui.errors import EngineDied, LoadFailed
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
         """Whether the pipe has ended; what is sent now goes nowhere."""
         return self._cut.done()
 
-    async def start(self, spec: ModelSpec) -> None:
-        """Start the child and tell it what to load.
+    async def start(self, spec: ModelSpec, max_gap_ms: int = MAX_GAP_MS) -> None:
+        """Start the child and tell it what to load, and how to share its time.
 
         Runs on the main thread: the parent-death signal is tied to the thread that spawns.
         """
@@ -138,6 +139,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             spec.name,
             str(spec.path.absolute()),
             spec.options.model_dump(mode="json"),
+            max_gap_ms,
         )
         self._link.write(ipc.encode(load))
 

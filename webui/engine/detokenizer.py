@@ -26,12 +26,17 @@ class Detokenizer:
         self._held = ""
         self.is_stopped = False
 
-    def feed(self, data: bytes) -> str:
-        """Return the text that became certain; empty once a stop string was met."""
+    def feed(self, data: bytes, *, may_stop: bool = True) -> str:
+        """Return the text that became certain; empty once a stop string was met.
+
+        Args:
+            data: Of the next token.
+            may_stop: False lets its text out whatever it says; not after a feed with True.
+        """
         if self.is_stopped:
             return ""
         text = self._decode(data)
-        if not self._stop:
+        if not self._stop or not may_stop:
             return text
         self._held += text
         return self._release()

@@ -30,6 +30,7 @@ from webui.engine.interface import (
     VectorPart,
 )
 from webui.errors import Busy, Conflict, ContextLengthExceeded, EngineDied, InvalidRequest
+from webui.messages import Message, Role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -70,6 +71,8 @@ class FakeEngine:
         self._waiting: deque[asyncio.Event] = deque()
         self._state = EngineState.READY
         self._closed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._info = ModelInfo(
             name=NAME,
             context_length=context_length,
@@ -103,6 +106,7 @@ class FakeEngine:
         turn = asyncio.Event()
         self._queue(turn)
         self._live.add(request_id)
+        self._idle.clear()
         try:
             told = 0
             while not turn.is_set():
@@ -119,6 +123,12 @@ class FakeEngine:
         finally:
             self._live.discard(request_id)
             self._leave(turn)
+            if not self._live:
+                self._idle.set()
+
+    async def drain(self) -> None:
+        """Wait until no reply is being written."""
+        await self._idle.wait()
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         """Turn texts into vectors; see `Engine.embed`."""
@@ -161,11 +171,12 @@ class FakeEngine:
             num_due = max(num_done + 1, int((time.monotonic() - begun_s) * self._rate))
             text = ""
             while num_done < num_due and reason is None:
-                word = _word(words, num_done, is_endless=request.ignore_eos)
+                is_short = num_done < params.min_tokens
+                word = _word(words, num_done, is_endless=params.ignore_eos or is_short)
                 if word is None:
                     reason = FinishReason.STOP
                     break
-                text += detokenizer.feed(word.encode())
+                text += detokenizer.feed(word.encode(), may_stop=not is_short)
                 num_done += 1
                 if detokenizer.is_stopped:
                     reason = FinishReason.STOP
@@ -190,15 +201,16 @@ class FakeEngine:
             ContextLengthExceeded: They are more than the context holds.
             InvalidRequest: They are not text, or there is none.
         """
-        if not request.messages:
+        messages = _messages(request)
+        if not messages:
             raise InvalidRequest("The conversation is empty", field="messages")
-        for message in request.messages:
+        for message in messages:
             _check_text(message.text, "messages")
-        num_prompt = sum(len(tokens(message.text)) + 1 for message in request.messages)
+        num_prompt = sum(len(tokens(message.text)) + 1 for message in messages)
         limit = self._info.context_length
         if num_prompt > limit:
             raise ContextLengthExceeded(
-                f"The conversation has {num_prompt} tokens, and the context of this model "
+                f"The conversation has {num_prompt} tokens; the context of this model "
                 f"holds {limit}",
                 "Shorten the message or start a new conversation.",
                 field="messages",
@@ -268,8 +280,15 @@ def _check_text(text: str, field: str) -> None:
         ) from error
 
 
+def _messages(request: GenerateRequest) -> tuple[Message, ...]:
+    """Return the conversation; a plain text is taken for a question."""
+    if request.plain_text is None:
+        return request.messages
+    return (Message(Role.USER, request.plain_text),)
+
+
 def _reply(request: GenerateRequest) -> list[str]:
-    whole = answer(request.messages)
+    whole = answer(_messages(request))
     if request.continue_last:
         whole = rest_of(whole, request.messages[-1].text)
     return tokens(whole)

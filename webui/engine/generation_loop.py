@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from webui.engine.interface import Queued
 from webui.engine.ipc import Output, Outputs, RequestError
 from webui.engine.mail import Aborted, Announced, Mail, Prepared, Refused
+from webui.engine.queue_news import QueueNews
+from webui.engine.runner import RowFailed
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Sequence
 from webui.errors import Busy, EngineError, WebuiError
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.runner import ModelRunner, Row
 
-# Every message wakes the web process, which costs it more than the tokens in it do; 16 changes a
+# Every message wakes the web process, which costs it more than the tokens in it do; 14 changes a
 # second still read as fluently. Steps that are slower than two thirds of it are told one by one.
-TELL_S = 0.06
+TELL_S = 0.07
 
 
 class GenerationLoop:
@@ -49,13 +50,13 @@ class GenerationLoop:
         self._budget = budget
         self._clock = clock
         self._scheduler = scheduler or Scheduler(
-            num_slots=runner.info.num_slots, max_batch_tokens=runner.max_batch_tokens
+            runner.info, max_batch_tokens=runner.max_batch_tokens
         )
         self._preparing: set[str] = set()
         self._untold: dict[str, Sequence] = {}
         self._told_s = clock()
-        self._places: dict[str, int] = {}
-        self._is_queue_changed = False
+        self._queue_news = QueueNews(self._scheduler)
+        self._has_newcomers = False
 
     @property
     def has_work(self) -> bool:
@@ -82,7 +83,6 @@ class GenerationLoop:
                 self._preparing.discard(mail.request_id)
                 sequence = self._scheduler.abort(mail.request_id)
                 if sequence is not None:
-                    self._is_queue_changed = True
                     self._untold.pop(mail.request_id, None)
                     self._close([sequence])
             case _:
@@ -90,17 +90,16 @@ class GenerationLoop:
         return []
 
     def step(self) -> list[ToParent]:
-        """Give out free slots, make one forward pass, return what is new."""
+        """Give out slots and cells, make one forward pass, return what is new."""
         failures = self._admit()
-        told = self._queue_news()
+        told = self._grow()
+        told += self._tell_places()
         num_decoding = self._scheduler.num_decoding
         rows = self._scheduler.schedule(self._budget.tokens(num_decoding=num_decoding))
         if rows:
-            try:
-                told += self._forward(rows)
-            except EngineError as error:
-                told += self._tell()
-                failures += self._fail(rows, error)
+            news, failed = self._forward(rows)
+            told += news
+            failures += failed
         return [Outputs(told), *failures] if told else failures
 
     def _add(self, mail: Prepared) -> list[ToParent]:
@@ -118,48 +117,80 @@ class GenerationLoop:
             self._scheduler.add(sequence)
         except Busy as error:
             return [_request_error(request_id, error)]
-        self._is_queue_changed = True
+        self._has_newcomers = True
         return []
 
     def _admit(self) -> list[ToParent]:
         failures: list[ToParent] = []
-        for sequence in self._scheduler.admit(self._clock()):
-            self._is_queue_changed = True
-            if not self._runner.forget(sequence.slot, sequence.num_cached):
-                self._runner.forget(sequence.slot, 0)
-                sequence.lose_cache()
-            try:
-                self._runner.open_sampler(sequence.slot, sequence.request.params, sequence.tokens)
-            except WebuiError as error:
-                self._scheduler.abort(sequence.request_id)
-                self._close([sequence])
-                failures.append(_request_error(sequence.request_id, error))
+        admitted = self._scheduler.admit(self._clock())
+        for slot in admitted.vacated:
+            self._has_newcomers = True
+            self._runner.close_sampler(slot)
+        for sequence in admitted.placed:
+            failures += self._open(sequence)
         return failures
 
-    def _queue_news(self) -> list[Output]:
-        """Tell those who wait, when their place changed."""
-        if not self._is_queue_changed:
-            return []
-        self._is_queue_changed = False
-        places, told = self._scheduler.places(), self._places
-        self._places = places
-        return [
-            Output(request_id, Queued(place, self._scheduler.eta_s(place)))
-            for request_id, place in places.items()
-            if told.get(request_id) != place
-        ]
+    def _open(self, sequence: Sequence) -> list[ToParent]:
+        """Make cells and sampler of a sequence those of what it has read and written."""
+        if not self._runner.forget(sequence.slot, sequence.num_read):
+            self._runner.forget(sequence.slot, 0)
+            sequence.lose_cache()
+        try:
+            self._runner.open_sampler(
+                sequence.slot,
+                sequence.sampler_params(),
+                sequence.tokens,
+                num_reply=sequence.num_reply,
+                banned=sequence.banned_here(),
+            )
+        except WebuiError as error:
+            self._scheduler.abort(sequence.request_id)
+            self._close([sequence])
+            return [_request_error(sequence.request_id, error)]
+        return []
 
-    def _forward(self, rows: Several[Row]) -> list[Output]:
+    def _reopen(self, sequences: Iterable[Sequence]) -> list[ToParent]:
+        """Let sequences that took tokens back go on from there."""
+        failures: list[ToParent] = []
+        for sequence in sequences:
+            sequence.is_rewound = False
+            failures += self._open(sequence)
+        return failures
+
+    def _grow(self) -> list[Output]:
+        """Let running sequences have their next cells; return what those tell that got none."""
+        full = self._scheduler.grow()
+        self._untold.update((sequence.request_id, sequence) for sequence in full)
+        self._close(full)
+        for slot in self._scheduler.take_evicted():
+            self._runner.forget(slot, 0)
+        return self._tell() if full else []
+
+    def _tell_places(self) -> list[Output]:
+        news = self._queue_news.take(self._clock(), has_newcomers=self._has_newcomers)
+        self._has_newcomers = False
+        return [Output(request_id, queued) for request_id, queued in news.items()]
+
+    def _forward(self, rows: Several[Row]) -> tuple[list[Output], list[ToParent]]:
+        """Make a step; return what it has to tell, and the errors of rows that failed alone."""
         begun_s = self._clock()
-        tokens = self._runner.forward(rows)
+        try:
+            results = self._runner.forward(rows)
+        except EngineError as error:
+            return self._tell(), self._doubt(rows, error)
         now_s = self._clock()
-        touched = self._scheduler.update(rows, tokens, self._runner, now_s)
+        touched = self._scheduler.update(rows, results, self._runner, now_s)
         self._budget.note(sum(len(row.tokens) for row in rows), now_s - begun_s)
+        self._scheduler.note_step(rows, now_s - begun_s)
         self._untold.update((sequence.request_id, sequence) for sequence in touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
+        failures = self._reopen(sequence for sequence in touched if sequence.is_rewound)
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, RowFailed):
+                failures += self._fail([row], result.error)
         is_due = now_s - self._told_s + (now_s - begun_s) / 2 >= TELL_S  # the nearest step to it
-        return self._tell() if ended or is_due else []
+        return (self._tell() if ended or failures or is_due else []), failures
 
     def _tell(self) -> list[Output]:
         """Return what came since the last time."""
@@ -170,6 +201,16 @@ class GenerationLoop:
             for request_id, sequence in untold.items()
             for delta in sequence.deltas()
         ]
+
+    def _doubt(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
+        """After a failed step: undo it and let its rows run one at a time; a lone one fails."""
+        if len(rows) == 1:
+            return self._fail(rows, error)
+        for row, sequence in zip(rows, self._scheduler.doubt(rows), strict=True):
+            if not self._runner.forget(row.slot, row.position):
+                self._runner.forget(row.slot, 0)
+                sequence.lose_cache()
+        return []
 
     def _fail(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
         failed = self._scheduler.fail(rows)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
+MAX_GAP_MS = 300  # between two tokens of a reply while somebody else's prompt is read
+
+
 class Priority(IntEnum):
     """Who goes first when not all can; smaller is sooner."""
 
@@ -42,11 +45,12 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         owner: Opaque id by which work is shared fairly and caches are kept apart.
         conversation_id: Opaque id for purging caches; None for an ephemeral request.
         priority: Chat before API before background work.
-        messages: The conversation, oldest first, at least one.
+        messages: The conversation, oldest first, at least one unless there is a text.
         continue_last: True writes on at the end of the last message (an assistant's)
             instead of opening a new turn.
+        plain_text: In place of messages: what to write on from, without a chat template; what looks
+            like a control token in it is one.
         params: How to sample.
-        ignore_eos: True goes on past end-of-generation tokens (benchmarks).
     """
 
     request_id: str
@@ -56,7 +60,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     params: SamplingParams
     continue_last: bool = False
-    ignore_eos: bool = False
+    plain_text: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -96,11 +100,32 @@ class Prefill(msgspec.Struct, frozen=True, tag="prefill"):
     cached: int = 0
 
 
-class Text(msgspec.Struct, frozen=True, tag="text"):
-    """New text, whole characters only; `num_tokens` sampled since the last delta."""
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """How likely one token was, before any sampler changed its chance.
+
+    Attributes:
+        data: The bytes it says; may be a part of a character, or nothing.
+        logprob: Natural logarithm of its probability; -inf when it had none.
+        top: The likeliest tokens at its place in the same form, likeliest first.
+    """
+
+    data: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
+
+
+class Text(msgspec.Struct, frozen=True, tag="text", omit_defaults=True):
+    """New text, whole characters only.
+
+    Attributes:
+        text: May be empty: a token may say nothing, or a part of a character.
+        num_tokens: Sampled since the last delta.
+        logprobs: One for each of them, where the request asks for them.
+    """
 
     text: str
     num_tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Finish(msgspec.Struct, frozen=True, tag="finish"):
@@ -200,6 +225,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         name: Name for people and for `/v1/models`.
         context_length: Tokens one sequence may hold.
         num_slots: Sequences that may run at once.
+        kv_cells: Tokens that all slots may hold together, at least `context_length`; None
+            when each slot has cells for `context_length` of its own.
         num_threads: Compute threads.
         memory: Bytes taken.
         chat_template_sha256: Hex digest of the template text; empty when there is none.
@@ -221,6 +248,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     can_rerank: bool = False
     embedding_size: int = 0
     max_text_tokens: int = 0
+    kv_cells: int | None = None
 
 
 class Engine(Protocol):
@@ -259,6 +287,10 @@ class Engine(Protocol):
             Busy: The queue is full.
             EngineDied: The worker ended.
         """
+        ...
+
+    async def drain(self) -> None:
+        """Wait until no request is at work or waiting; new ones are not kept out."""
         ...
 
     async def close(self) -> None:

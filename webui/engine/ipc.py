@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from webui.engine.interface import (
+    MAX_GAP_MS,
     Delta,
     Embedded,
     EmbedRequest,
@@ -36,6 +37,7 @@ class Load(msgspec.Struct, frozen=True, tag="load", forbid_unknown_fields=True):
     name: str
     path: str
     options: dict[str, Any]
+    max_gap_ms: int = MAX_GAP_MS
 
 
 class Add(msgspec.Struct, frozen=True, tag="add", forbid_unknown_fields=True):

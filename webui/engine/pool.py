@@ -1,7 +1,9 @@
 """Which model is loaded, and the way from one to the next.
 
 Knows engines and their states; knows neither files nor people. All of it runs on the event
-loop; a load that fails or is cancelled leaves what was loaded before alone.
+loop. There may not be memory for two models: the old one lets its replies end, at most
+`drain_s`, and is closed before the new one is opened. Who comes meanwhile waits for the new one.
+When a load fails or is cancelled, what was loaded before goes on, or is opened again.
 """
 
 from __future__ import annotations
@@ -10,61 +12,23 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from webui.engine.interface import EngineState
+from webui.engine.pool_status import PoolError, PoolState, PoolStatus
 from webui.engine.process import LocalEngine
 from webui.errors import Conflict, EngineError, ModelNotLoaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from webui.engine.interface import Engine, ModelInfo
+    from webui.engine.interface import Engine
     from webui.engine.loader import ModelSpec
 
 logger = logging.getLogger(__name__)
 
 MIN_FRACTION_STEP = 0.01
-
-
-class PoolState(StrEnum):
-    """Where the pool stands."""
-
-    NONE = "none"
-    LOADING = "loading"
-    READY = "ready"
-    RESTARTING = "restarting"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class PoolError:
-    """Why the latest load failed or the engine gave up, in words for people."""
-
-    message: str
-    hint: str
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStatus:
-    """What people see of the pool.
-
-    Attributes:
-        state: While a model is loaded and another one is on its way, `loading`.
-        model_id: Of the model on its way, else the loaded one, else the one that failed.
-        name: Name of the same.
-        fraction: How much of it is read, 0 to 1; None unless loading.
-        error: Of the latest load or of the engine; gone with the next load.
-        info: Of the model that is loaded, also while another one is on its way.
-    """
-
-    state: PoolState = PoolState.NONE
-    model_id: str | None = None
-    name: str | None = None
-    fraction: float | None = None
-    error: PoolError | None = None
-    info: ModelInfo | None = None
+DRAIN_S = 30.0
 
 
 class OpenEngine(Protocol):
@@ -83,8 +47,10 @@ class _Resident:
     """The model that answers."""
 
     model_id: str
+    spec: ModelSpec | None = None  # None when somebody else opened it
     engine: Engine = field(init=False)
     error: EngineError | None = None
+    is_leaving: bool = False  # it takes no new requests
 
 
 @dataclass(slots=True)
@@ -93,11 +59,14 @@ class _Loading:
 
     spec: ModelSpec
     task: asyncio.Task[Engine]
+    resident: _Resident
     fraction: float = 0.0
     is_cancelled: bool = False
+    is_last: bool = False  # nothing is loaded in its place
 
-    def cancel(self) -> None:
+    def cancel(self, *, is_last: bool = False) -> None:
         self.is_cancelled = True
+        self.is_last = is_last
         self.task.cancel()
 
 
@@ -106,13 +75,18 @@ class EnginePool:
 
     Args:
         open_engine: How to open one.
+        drain_s: How long running replies may go on when their model is to leave.
     """
 
-    def __init__(self, open_engine: OpenEngine = LocalEngine.open) -> None:
+    def __init__(
+        self, open_engine: OpenEngine = LocalEngine.open, *, drain_s: float = DRAIN_S
+    ) -> None:
         self._open_engine = open_engine
+        self._drain_s = drain_s
+        self._hurry = asyncio.Event()  # set: nobody is waited for
         self._resident: _Resident | None = None
         self._loading: _Loading | None = None
-        self._failed: ModelSpec | None = None
+        self._failed: tuple[str, str] | None = None  # id and name
         self._error: PoolError | None = None
         self._is_closed = False
         self._num_expected = 0
@@ -122,8 +96,14 @@ class EnginePool:
 
     @property
     def current(self) -> Engine | None:
-        """The engine that answers now."""
-        return self._resident.engine if self._resident else None
+        """The engine that answers who comes now."""
+        resident = self._resident
+        return resident.engine if resident and not resident.is_leaving else None
+
+    @property
+    def current_id(self) -> str | None:
+        """The id of the model that answers now, also while another one is on its way."""
+        return self._resident.model_id if self._resident else None
 
     @property
     def status(self) -> PoolStatus:
@@ -149,54 +129,57 @@ class EnginePool:
         if old is not None:
             await old.engine.close()
 
-    async def load(self, spec: ModelSpec) -> None:
-        """Open a model fully, put it in the place of the old one, then close that.
+    async def load(self, spec: ModelSpec, *, force: bool = False) -> None:
+        """Let the old model's replies end, close it, and open another one in its place.
+
+        Args:
+            spec: What to open.
+            force: End the replies at once.
 
         Raises:
             Conflict: Another load runs, or this one was cancelled by `cancel_load`.
-            LoadFailed: It cannot be opened; the old one still answers.
+            LoadFailed: It cannot be opened; the old one is back.
         """
-        if self._is_closed:
-            raise Conflict("The server is being stopped")
-        if self._loading is not None:
-            raise Conflict(
-                f"{self._loading.spec.name} is being loaded",
-                "Wait until it is there, or cancel that load first.",
-            )
-        resident = _Resident(spec.model_id)
-
-        def on_state(_state: EngineState, error: EngineError | None) -> None:
-            resident.error = error
-            self._publish()
-
-        task = asyncio.ensure_future(self._open_engine(spec, self._on_progress, on_state))
-        self._loading = loading = _Loading(spec, task)
+        self._check_free()
+        former = self._former()
+        self._set_hurry(force=force)
         self._failed = self._error = None
+        with self.expecting():
+            loading = self._start_load(spec)
+            try:
+                await self._finish_load(loading)
+            except (Conflict, EngineError):
+                if former and self._resident is None and not loading.is_last:
+                    await self._restore(former)
+                raise
+            finally:
+                self._publish()
+
+    def fail(self, model_id: str, name: str, error: EngineError) -> None:
+        """Note why a model cannot be loaded, until the next load; the loaded one stays."""
+        self._failed = model_id, name
+        self._error = PoolError(error.message, error.hint)
         self._publish()
-        try:
-            resident.engine = await self._opened(loading)
-            old, self._resident = self._resident, resident
-        finally:
-            self._loading = None
-            self._publish()
-        if old is not None:
-            await old.engine.close()
 
     def cancel_load(self) -> None:
-        """End the load that runs, if one does; what was loaded before stays."""
+        """End the load that runs, if one does; what was loaded before stays or comes back."""
         if self._loading is not None:
             self._loading.cancel()
 
-    async def unload(self) -> None:
-        """End a load that runs and close the loaded model; idempotent."""
+    async def unload(self, *, force: bool = False) -> None:
+        """End a load that runs, let the replies of the loaded model end, and close it; idempotent.
+
+        Args:
+            force: End the replies at once; those of an unload under way too.
+        """
+        self._set_hurry(force=force)
         if self._loading is not None:
-            self._loading.cancel()
+            self._loading.cancel(is_last=True)
             await asyncio.wait([self._loading.task])
-        old, self._resident = self._resident, None
         self._failed = self._error = None
+        if self._resident is not None:
+            await self._retire(self._resident)
         self._publish()
-        if old is not None:
-            await old.engine.close()
 
     @contextlib.contextmanager
     def expecting(self) -> Iterator[None]:
@@ -216,14 +199,17 @@ class EnginePool:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._resident is None and (self._loading is not None or self._num_expected):
+                while self.current is None and (self._loading is not None or self._num_expected):
                     await self._changed.wait()
-        if self._resident is not None:
-            return self._resident.engine
+        engine = self.current
+        if engine is not None:
+            return engine
         if self._loading is not None:
             raise ModelNotLoaded(
                 f"{self._loading.spec.name} is still being loaded", "Try again in a while."
             )
+        if self._resident is not None:
+            raise ModelNotLoaded("The model is being unloaded", "Load one in the Model tab.")
         if self._error is not None:
             raise ModelNotLoaded(self._error.message, self._error.hint)
         raise ModelNotLoaded("No model is loaded", "Choose one in the Model tab.")
@@ -231,7 +217,105 @@ class EnginePool:
     async def close(self) -> None:
         """End everything; idempotent."""
         self._is_closed = True
-        await self.unload()
+        await self.unload(force=True)
+
+    def _check_free(self) -> None:
+        if self._is_closed:
+            raise Conflict("The server is being stopped")
+        if self._loading is not None:
+            raise Conflict(
+                f"{self._loading.spec.name} is being loaded",
+                "Wait until it is there, or cancel that load first.",
+            )
+        if self._resident is not None and self._resident.is_leaving:
+            raise Conflict(
+                f"{self._resident.engine.info.name} is being unloaded",
+                "Wait until its replies have ended.",
+            )
+
+    def _former(self) -> ModelSpec | None:
+        """Return what to open again should a load fail; nothing that had given up itself."""
+        resident = self._resident
+        if resident is None or resident.engine.state is EngineState.FAILED:
+            return None
+        return resident.spec
+
+    def _set_hurry(self, *, force: bool) -> None:
+        if force:
+            self._hurry.set()
+        else:
+            self._hurry.clear()
+
+    def _start_load(self, spec: ModelSpec) -> _Loading:
+        resident = _Resident(spec.model_id, spec)
+
+        def on_state(_state: EngineState, error: EngineError | None) -> None:
+            resident.error = error
+            self._publish()
+
+        async def replace() -> Engine:
+            old = self._resident
+            if old is not None and old.spec is not None:
+                await self._retire(old)
+            return await self._open_engine(spec, self._on_progress, on_state)
+
+        self._loading = _Loading(spec, asyncio.create_task(replace()), resident)
+        self._publish()
+        return self._loading
+
+    async def _finish_load(self, loading: _Loading) -> None:
+        """Wait for a load and let its engine answer."""
+        try:
+            loading.resident.engine = await self._opened(loading)
+            old, self._resident = self._resident, loading.resident
+        finally:
+            self._loading = None
+        if old is not None:  # it cannot be opened again, so it stayed until now
+            await self._drain(old)
+            await old.engine.close()
+
+    async def _restore(self, former: ModelSpec) -> None:
+        """Open again what was loaded before; why the other load failed stays told."""
+        error = self._error
+        try:
+            await self._finish_load(self._start_load(former))
+        except (Conflict, EngineError):
+            logger.warning("%s could not be loaded again", former.model_id)
+        self._error = error or self._error
+
+    async def _retire(self, old: _Resident) -> None:
+        """Let replies end, then close; a cancel before the end of that leaves the model loaded."""
+        old.is_leaving = True
+        self._publish()
+        try:
+            await self._drain(old)
+        except asyncio.CancelledError:
+            old.is_leaving = False
+            self._wake()
+            raise
+        if self._resident is old:
+            self._resident = None
+            self._publish()
+        closing = asyncio.ensure_future(old.engine.close())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await closing
+            raise
+
+    async def _drain(self, old: _Resident) -> None:
+        """Wait until nothing runs, the time is over, or somebody is in a hurry."""
+        if self._hurry.is_set():
+            return
+        waits = {
+            asyncio.ensure_future(old.engine.drain()),
+            asyncio.ensure_future(self._hurry.wait()),
+        }
+        try:
+            await asyncio.wait(waits, timeout=self._drain_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def _opened(self, loading: _Loading) -> Engine:
         """Wait for the engine; no way out of here leaves one open that nobody holds."""
@@ -248,7 +332,7 @@ class EnginePool:
             raise
         except EngineError as error:
             logger.warning("loading %s failed: %s", spec.model_id, error.message)
-            self._failed, self._error = spec, PoolError(error.message, error.hint)
+            self.fail(spec.model_id, spec.name, error)
             raise
         if loading.is_cancelled:  # it came just before the cancel
             await engine.close()
@@ -295,8 +379,7 @@ class EnginePool:
                 info,
             )
         if self._failed is not None:
-            spec = self._failed
-            return PoolStatus(PoolState.FAILED, spec.model_id, spec.name, None, self._error)
+            return PoolStatus(PoolState.FAILED, *self._failed, None, self._error)
         return PoolStatus()
 
 

@@ -8,8 +8,12 @@ would then not be shorter, only more, so no step spends more than half on its fi
 
 from __future__ import annotations
 
-ALONE_STEP_S = 0.25
-SHARED_STEP_S = 0.1  # while others decode, whose text should keep flowing
+from webui.engine.interface import MAX_GAP_MS
+
+ALONE_STEP_S = (
+    0.6  # with nobody to wait for, only newcomers bound it; short chunks cost a tenth more
+)
+AIMED_SHARE = 2 / 3  # of the longest gap, so that most steps that take longer stay within it
 SMALL_TOKENS = 8  # a step of so few costs hardly more than its fixed part
 LARGE_TOKENS = 16
 ROUND_TOKENS = 16
@@ -25,10 +29,14 @@ class PrefillBudget:
     Args:
         max_tokens: The runner's bound for a step.
         first_token_s: How long a step of one token took.
+        max_gap_s: How long a step may take while replies are being written.
     """
 
-    def __init__(self, max_tokens: int, first_token_s: float) -> None:
+    def __init__(
+        self, max_tokens: int, first_token_s: float, max_gap_s: float = MAX_GAP_MS / 1000
+    ) -> None:
         self._max_tokens = max_tokens
+        self._shared_step_s = max_gap_s * AIMED_SHARE
         self._min_tokens = min(SMALL_TOKENS, max_tokens)
         self._small = _Mean(1.0, first_token_s)
         self._large: _Mean | None = None
@@ -39,10 +47,11 @@ class PrefillBudget:
     def tokens(self, *, num_decoding: int) -> int:
         """Return the bound for the next step."""
         if self._num_long >= PROBE_STEPS:
+            self._num_long = 0
             return self._min_tokens
         if self._large is None or self._num_short >= PROBE_STEPS:
             return min(LARGE_TOKENS, self._max_tokens)
-        step_s = SHARED_STEP_S if num_decoding else ALONE_STEP_S
+        step_s = self._shared_step_s if num_decoding else ALONE_STEP_S
         fixed_s, token_s = self._costs(self._small, self._large)
         num = int(max(step_s - fixed_s, fixed_s) / token_s)
         num = min(num, MAX_GROWTH * self._latest, self._max_tokens)
@@ -53,12 +62,9 @@ class PrefillBudget:
 
     def note(self, num_tokens: int, step_s: float) -> None:
         """Learn from a step that read and decoded this many tokens in all."""
-        if num_tokens <= SMALL_TOKENS:
-            self._small.add(num_tokens, step_s)
-            self._num_long = 0
-            self._num_short += num_tokens == SMALL_TOKENS
-            return
         if num_tokens < LARGE_TOKENS:
+            self._small.add(num_tokens, step_s)
+            self._num_short += num_tokens >= SMALL_TOKENS
             return
         if self._large is None:
             self._large = _Mean(num_tokens, step_s)

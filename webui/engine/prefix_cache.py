@@ -58,6 +58,23 @@ class ResidentSlots:
         del self._free[best]
         return best, min(common[best], len(prompt) - 1)
 
+    def held(self) -> dict[int, int]:
+        """Return how many cells each free slot still holds, by slot; those that hold any."""
+        return {slot: len(kept.tokens) for slot, kept in self._free.items() if kept.tokens}
+
+    def by_age(self, owner: str) -> list[int]:
+        """Return the free slots that hold anything: left longest ago first, this owner's last."""
+        holding = [
+            (kept.owner == owner, kept.left, slot)
+            for slot, kept in self._free.items()
+            if kept.tokens
+        ]
+        return [slot for _, _, slot in sorted(holding)]
+
+    def clear(self, slot: int) -> None:
+        """Forget what a free slot holds."""
+        self._free[slot] = _Resident()
+
     def leave(self, slot: int, owner: str, tokens: Tokens[int]) -> None:
         """Free a slot whose cells hold `tokens`; an empty list says they are in doubt."""
         self._clock += 1

@@ -21,6 +21,7 @@ from webui.engine import ipc
 from webui.engine.child import Patience, WorkerProcess
 from webui.engine.embedding import Vectors, check_can_embed, check_can_generate
 from webui.engine.interface import (
+    MAX_GAP_MS,
     Delta,
     Embedded,
     EmbedRequest,
@@ -64,6 +65,7 @@ class Limits:
         max_deaths: So many deaths within `deaths_window_s` open the breaker.
         deaths_window_s: See `max_deaths`.
         max_requests: Live requests in all, running and waiting.
+        max_gap_ms: Between two tokens of a reply while somebody's prompt is read.
     """
 
     patience: Patience = field(default_factory=Patience)
@@ -71,6 +73,7 @@ class Limits:
     max_deaths: int = 3
     deaths_window_s: float = 60.0
     max_requests: int = 512
+    max_gap_ms: int = MAX_GAP_MS
 
 
 class LocalEngine:
@@ -94,6 +97,8 @@ class LocalEngine:
         self._state = EngineState.STARTING
         self._failure: EngineError | None = None
         self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._live: dict[str, _Mailbox] = {}
         self._deaths: deque[float] = deque()
         self._worker: WorkerProcess
@@ -173,6 +178,7 @@ class LocalEngine:
                 "Try again when some of them are done.",
             )
         mailbox = self._live[request_id] = _Mailbox()
+        self._idle.clear()
         try:
             while True:
                 worker = mailbox.worker = await self._ready_worker()
@@ -183,8 +189,14 @@ class LocalEngine:
                         return
         finally:
             del self._live[request_id]
+            if not self._live:
+                self._idle.set()
             if mailbox.worker is not None and not mailbox.is_over:
                 mailbox.worker.send(ipc.encode(ipc.Abort(request_id)))
+
+    async def drain(self) -> None:
+        """Wait until no request is at work or waiting."""
+        await self._idle.wait()
 
     async def close(self) -> None:
         """End the model and its process; idempotent."""
@@ -201,7 +213,7 @@ class LocalEngine:
     async def _start_worker(self, on_progress: Callable[[float], None]) -> None:
         """Bring up a worker that has loaded the model; none is left if that fails."""
         worker = WorkerProcess(self._limits.patience, self._deliver, on_progress)
-        await worker.start(self._spec)
+        await worker.start(self._spec, self._limits.max_gap_ms)
         try:
             self._info = await worker.loaded()
         except BaseException:

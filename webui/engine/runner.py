@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from webui.engine.interface import ModelInfo, Pooling
+    from webui.errors import EngineError
     from webui.sampling_params import SamplingParams
 
 
@@ -41,6 +42,32 @@ class Row:
     tokens: Sequence[int]
     position: int
     sample: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The token that was chosen for a row.
+
+    Attributes:
+        token: Its id.
+        logprob: Natural logarithm of its probability before any sampler; None when not asked for.
+        top: The likeliest tokens with theirs, likeliest first; as many as were asked for.
+    """
+
+    token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailed:
+    """No token could be chosen for a row, whose cells are in doubt; the other rows are sound."""
+
+    error: EngineError
+
+
+RowResult: TypeAlias = Sampled | RowFailed | None
+"""What a step made of a row; None when it did not ask for a token."""
 
 
 class ModelRunner(Protocol):
@@ -92,22 +119,43 @@ class ModelRunner(Protocol):
         """Return whether a token ends the reply."""
         ...
 
-    def open_sampler(self, slot: int, params: SamplingParams, prompt: Sequence[int]) -> None:
-        """Prepare choosing tokens for a new sequence; penalties look back into `prompt`."""
+    def open_sampler(
+        self,
+        slot: int,
+        params: SamplingParams,
+        tokens: Sequence[int],
+        *,
+        num_reply: int = 0,
+        banned: frozenset[int] = frozenset(),
+    ) -> None:
+        """Prepare choosing tokens for a sequence; replaces the sampler that the slot has.
+
+        Args:
+            slot: Of the sequence.
+            params: How to choose.
+            tokens: The sequence so far; penalties look back on it.
+            num_reply: How many of them are reply, for `min_tokens`.
+            banned: What may not come next.
+
+        Raises:
+            EngineError: It could not be made.
+            InvalidRequest: The parameters do not fit this model.
+        """
         ...
 
     def close_sampler(self, slot: int) -> None:
         """Drop the sampler of a slot; idempotent."""
         ...
 
-    def forward(self, rows: Sequence[Row]) -> list[int | None]:
+    def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         """Read the rows in one pass and choose where they ask for it.
 
         Returns:
-            One entry a row, in their order: the token when `sample`, else None.
+            One entry a row, in their order.
 
         Raises:
-            EngineError: The step failed; the cells of all its rows are in doubt.
+            EngineError: The step failed and chose nothing; the cells of all its rows are in
+                doubt.
         """
         ...
 

@@ -1,72 +1,86 @@
 """Who runs, and what each step reads: decode first, prefill fills the rest.
 
-Pure: no I/O, no clock, no model. Waiting and reading are shared round-robin by owner, so that
-eight requests of one person get one person's share.
+Pure: no I/O, no clock, no model. Ties together the queue, the cells and the shares; the policy
+stands in `fairness` and `waiting`. A sequence starts when its tokens and a reserve for its reply
+fit into the cells; idle prefixes give way to it. It grows beyond its reserve while cells are
+left, else it alone ends with `length`. Background work gives up its slot to anybody; so does, at
+the end of a quantum, the surplus of one who runs more than those who wait.
 """
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from webui.engine.prefix_cache import ResidentSlots
-from webui.engine.runner import Row
+from webui.engine.fairness import DecodeShares, Ledger
+from webui.engine.kv_pool import KVPool
+from webui.engine.runner import Row, RowFailed
 from webui.engine.sequence import Phase, Sequence
-from webui.errors import Busy
+from webui.engine.waiting import AGING_S, WaitingQueue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
-MAX_WAITING = 256
-MAX_WAITING_PER_OWNER = 64
-MAX_REMEMBERED_OWNERS = 1024
+    from webui.engine.interface import ModelInfo
+    from webui.engine.runner import RowResult
+    from webui.engine.sequence import Vocabulary
+
+RESERVED_REPLY_TOKENS = 256
+QUANTUM_TOKENS = 64
+REREAD_SHARE = 8  # a quantum is longer by one token for so many that must be read again
 NEW_SERVICE_SHARE = 0.25  # weight of the latest reply in the mean length of replies
 
 
-class Vocabulary(Protocol):
-    """What `update` asks of a model."""
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Who got a slot, and which slots were taken from others for it."""
 
-    def token_bytes(self, token: int) -> bytes: ...
-    def is_eog(self, token: int) -> bool: ...
+    placed: list[Sequence]
+    vacated: list[int]
 
 
 class Scheduler:
     """Sequences that wait and sequences that run.
 
     Args:
-        num_slots: Sequences that may run at once.
-        max_batch_tokens: Tokens of a step, at least `num_slots`.
-        max_waiting: Bound of the queue in all.
-        max_waiting_per_owner: Bound of the queue for one owner.
+        info: Slots, context and cells of the model.
+        max_batch_tokens: Tokens of a step, at least one for each slot.
+        waiting: The queue.
+        reserved_reply_tokens: So many of a reply must have cells before it starts, unless it
+            is shorter.
+        quantum_tokens: So many an owner's surplus may write before it gives up its slot.
     """
 
     def __init__(
         self,
+        info: ModelInfo,
         *,
-        num_slots: int,
         max_batch_tokens: int,
-        max_waiting: int = MAX_WAITING,
-        max_waiting_per_owner: int = MAX_WAITING_PER_OWNER,
+        waiting: WaitingQueue | None = None,
+        reserved_reply_tokens: int = RESERVED_REPLY_TOKENS,
+        quantum_tokens: int = QUANTUM_TOKENS,
     ) -> None:
-        assert 0 < num_slots <= max_batch_tokens
-        self._num_slots = num_slots
+        assert 0 < info.num_slots <= max_batch_tokens
+        self._num_slots = info.num_slots
         self._max_batch_tokens = max_batch_tokens
-        self._max_waiting = max_waiting
-        self._max_waiting_per_owner = max_waiting_per_owner
-        self._slots = ResidentSlots(num_slots)
-        self._waiting: dict[str, list[Sequence]] = {}  # by owner, next one first
+        self._waiting = WaitingQueue() if waiting is None else waiting
+        self._cells = KVPool(
+            info.num_slots,
+            info.kv_cells or info.context_length,
+            is_shared=info.kv_cells is not None,
+        )
+        self._reserved_reply_tokens = reserved_reply_tokens
+        self._quantum_tokens = quantum_tokens
         self._running: dict[int, Sequence] = {}  # by slot
-        self._arrivals: dict[str, int] = {}
-        self._num_arrived = 0
-        self._admitted = _Turns()
-        self._prefilled = _Turns()
+        self._served = Ledger()
+        self._shares = DecodeShares()
         self._service_s: float | None = None
 
     @property
     def num_waiting(self) -> int:
         """Sequences without a slot."""
-        return sum(map(len, self._waiting.values()))
+        return len(self._waiting)
 
     @property
     def num_running(self) -> int:
@@ -84,123 +98,154 @@ class Scheduler:
         Raises:
             Busy: The queue, or its owner's part of it, is full.
         """
-        mine = self._waiting.get(sequence.owner, [])
-        if self.num_waiting >= self._max_waiting:
-            full, num = "The queue is full", self.num_waiting
-        elif len(mine) >= self._max_waiting_per_owner:
-            full, num = "Your part of the queue is full", len(mine)
-        else:
-            full, num = "", 0
-        if full:
-            raise Busy(
-                f"{full}: {num} replies are waiting",
-                "Try again when some of them are done.",
-                retry_after_s=self.eta_s(1) or 1.0,
-            )
-        self._num_arrived += 1
-        self._arrivals[sequence.request_id] = self._num_arrived
-        insort(self._waiting.setdefault(sequence.owner, []), sequence, key=self._rank)
+        present = {s.owner for s in self._running.values()} | set(self._waiting.owners)
+        self._waiting.add(sequence, self.eta_s(1) or 1.0)
+        if sequence.owner not in present:
+            self._served.settle(present)
 
     def abort(self, request_id: str) -> Sequence | None:
         """Take a sequence out wherever it stands; None when it is not there."""
-        for waiting in self._waiting.values():
-            for index, sequence in enumerate(waiting):
-                if sequence.request_id == request_id:
-                    del waiting[index]
-                    self._forget(sequence)
-                    sequence.drop()
-                    return sequence
+        sequence = self._waiting.find(request_id)
+        if sequence is not None:
+            self._waiting.remove(sequence)
+            sequence.drop()
+            return sequence
         for sequence in self._running.values():
             if sequence.request_id == request_id:
                 sequence.drop()
-                self._release(sequence)
+                self._vacate(sequence)
                 return sequence
         return None
 
-    def admit(self, now_s: float) -> list[Sequence]:
-        """Give free slots to waiting sequences; return those that got one.
+    def admit(self, now_s: float) -> Admitted:
+        """Give slots to waiting sequences, free ones and those that others give up.
 
-        The caller drops the cells behind `num_cached` of each before the next step.
+        Before the next step the caller drops the cells behind `num_read` of each that was
+        placed, and those of the slots in `take_evicted`.
         """
         placed: list[Sequence] = []
+        vacated: list[int] = []
+        skipped: set[str] = set()
         busy = Counter(sequence.owner for sequence in self._running.values())
-        while self._slots.num_free and (owner := self._next_owner(self._waiting, busy)):
-            sequence = self._waiting[owner].pop(0)
-            if not self._waiting[owner]:
-                del self._waiting[owner]
-            slot, num_cached = self._slots.take(owner, sequence.tokens)
+        while self._waiting:
+            sequence = self._waiting.next(busy, self._served, now_s, skipped)
+            if sequence is None or (skipped and sequence.is_background):
+                break
+            num_cells = self._cells_for(sequence)
+            victims = self._victims(sequence, num_cells, busy)
+            if victims is None:
+                if now_s - sequence.arrived_s >= AGING_S or not self._cells.num_free_slots:
+                    break  # nobody overtakes who has waited long for room
+                skipped.add(sequence.owner)
+                continue
+            for victim in victims:
+                busy[victim.owner] -= 1
+                vacated.append(victim.slot)
+                self._vacate(victim)
+                victim.give_up_slot()
+                self._waiting.put_back(victim)
+            self._waiting.remove(sequence)
+            slot, num_cached = self._cells.place(sequence.owner, sequence.tokens, num_cells)
             sequence.place(slot, num_cached, now_s)
             self._running[slot] = sequence
-            self._admitted.take(owner)
-            busy[owner] += 1
+            busy[sequence.owner] += 1
             placed.append(sequence)
-        return placed
+        return Admitted(placed, vacated)
+
+    def take_evicted(self) -> list[int]:
+        """Return the slots whose cells must be dropped before the next step."""
+        return self._cells.take_evicted()
+
+    def grow(self) -> list[Sequence]:
+        """Give those that decode the cell they read into next; return those that ended for none."""
+        full: list[Sequence] = []
+        for sequence in list(self._running.values()):
+            if sequence.phase is Phase.DECODE and not self._cells.grow(
+                sequence.slot, sequence.owner, len(sequence.tokens)
+            ):
+                sequence.end_full()
+                self._end(sequence)  # at once: its cells may be enough for the next one
+                full.append(sequence)
+        return full
 
     def schedule(self, max_prefill_tokens: int) -> list[Row]:
-        """Return the rows of the next step: all that decode, then prompts up to the bound."""
+        """Return the rows of the next step: who decodes in it, then prompts up to the bound.
+
+        After a step that failed its sequences run one at a time until each has passed.
+        """
+        running = list(self._running.values())
+        doubted = [sequence for sequence in running if sequence.is_doubted]
+        if doubted:
+            running = doubted[:1]
+        decoding = [sequence for sequence in running if sequence.phase is Phase.DECODE]
         rows = [
-            Row(slot, sequence.tokens[-1:], sequence.num_read, sample=True)
-            for slot, sequence in self._running.items()
-            if sequence.phase is Phase.DECODE
+            Row(sequence.slot, sequence.tokens[-1:], sequence.num_read, sample=True)
+            for sequence in self._shares.pick(decoding)
         ]
         room = min(max(1, max_prefill_tokens), self._max_batch_tokens - len(rows))
-        reading = [s for s in self._running.values() if s.phase is Phase.PREFILL]
-        reading.sort(key=lambda s: (self._prefilled.of(s.owner), self._arrivals[s.request_id]))
-        for sequence in reading:
-            if room <= 0:
-                break
+        reading = [sequence for sequence in running if sequence.phase is Phase.PREFILL]
+        while reading and room > 0:
+            sequence = min(reading, key=self._reading_turn)
+            reading.remove(sequence)
             begin = sequence.num_read
             chunk = sequence.tokens[begin : begin + room]
-            is_last = begin + len(chunk) == sequence.num_prompt
+            is_last = begin + len(chunk) == len(sequence.tokens)
             rows.append(Row(sequence.slot, chunk, begin, sample=is_last))
-            self._prefilled.take(sequence.owner)
+            self._served.charge(sequence.owner, len(chunk))
             room -= len(chunk)
         return rows
 
     def update(
         self,
         rows: Several[Row],
-        tokens: Several[int | None],
+        results: Several[RowResult],
         vocabulary: Vocabulary,
         now_s: float,
     ) -> list[Sequence]:
-        """Take what a step made; return its sequences, those that ended already without slot."""
+        """Take what a step made; return its sequences, those that ended already without slot.
+
+        Those whose row failed are left alone: the caller takes them out with `fail`.
+        """
         touched: list[Sequence] = []
-        for row, token in zip(rows, tokens, strict=True):
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, RowFailed):
+                continue
             sequence = self._running[row.slot]
             sequence.read(len(row.tokens))
-            if token is not None:
-                is_eog = vocabulary.is_eog(token)
-                data = b"" if is_eog else vocabulary.token_bytes(token)
-                sequence.take(token, data, is_eog=is_eog, now_s=now_s)
+            if result is not None:
+                self._served.charge(sequence.owner, 1)
+                sequence.take(result, vocabulary, now_s)
             if sequence.phase is Phase.ENDED:
-                self._note_service(sequence)
-                self._release(sequence)
+                self._end(sequence)
             touched.append(sequence)
         return touched
 
+    def note_step(self, rows: Several[Row], step_s: float) -> None:
+        """Learn how long a step took."""
+        if all(row.sample and len(row.tokens) == 1 for row in rows):
+            self._shares.note(len(rows), step_s)
+
+    def doubt(self, rows: Several[Row]) -> list[Sequence]:
+        """Let the sequences of a step that failed run one at a time; return them in order."""
+        doubted = [self._running[row.slot] for row in rows]
+        for row, sequence in zip(rows, doubted, strict=True):
+            sequence.doubted_until = row.position + len(row.tokens)
+        return doubted
+
     def fail(self, rows: Several[Row]) -> list[Sequence]:
-        """Take out the sequences of a step that failed; their cells are in doubt."""
+        """Take out the sequences of rows that failed; their cells are in doubt."""
         failed = [self._running[row.slot] for row in rows]
         for sequence in failed:
             sequence.drop()
             sequence.num_read = 0
-            self._release(sequence)
+            self._vacate(sequence)
         return failed
 
-    def places(self) -> dict[str, int]:
+    def places(self, now_s: float) -> dict[str, int]:
         """Return the place of each waiting request; 1 is next."""
-        queues = {owner: list(waiting) for owner, waiting in self._waiting.items()}
         busy = Counter(sequence.owner for sequence in self._running.values())
-        turns = self._admitted.copy()
-        order: dict[str, int] = {}
-        while owner := self._next_owner(queues, busy, turns):
-            order[queues[owner].pop(0).request_id] = len(order) + 1
-            if not queues[owner]:
-                del queues[owner]
-            turns.take(owner)
-            busy[owner] += 1
-        return order
+        order = self._waiting.order(busy, self._served, now_s)
+        return {sequence.request_id: place for place, sequence in enumerate(order, 1)}
 
     def eta_s(self, place: int) -> float | None:
         """Guess when the request at a place gets a slot, from how long replies took so far."""
@@ -208,39 +253,51 @@ class Scheduler:
             return None
         return round(self._service_s * place / self._num_slots, 1)
 
-    def _next_owner(
-        self, queues: dict[str, list[Sequence]], busy: Counter[str], turns: _Turns | None = None
-    ) -> str | None:
-        """Return whose turn it is: who runs least, then what is urgent, then who waited longest."""
-        turns = turns or self._admitted
-        return min(
-            queues,
-            key=lambda owner: (
-                busy[owner],
-                queues[owner][0].request.priority,
-                turns.of(owner),
-                self._arrivals[queues[owner][0].request_id],
-            ),
-            default=None,
+    def _cells_for(self, sequence: Sequence) -> int:
+        """Return the cells without which a sequence does not start."""
+        return len(sequence.tokens) + min(sequence.max_left, self._reserved_reply_tokens)
+
+    def _victims(
+        self, sequence: Sequence, num_cells: int, busy: Counter[str]
+    ) -> list[Sequence] | None:
+        """Return who must give up a slot so that a sequence can start; None when none would do."""
+        victims: list[Sequence] = []
+        num_more_cells = 0
+        left = busy.copy()
+        ranked = sorted(
+            self._running.values(), key=lambda s: (not s.is_background, -busy[s.owner], s.num_read)
         )
+        while not self._cells.fits(
+            num_cells, num_more_slots=len(victims), num_more_cells=num_more_cells
+        ):
+            victim = next((v for v in ranked if self._must_yield(v, sequence, left)), None)
+            if victim is None:
+                return None
+            ranked.remove(victim)
+            victims.append(victim)
+            left[victim.owner] -= 1
+            num_more_cells += self._cells.reserved(victim.slot)
+        return victims
 
-    def _rank(self, sequence: Sequence) -> tuple[int, int]:
-        return sequence.request.priority, self._arrivals[sequence.request_id]
+    def _must_yield(self, victim: Sequence, newcomer: Sequence, busy: Counter[str]) -> bool:
+        """Return whether one that runs gives up its slot to one that waits.
 
-    def _release(self, sequence: Sequence) -> None:
-        del self._running[sequence.slot]
-        read = sequence.tokens[: sequence.num_read]
-        self._slots.leave(sequence.slot, sequence.owner, read)
-        self._forget(sequence)
+        Background work does at once. Else its owner must run at least two more than the other's,
+        and it must have had a quantum that outweighs reading its tokens again.
+        """
+        if newcomer.is_background or not victim.can_yield:
+            return False
+        if victim.is_background:
+            return True
+        quantum = self._quantum_tokens + len(victim.tokens) // REREAD_SHARE
+        surplus = busy[victim.owner] - busy[newcomer.owner]
+        return surplus >= 2 and victim.num_since_place >= quantum
 
-    def _forget(self, sequence: Sequence) -> None:
-        del self._arrivals[sequence.request_id]
-        self._waiting = {owner: waiting for owner, waiting in self._waiting.items() if waiting}
-        live = {s.owner for s in self._running.values()} | set(self._waiting)
-        self._admitted.prune(live)
-        self._prefilled.prune(live)
+    def _reading_turn(self, sequence: Sequence) -> tuple[bool, int, int]:
+        return sequence.is_background, self._served.of(sequence.owner), sequence.arrival
 
-    def _note_service(self, sequence: Sequence) -> None:
+    def _end(self, sequence: Sequence) -> None:
+        self._vacate(sequence)
         timings = sequence.timings()
         took_s = timings.prefill_s + timings.decode_s
         if self._service_s is None:
@@ -248,28 +305,7 @@ class Scheduler:
         else:
             self._service_s += NEW_SERVICE_SHARE * (took_s - self._service_s)
 
-
-class _Turns:
-    """When each owner had its latest turn."""
-
-    def __init__(self, last: dict[str, int] | None = None, num: int = 0) -> None:
-        self._last = last or {}
-        self._num = num
-
-    def of(self, owner: str) -> int:
-        return self._last.get(owner, 0)
-
-    def take(self, owner: str) -> None:
-        self._num += 1
-        self._last.pop(owner, None)
-        self._last[owner] = self._num
-
-    def copy(self) -> _Turns:
-        return _Turns(dict(self._last), self._num)
-
-    def prune(self, live: set[str]) -> None:
-        """Forget who had the oldest turns and has nothing here any more."""
-        if len(self._last) > MAX_REMEMBERED_OWNERS:
-            gone = [owner for owner in self._last if owner not in live]
-            for owner in gone[: len(self._last) - MAX_REMEMBERED_OWNERS]:
-                del self._last[owner]
+    def _vacate(self, sequence: Sequence) -> None:
+        del self._running[sequence.slot]
+        read = sequence.tokens[: sequence.num_read]
+        self._cells.leave(sequence.slot, sequence.owner, read)

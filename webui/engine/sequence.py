@@ -5,14 +5,36 @@ Knows no other sequence and no clock; whoever calls says what time it is.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from webui.engine.banned_strings import BannedStrings
 from webui.engine.detokenizer import Detokenizer
-from webui.engine.interface import Finish, FinishReason, Prefill, Text, Timings, Usage
+from webui.engine.interface import (
+    Finish,
+    FinishReason,
+    Prefill,
+    Priority,
+    Text,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from webui.engine.interface import Delta, GenerateRequest
+    from webui.engine.runner import Sampled
+    from webui.sampling_params import SamplingParams
+
+NUM_SEEDS = 2**32 - 1
+
+
+class Vocabulary(Protocol):
+    """What a sequence asks of a model about its tokens."""
+
+    def token_bytes(self, token: int) -> bytes: ...
+    def is_eog(self, token: int) -> bool: ...
 
 
 class Phase(Enum):
@@ -24,6 +46,14 @@ class Phase(Enum):
     ENDED = "ended"
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A token that was chosen but not yet told."""
+
+    data: bytes
+    logprob: TokenLogprob | None
+
+
 class Sequence:
     """A prompt and the reply that grows behind it.
 
@@ -33,6 +63,14 @@ class Sequence:
         context_length: Tokens that prompt and reply may have together; a prompt that fills
             it alone still gets one token.
         arrived_s: When the request came.
+
+    Attributes:
+        is_rewound: It took tokens back: whoever runs it drops the cells behind `num_read`,
+            opens a new sampler and sets this to False before the next step.
+        arrival: Its number among all requests; the queue sets it.
+        picked_at: Larger for who took part in a step of decoding later; `DecodeShares` sets it.
+        doubted_until: A step that held its tokens up to here failed; until they are read it
+            runs alone.
     """
 
     def __init__(
@@ -47,16 +85,26 @@ class Sequence:
         self.num_read = 0  # tokens that lie in the KV cache
         self.num_cached = 0
         self.slot = -1
+        self.arrival = 0
+        self.picked_at = 0
+        self.doubted_until = 0
         self.phase = Phase.WAITING
         self.finish_reason: FinishReason | None = None
         room = max(1, context_length - len(prompt))
         self._max_reply = min(request.params.max_tokens, room)
+        self.is_rewound = False
         self._detokenizer = Detokenizer(request.params.stop)
+        self._banned_strings = BannedStrings(request.params.banned_strings)
+        self._banned_tokens: dict[int, set[int]] = {}  # by position
+        self._num_rewinds = 0
+        self._held: list[_Written] = []  # may begin a banned string: the last of `tokens`
         self._text = ""
         self._num_untold = 0
+        self._logprobs: list[TokenLogprob] = []
         self._prefill_told = -1
-        self._arrived_s = arrived_s
-        self._started_s = arrived_s
+        self.arrived_s = arrived_s
+        self._started_s: float | None = None
+        self._num_at_place = 0
         self._first_token_s = arrived_s
         self._last_token_s = arrived_s
 
@@ -65,41 +113,102 @@ class Sequence:
         """Tokens sampled so far, without the one that ended the reply."""
         return len(self.tokens) - self.num_prompt
 
+    @property
+    def max_left(self) -> int:
+        """Tokens that may still be sampled."""
+        return self._max_reply - self.num_reply
+
+    @property
+    def is_background(self) -> bool:
+        """Whether it is work that nobody waits for."""
+        return self.request.priority is Priority.BACKGROUND
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether it must run alone to find out if it made a step fail."""
+        return self.num_read < self.doubted_until
+
+    @property
+    def can_yield(self) -> bool:
+        """Whether a new sampler may go on where its old one stood, and nobody could tell."""
+        params = self.request.params
+        return self.num_reply == 0 or params.temperature == 0 or params.seed < 0
+
+    @property
+    def num_since_place(self) -> int:
+        """Tokens sampled since it got its slot."""
+        return len(self.tokens) - self._num_at_place
+
     def place(self, slot: int, num_cached: int, now_s: float) -> None:
         """Give it a slot whose first `num_cached` cells already hold its tokens."""
         assert self.phase is Phase.WAITING
-        assert 0 <= num_cached < self.num_prompt
+        assert 0 <= num_cached < len(self.tokens)
         self.slot = slot
-        self.num_read = self.num_cached = num_cached
+        self.num_read = num_cached
         self.phase = Phase.PREFILL
-        self._started_s = now_s
+        self._num_at_place = len(self.tokens)
+        if self._started_s is None:
+            self._started_s = now_s
+            self.num_cached = num_cached
 
     def lose_cache(self) -> None:
-        """Read the whole prompt after all."""
-        assert self.phase is Phase.PREFILL
-        self.num_read = self.num_cached = 0
+        """Read all tokens after all."""
+        assert self.phase in {Phase.PREFILL, Phase.DECODE}
+        self.phase = Phase.PREFILL
+        self.num_read = 0
+        if not self.num_reply:
+            self.num_cached = 0
+
+    def give_up_slot(self) -> None:
+        """Wait again; what was read counts no more."""
+        assert self.phase in {Phase.PREFILL, Phase.DECODE}
+        self.slot = -1
+        self.num_read = 0
+        self.phase = Phase.WAITING
+        self._prefill_told = -1
+
+    def end_full(self) -> None:
+        """End because no cell is left for its next token."""
+        self._end(FinishReason.LENGTH)
 
     def read(self, num_tokens: int) -> None:
         """Note that the next tokens lie in the KV cache."""
         self.num_read += num_tokens
         assert self.num_read <= len(self.tokens)
 
-    def take(self, token: int, data: bytes, *, is_eog: bool, now_s: float) -> None:
-        """Take a sampled token and the bytes it stands for; may end the sequence."""
+    def take(self, sampled: Sampled, vocabulary: Vocabulary, now_s: float) -> None:
+        """Take a token; may end the sequence."""
         if self.num_reply == 0:
             self._first_token_s = now_s
         self._last_token_s = now_s
         self.phase = Phase.DECODE
-        if is_eog and not self.request.ignore_eos:
+        is_eog = vocabulary.is_eog(sampled.token)
+        if is_eog and not self.request.params.ignore_eos:
             self._end(FinishReason.STOP)
             return
-        self.tokens.append(token)
-        self._num_untold += 1
-        self._text += self._detokenizer.feed(data)
+        self.tokens.append(sampled.token)
+        data = b"" if is_eog else vocabulary.token_bytes(sampled.token)
+        self._held.append(_Written(data, _token_logprob(sampled, vocabulary)))
+        first = self._banned_strings.feed(data)
+        if first is not None:
+            self._rewind(first)
+            return
+        self._release(self._banned_strings.release())
         if self._detokenizer.is_stopped:
             self._end(FinishReason.STOP)
         elif self.num_reply >= self._max_reply:
             self._end(FinishReason.LENGTH)
+
+    def sampler_params(self) -> SamplingParams:
+        """Return how to sample from here on; each rewind goes on with a seed of its own."""
+        params = self.request.params
+        if params.seed < 0 or not self._num_rewinds:
+            return params
+        return params.model_copy(update={"seed": (params.seed + self._num_rewinds) % NUM_SEEDS})
+
+    def banned_here(self) -> frozenset[int]:
+        """Return the tokens that began a banned string where the next one stands."""
+        return frozenset(self._banned_tokens.get(len(self.tokens), ()))
 
     def drop(self) -> None:
         """End without a word: aborted or failed."""
@@ -109,13 +218,14 @@ class Sequence:
         """Return what is new since the last call; a `Finish` last when it has ended."""
         told: list[Delta] = []
         done = min(self.num_read, self.num_prompt)
-        if self.phase is not Phase.WAITING and done != self._prefill_told:
+        if self.phase is not Phase.WAITING and done > self._prefill_told:
             self._prefill_told = done
             told.append(Prefill(done, self.num_prompt, self.num_cached))
         if self._text or (self.finish_reason and self._num_untold):
-            told.append(Text(self._text, self._num_untold))
+            told.append(Text(self._text, self._num_untold, tuple(self._logprobs)))
             self._text = ""
             self._num_untold = 0
+            self._logprobs = []
         if self.finish_reason is not None:
             told.append(Finish(self.finish_reason, self.usage(), self.timings()))
         return told
@@ -126,13 +236,56 @@ class Sequence:
 
     def timings(self) -> Timings:
         """Return the seconds so far."""
+        started_s = self.arrived_s if self._started_s is None else self._started_s
         return Timings(
-            queued_s=max(0.0, self._started_s - self._arrived_s),
-            prefill_s=max(0.0, self._first_token_s - self._started_s),
+            queued_s=max(0.0, started_s - self.arrived_s),
+            prefill_s=max(0.0, self._first_token_s - started_s),
             decode_s=max(0.0, self._last_token_s - self._first_token_s),
         )
 
+    def _release(self, num: int) -> None:
+        """Say the first of the held tokens; what stands behind a stop string is dropped."""
+        min_tokens = self.request.params.min_tokens
+        for index, written in enumerate(self._held[:num]):
+            num_before = self.num_reply - len(self._held) + index
+            self._num_untold += 1
+            if written.logprob is not None:
+                self._logprobs.append(written.logprob)
+            self._text += self._detokenizer.feed(written.data, may_stop=num_before >= min_tokens)
+            if self._detokenizer.is_stopped:
+                self._drop_held(index + 1)
+                num = index + 1
+                break
+        del self._held[:num]
+
+    def _rewind(self, first: int) -> None:
+        """Take back the held tokens from one on; it cannot come again at its place."""
+        position = len(self.tokens) - len(self._held) + first
+        token = self.tokens[position]
+        self._drop_held(first)
+        self._banned_tokens = {p: b for p, b in self._banned_tokens.items() if p <= position}
+        self._banned_tokens.setdefault(position, set()).add(token)
+        # The choice is made out of what reading the token before gives.
+        self.num_read = min(self.num_read, position - 1)
+        self._num_rewinds += 1
+        self.is_rewound = True
+
+    def _drop_held(self, first: int) -> None:
+        if num := len(self._held) - first:
+            del self.tokens[-num:]
+            del self._held[first:]
+
     def _end(self, reason: FinishReason) -> None:
+        self._release(len(self._held))
+        if self._detokenizer.is_stopped:
+            reason = FinishReason.STOP
         self._text += self._detokenizer.finish()
         self.finish_reason = reason
         self.phase = Phase.ENDED
+
+
+def _token_logprob(sampled: Sampled, vocabulary: Vocabulary) -> TokenLogprob | None:
+    if sampled.logprob is None:
+        return None
+    top = tuple((vocabulary.token_bytes(token), chance) for token, chance in sampled.top)
+    return TokenLogprob(vocabulary.token_bytes(sampled.token), sampled.logprob, top)

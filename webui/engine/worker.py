@@ -36,7 +36,7 @@ from webui.engine.model_loop import ModelLoop
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.preparer import Preparer
 from webui.engine.prompt import PromptMaker
-from webui.engine.runner import Row, RunnerSpec
+from webui.engine.runner import Row, RowFailed, RunnerSpec
 from webui.errors import EngineError
 from webui.sampling_params import SamplingParams
 
@@ -91,7 +91,7 @@ class _Worker:
             self._send(ipc.LoadError(error.message, error.hint))
             return
         try:
-            loop = self._open_loop(opened)
+            loop = self._open_loop(opened, load.max_gap_ms / 1000)
         except EngineError as error:
             self._send(ipc.LoadError(error.message, error.hint))
         else:
@@ -99,14 +99,15 @@ class _Worker:
             self._generate(loop)
         opened.close()
 
-    def _open_loop(self, opened: OpenedModel) -> ModelLoop:
-        return ModelLoop(self._open_generation(opened), self._open_embedding(opened))
+    def _open_loop(self, opened: OpenedModel, max_gap_s: float) -> ModelLoop:
+        generation = self._open_generation(opened, max_gap_s)
+        return ModelLoop(generation, self._open_embedding(opened))
 
-    def _open_generation(self, opened: OpenedModel) -> GenerationLoop | None:
+    def _open_generation(self, opened: OpenedModel, max_gap_s: float) -> GenerationLoop | None:
         runner = opened.runner
         if runner is None:
             return None
-        budget = PrefillBudget(runner.max_batch_tokens, _warm_up(runner))
+        budget = PrefillBudget(runner.max_batch_tokens, _warm_up(runner), max_gap_s)
         maker = PromptMaker(runner)
 
         def prepare(request: GenerateRequest, arrived_s: float) -> Prepared:
@@ -203,7 +204,9 @@ def _warm_up(runner: ModelRunner) -> float:
     first = runner.bos_id if runner.bos_id >= 0 else runner.tokenize("Hello", special=False)[0]
     runner.open_sampler(0, SamplingParams(temperature=0), [first])
     begun_s = time.monotonic()
-    runner.forward([Row(0, [first], 0, sample=True)])
+    (result,) = runner.forward([Row(0, [first], 0, sample=True)])
+    if isinstance(result, RowFailed):
+        raise result.error
     took_s = time.monotonic() - begun_s
     runner.close_sampler(0)
     runner.forget(0, 0)

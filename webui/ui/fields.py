@@ -7,6 +7,7 @@ fields of the model alone; messages name the title that the person sees.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
@@ -14,6 +15,7 @@ import annotated_types as limits
 from pydantic import BaseModel, ValidationError
 
 from webui.errors import InvalidRequest
+from webui.refusals import place, predicate
 from webui.sampling_params import Control
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ class Kind(StrEnum):
     CHECKBOX = "checkbox"
     CHOICE = "choice"
     TEXT = "text"
-    LINES = "lines"  # a list of strings, one per line
+    LINES = "lines"  # a list of strings or ids, one per line
+    PAIRS = "pairs"  # a mapping, one "key: value" per line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ class FormField:
     help: str
     group: str
     kind: Kind
-    default: Any
+    default: Any = dataclass_field(hash=False)
     minimum: float | None = None
     maximum: float | None = None
     step: float | None = None
@@ -89,6 +92,9 @@ def to_control(field: FormField, value: object) -> object:
     if field.kind is Kind.LINES:
         assert isinstance(value, (tuple, list))
         return "\n".join(_escape(str(line)) for line in value)
+    if field.kind is Kind.PAIRS:
+        assert isinstance(value, dict)
+        return "\n".join(f"{key}: {one:g}" for key, one in value.items())
     return value
 
 
@@ -110,7 +116,7 @@ def read(
     try:
         return model.model_validate({**base.model_dump(), **entered})
     except ValidationError as error:
-        raise _refusal(error.errors()[0], fields_of(model), strings) from error
+        raise _refusal(error.errors(), fields_of(model)) from error
 
 
 def _field(name: str, info: FieldInfo, control: Control) -> FormField:
@@ -137,6 +143,8 @@ def _kind(info: FieldInfo, control: Control) -> Kind:
         return Kind.CHOICE
     if get_origin(info.annotation) in {tuple, list}:
         return Kind.LINES
+    if get_origin(info.annotation) is dict:
+        return Kind.PAIRS
     if info.annotation is bool:
         return Kind.CHECKBOX
     if info.annotation in {int, float}:
@@ -159,6 +167,9 @@ def _from_control(field: FormField, raw: object, strings: Strings) -> object:
             return int(raw) if isinstance(raw, float) and raw.is_integer() else raw
         case Kind.LINES:
             return tuple(_unescape(line) for line in _lines(raw) if line)
+        case Kind.PAIRS:
+            lines = (line.partition(":") for line in _lines(raw) if line.strip())
+            return {key.strip(): one.strip() for key, _, one in lines}
         case Kind.TEXT:
             return raw or ""
         case Kind.CHECKBOX | Kind.CHOICE:
@@ -182,27 +193,13 @@ def _unescape(line: str) -> str:
     return "".join([*parts, rest])
 
 
-def _refusal(
-    problem: ErrorDetails, fields: Sequence[FormField], strings: Strings
-) -> InvalidRequest:
-    """Say in words of the form what pydantic found first."""
-    name = str(problem["loc"][0]) if problem["loc"] else ""
-    title = next((field.title for field in fields if field.name == name), name)
-    known = {
-        "greater_than_equal": ("form.too_small", "ge"),
-        "less_than_equal": ("form.too_large", "le"),
-        "int_from_float": ("form.not_whole", ""),
-        "int_parsing": ("form.not_whole", ""),
-        "int_type": ("form.not_whole", ""),
-        "string_too_long": ("form.too_long", "max_length"),
-        "too_long": ("form.too_many", "max_length"),
-    }
-    key, limit_name = known.get(problem["type"], ("form.invalid", ""))
-    context = problem.get("ctx", {})
-    limit = context.get(limit_name, "")
-    values = {
-        "title": title,
-        "limit": f"{limit:g}" if isinstance(limit, float) else limit,
-        "reason": problem["msg"],
-    }
-    return InvalidRequest(strings(key, **values), field=name or None)
+def _refusal(problems: Sequence[ErrorDetails], fields: Sequence[FormField]) -> InvalidRequest:
+    """Say with the title of the form what pydantic found first."""
+    name, *inside = place(problems[0])
+    found = next((field for field in fields if field.name == name), None)
+    title = found.title if found else name
+    if inside:
+        is_pair = found is not None and found.kind is Kind.PAIRS
+        part = f"Entry {inside[0]}" if is_pair else f"Line {int(inside[0]) + 1}"
+        title = f"{part} of {title}"
+    return InvalidRequest(f"{title} {predicate(problems)}.", field=name)

@@ -15,6 +15,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 
+from tests.tiny_gguf import write_tiny_gguf
 from webui.app import create_app, end_streams
 from webui.errors import StorageUnusable
 from webui.settings import Settings
@@ -173,6 +174,35 @@ async def test_server_without_a_model_says_so_and_serves(tmp_path: Path) -> None
         answer = await client.post("/v1/chat/completions", json=asked)
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "model_not_loaded"
+
+
+async def test_bad_file_is_422_and_chat_says_why_nothing_is_loaded(tmp_path: Path) -> None:
+    settings = _settings(tmp_path, fake_engine=None)
+    (tmp_path / "models" / "broken.gguf").write_bytes(b"GGUF and nothing more")
+    async with _running(create_app(settings)) as client:
+        refused = await client.post("/api/models/load", json={"model_id": "broken.gguf"})
+        assert refused.status_code == 422
+        error = refused.json()["error"]
+        assert error["code"] == "load_failed"
+        assert error["message"].startswith("broken cannot be loaded: broken.gguf")
+        asked = {"messages": [{"role": "user", "content": "hi"}], "model": "broken"}
+        answer = await client.post("/v1/chat/completions", json=asked)
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "model_not_loaded"
+        assert error["message"] in answer.json()["error"]["message"]
+
+
+async def test_load_that_fails_in_the_worker_is_503_with_its_reason(tmp_path: Path) -> None:
+    settings = _settings(tmp_path, fake_engine=None)
+    write_tiny_gguf(tmp_path / "models" / "tiny.gguf", context_length=512)
+    async with _running(create_app(settings)) as client:
+        options = {"context_length": 4096}
+        body = {"model_id": "tiny.gguf", "options": options}
+        assert (await client.post("/api/models/load", json=body)).status_code == 202
+        asked = {"messages": [{"role": "user", "content": "hi"}]}
+        answer = await client.post("/v1/chat/completions", json=asked)
+        assert answer.status_code == 503
+        assert "4096 tokens is more than" in answer.json()["error"]["message"]
 
 
 async def test_event_stream_tells_of_a_reply_and_ends_with_the_server(tmp_path: Path) -> None:

@@ -69,6 +69,10 @@ class ScriptedEngine:
             self.num_ended += 1
             self.mailboxes.remove(mailbox)
 
+    async def drain(self):
+        while self.mailboxes:  # noqa: ASYNC110 - as a reader of a made-up engine may
+            await asyncio.sleep(0.01)
+
     async def close(self):
         pass
 

@@ -287,9 +287,7 @@ async def test_complete_streams_and_ends_with_its_client(house, engine, finish):
     messages = [Message(Role.USER, "a")]
     params = SamplingParams(system_prompt="s", seed=3)
     engine.put(Text("x", 1), Text("y", 1))
-    async with aclosing(
-        house.generations.complete(house.me, messages, params, ignore_eos=True)
-    ) as deltas:
+    async with aclosing(house.generations.complete(house.me, messages, params)) as deltas:
         assert await anext(deltas) == Text("x", 1)
         assert engine.num_ended == 0
     assert engine.num_ended == 1
@@ -300,7 +298,7 @@ async def test_complete_streams_and_ends_with_its_client(house, engine, finish):
         None,
         Priority.API,
     )
-    assert (request.ignore_eos, request.params) == (True, SamplingParams(seed=3))
+    assert request.params == SamplingParams(seed=3)
 
 
 async def test_complete_needs_a_model_and_the_permission(open_house):

@@ -39,8 +39,9 @@ class Opener:
         self.specs.append(spec)
         on_progress(0.5)
         await self.may_open.wait()
-        if self.error is not None:
-            raise self.error
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
         return FakeEngine(1000)
 
 
@@ -153,7 +154,6 @@ async def test_load_failed_says_why_and_leaves_the_old_model(open_models, opener
     async with open_models() as house:
         await house.models.load(house.me, "tiny")
         await state(house, "ready")
-        engine = house.pool.current
         opener.error = LoadFailed("The context does not fit", "Make it smaller")
         with caplog.at_level(logging.WARNING):
             await house.models.load(house.me, "tiny", {"context_length": 1_000_000})
@@ -162,8 +162,9 @@ async def test_load_failed_says_why_and_leaves_the_old_model(open_models, opener
                 return house.models.status.error is not None
 
             await house.until(failed)
+            await state(house, "ready")
         assert house.models.status.error.message == "The context does not fit"
-        assert house.pool.current is engine
+        assert [spec.options.context_length for spec in opener.specs] == [0, 1_000_000, 0]
         options = await house.models.options_for(house.me, "tiny")
         assert options.context_length == 0
 
@@ -174,6 +175,8 @@ async def test_load_refuses_what_it_can_see_is_wrong(open_models):
             await house.models.load(house.me, "nothing")
         with pytest.raises(LoadFailed, match="broken"):
             await house.models.load(house.me, "broken.gguf")
+        assert house.models.status.state == "failed"
+        assert "broken cannot be loaded" in house.models.status.error.message
         for options in ({"context_length": -1}, {"context_length": float("nan")}):
             with pytest.raises(InvalidRequest) as caught:
                 await house.models.load(house.me, "tiny", options)
@@ -181,7 +184,7 @@ async def test_load_refuses_what_it_can_see_is_wrong(open_models):
         with pytest.raises(InvalidRequest) as caught:
             await house.models.load(house.me, "tiny", {"unknown": 1})
         assert caught.value.field == "unknown"
-        assert house.models.status.state == "none"
+        assert house.models.status.model_id == "broken.gguf"
 
 
 async def test_cancel_ends_the_load(open_models, opener, caplog):

@@ -11,6 +11,7 @@ import pytest
 
 import webui
 from tests.serving import Server
+from tests.tiny_gguf import write_tiny_gguf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,21 @@ def test_doctor_names_a_broken_database(tmp_path: Path) -> None:
 
 
 def test_doctor_for_people_is_a_table(tmp_path: Path) -> None:
-    words = doctor(tmp_path)
+    words = doctor(tmp_path, "--models-dir", str(tmp_path / "models"))
     assert "\nllama.cpp\n" in words
     assert " GB\n" in words
+    assert "_" not in words.partition("\nmemory\n")[2].replace(str(tmp_path), "")
+
+
+def test_doctor_lists_the_model_files_and_which_cannot_be_read(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    write_tiny_gguf(models / "tiny.gguf")
+    (models / "broken.gguf").write_bytes(b"GGUF and nothing more")
+    found = json.loads(doctor(tmp_path, "--models-dir", str(models), "--json"))["models"]
+    assert {name: bool(file["error"]) for name, file in found.items()} == {
+        "broken.gguf": True,
+        "tiny.gguf": False,
+    }
+    assert found["tiny.gguf"]["size_bytes"] == (models / "tiny.gguf").stat().st_size
+    assert found["tiny.gguf"]["name"] == "tiny"

@@ -64,7 +64,6 @@ async def opened(path: Path, **options: int) -> AsyncIterator[LocalEngine]:
 
 
 def request_of(text: str, request_id: str = "r", **params: object) -> GenerateRequest:
-    ignore_eos = bool(params.pop("ignore_eos", False))
     return GenerateRequest(
         request_id=request_id,
         owner=request_id,
@@ -72,7 +71,6 @@ def request_of(text: str, request_id: str = "r", **params: object) -> GenerateRe
         priority=Priority.CHAT,
         messages=(Message(Role.USER, text),),
         params=SamplingParams.model_validate({"max_tokens": 40, **params}),
-        ignore_eos=ignore_eos,
     )
 
 

@@ -279,3 +279,29 @@ def test_process_that_runs_an_engine_loads_no_model_library(parrot: Path) -> Non
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=50
     )
     assert done.stdout.strip() == "[]"
+
+
+async def test_log_probabilities_come_over_the_pipe(best_model: Path) -> None:
+    async with opened(best_model) as engine:
+        request = request_of("Hi", max_tokens=5, logprobs=True, top_logprobs=2, ignore_eos=True)
+        deltas = [delta async for delta in engine.generate(request)]
+        plain = [delta async for delta in engine.generate(request_of("Hi", max_tokens=5))]
+    tokens = [token for delta in deltas if isinstance(delta, Text) for token in delta.logprobs]
+    said = "".join(delta.text for delta in deltas if isinstance(delta, Text))
+    assert len(tokens) == 5
+    spelled = b"".join(token.data for token in tokens)
+    assert spelled.decode("utf-8", "replace").startswith(said)
+    assert all(len(token.top) == 2 and token.logprob <= 0 for token in tokens)
+    assert not any(delta.logprobs for delta in plain if isinstance(delta, Text))
+
+
+async def test_replies_to_one_prompt_differ_by_their_seeds_alone(best_model: Path) -> None:
+    async with opened(best_model, slots=3) as engine:
+        replies = await asyncio.gather(
+            *(
+                text_of(engine, request_of("Hi", f"r{index}", seed=seed, temperature=1.5))
+                for index, seed in enumerate((1, 2, 1))
+            )
+        )
+    first, second, third = (said for said, _ in replies)
+    assert first == third != second

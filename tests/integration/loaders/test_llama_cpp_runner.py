@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.tiny_gguf import write_tiny_gguf
 from webui.engine.chat_template import ChatTemplate
-from webui.engine.runner import Row
+from webui.engine.runner import Row, RowFailed, Sampled
 from webui.errors import EngineError, InvalidRequest, LoadFailed
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
@@ -18,6 +19,8 @@ from webui.sampling_params import SamplingParams
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from webui.engine.runner import RowResult
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -43,16 +46,16 @@ def write(runner: LlamaCppRunner, slot: int, prompt: list[int], num: int, chunk:
     """Read a prompt in chunks and write some tokens, alone."""
     runner.forget(slot, 0)
     runner.open_sampler(slot, GREEDY, prompt)
-    token: int | None = None
+    result: RowResult = None
     for start in range(0, len(prompt), chunk):
         part = prompt[start : start + chunk]
         is_last = start + chunk >= len(prompt)
-        (token,) = runner.forward([Row(slot, part, start, is_last)])
+        (result,) = runner.forward([Row(slot, part, start, is_last)])
     written = []
     for position in range(len(prompt), len(prompt) + num):
-        assert token is not None
-        written.append(token)
-        (token,) = runner.forward([Row(slot, [token], position, sample=True)])
+        assert isinstance(result, Sampled)
+        written.append(result.token)
+        (result,) = runner.forward([Row(slot, [result.token], position, sample=True)])
     runner.close_sampler(slot)
     return written
 
@@ -80,7 +83,7 @@ def test_mixed_rows_keep_their_order(runner: LlamaCppRunner) -> None:
         Row(2, prompt, 0, sample=True),
         Row(1, [7], 0, sample=False),
     ]
-    assert runner.forward(rows) == [None, alone, None]
+    assert runner.forward(rows) == [None, Sampled(alone), None]
 
 
 def test_forgetting_a_tail_goes_on_from_there(runner: LlamaCppRunner) -> None:
@@ -89,8 +92,49 @@ def test_forgetting_a_tail_goes_on_from_there(runner: LlamaCppRunner) -> None:
     keep = len(prompt) - 4
     assert runner.forget(0, keep)
     runner.open_sampler(0, GREEDY, prompt)
-    (token,) = runner.forward([Row(0, prompt[keep:], keep, sample=True)])
-    assert token == expected[0]
+    (result,) = runner.forward([Row(0, prompt[keep:], keep, sample=True)])
+    assert result == Sampled(expected[0])
+
+
+@pytest.mark.parametrize("params", [GREEDY, SamplingParams(seed=1), SamplingParams(top_k=0)])
+def test_sequence_with_logits_that_are_no_numbers_fails_alone(
+    tmp_path: Path, params: SamplingParams
+) -> None:
+    poison = 7
+    path = write_tiny_gguf(tmp_path / "poison.gguf", broken_token=poison)
+    runner = LlamaCppRunner(path, "poison", OPTIONS, lambda _: None)
+    for slot in range(2):
+        runner.open_sampler(slot, params, [])
+    rows = [Row(0, [1, 2, 3], 0, sample=True), Row(1, [1, poison, 3], 0, sample=True)]
+    good, bad = runner.forward(rows)
+    assert isinstance(good, Sampled)
+    assert isinstance(bad, RowFailed)
+    # What the broken sequence left in its slot harms neither its successor nor its neighbour.
+    runner.forget(1, 0)
+    after = runner.forward([Row(0, [4], 3, sample=True), Row(1, [1], 0, sample=True)])
+    assert all(isinstance(result, Sampled) for result in after)
+    runner.close()
+
+
+def test_log_probabilities_are_those_of_the_raw_softmax(runner: LlamaCppRunner) -> None:
+    prompt = runner.tokenize("The quick brown fox", special=False)
+    params = SamplingParams(
+        temperature=2, repeat_penalty=1.5, seed=5, logprobs=True, top_logprobs=20
+    )
+    for slot in range(2):
+        runner.forget(slot, 0)
+    runner.open_sampler(0, params, prompt)
+    runner.open_sampler(1, GREEDY.model_copy(update={"logprobs": True}), prompt)
+    varied, greedy = runner.forward([Row(slot, prompt, 0, sample=True) for slot in range(2)])
+    assert isinstance(varied, Sampled)
+    assert isinstance(greedy, Sampled)
+    tokens, chances = zip(*varied.top, strict=True)
+    assert len(set(tokens)) == 20
+    assert list(chances) == sorted(chances, reverse=True)
+    assert 0 < sum(map(math.exp, chances)) < 1
+    assert varied.logprob is not None
+    assert dict(varied.top).get(varied.token, varied.logprob) == varied.logprob
+    assert greedy == Sampled(tokens[0], chances[0])
 
 
 def test_full_cache_is_an_error_and_not_the_end(runner: LlamaCppRunner) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 MAX_LISTED = 4
-MAX_PAGE_BYTES = 100_000
+MAX_PAGE_BYTES = 120_000
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from webui.storage.tables import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CONVERSATION = ConversationView(
@@ -92,8 +93,9 @@ class Recorder:
         if name not in self.answers:
             raise AttributeError(name)
 
-        async def method(*args: Any) -> Any:
-            self.calls.append((name, *args[1:]))
+        async def method(*args: Any, **named: Any) -> Any:
+            given = {key: value for key, value in named.items() if value}
+            self.calls.append((name, *args[1:], given) if given else (name, *args[1:]))
             if self.error is not None:
                 raise self.error
             return self.answers[name]
@@ -112,9 +114,9 @@ class FakeGenerations:
     stopped: list[str] = field(default_factory=list)
 
     async def complete(
-        self, actor: Any, messages: Any, params: Any, *, priority: Any, ignore_eos: bool
+        self, actor: Any, messages: Any, params: Any, *, priority: Any, **more: Any
     ) -> AsyncGenerator[Any, None]:
-        self.asked.append((messages, params, ignore_eos))
+        self.asked.append((messages, params, more))
         self.is_begun.set()
         try:
             for step in self.script:
@@ -156,8 +158,11 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
         parameters=FakeParameters(get=SamplingParams(), reset=SamplingParams()),
         jobs=Recorder(list=[JOB_ROW], cancel=None),
         pool=SimpleNamespace(
-            status=STATUS, current=SimpleNamespace(info=SimpleNamespace(name="Tiny"))
+            status=STATUS,
+            current=SimpleNamespace(info=SimpleNamespace(name="Tiny")),
+            current_id=STATUS.model_id,
         ),
+        catalog=FakeCatalog(),
     )
 
 
@@ -172,6 +177,18 @@ class FakeParameters(Recorder):
         self, actor: Any, change: Callable[[SamplingParams], SamplingParams]
     ) -> SamplingParams:
         return change(SamplingParams(seed=7))
+
+
+class FakeCatalog:
+    """Knows one file, if it was told where."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+
+    def get_at(self, wanted: str) -> Any:
+        if self.path is None or wanted != STATUS.model_id:
+            raise NotFound("There is no such model")
+        return SimpleNamespace(path=self.path)
 
 
 class FakeModels(Recorder):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.unit.api.fakes import FINISH, BugError
 from webui.api.http_app import create_http_app
 from webui.api.page import Page
+from webui.chat.views import ModelStatus
 from webui.engine.interface import Finish, FinishReason, Prefill, Queued, Text
 from webui.errors import (
     Busy,
@@ -134,7 +136,7 @@ async def test_all_fields_reach_the_engine(client, runtime) -> None:
         system_prompt="never bound",
         logit_bias={"1": 5},
     )
-    messages, params, ignore_eos = runtime.generations.asked[0]
+    messages, params, _ = runtime.generations.asked[0]
     assert messages == (Message(Role.USER, "hi"),)
     assert params == SamplingParams(
         max_tokens=5,
@@ -147,14 +149,15 @@ async def test_all_fields_reach_the_engine(client, runtime) -> None:
         presence_penalty=-0.2,
         seed=3,
         stop=("a", "b"),
+        ignore_eos=True,
+        logit_bias={1: 5},
     )
-    assert ignore_eos is True
 
 
 async def test_null_stands_for_the_default(client, runtime) -> None:
     fields = ("model", "max_tokens", "temperature", "seed", "stop", "stream", "stream_options")
     await _ask(client, **dict.fromkeys(fields), ignore_eos=None)
-    assert runtime.generations.asked[0][1:] == (SamplingParams(), False)
+    assert runtime.generations.asked[0][1] == SamplingParams()
 
 
 async def test_newer_name_of_max_tokens_wins(client, runtime) -> None:
@@ -238,8 +241,26 @@ async def test_models_lists_the_loaded_one(client, runtime) -> None:
     listed = (await client.get("/v1/models")).json()
     assert listed["object"] == "list"
     assert [(entry["id"], entry["object"]) for entry in listed["data"]] == [("Tiny", "model")]
+    assert listed["data"][0]["created"] == 0
     runtime.pool.current = None
     assert (await client.get("/v1/models")).json()["data"] == []
+
+
+async def test_model_was_created_when_its_file_was_written(client, runtime, tmp_path) -> None:
+    runtime.catalog.path = tmp_path / "tiny.gguf"
+    runtime.catalog.path.touch()
+    os.utime(runtime.catalog.path, (1_700_000_000.5, 1_700_000_000.5))
+    listed = (await client.get("/v1/models")).json()
+    assert listed["data"][0]["created"] == 1_700_000_000
+
+
+async def test_model_that_failed_to_load_is_not_said_to_be_loaded(client, runtime) -> None:
+    runtime.pool.current = runtime.pool.current_id = None
+    runtime.pool.status = ModelStatus(state="failed", model_id="tiny.gguf", name="Tiny")
+    runtime.generations.script = [ModelNotLoaded("Tiny cannot be loaded: damaged")]
+    answer = await _ask(client, model="another")
+    assert answer.status_code == 503
+    assert answer.json()["error"]["message"] == "Tiny cannot be loaded: damaged"
 
 
 @pytest.mark.parametrize("stream", [False, True])

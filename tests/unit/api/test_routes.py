@@ -71,6 +71,7 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("PATCH", "/api/parameters"),
         ("DELETE", "/api/parameters"),
         ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
         ("GET", "/v1/models"),
     }
 
@@ -230,13 +231,16 @@ async def test_models_are_listed_loaded_and_unloaded(client, runtime) -> None:
     loading = await client.post("/api/models/load", json=body)
     assert loading.status_code == 202
     assert loading.json()["status"]["state"] == STATUS.state
-    for action in ("cancel", "unload"):
+    assert (await client.post("/api/models/load", json=body | {"force": True})).status_code == 202
+    for action in ("cancel", "unload", "unload?force=true"):
         assert (await client.post(f"/api/models/{action}")).status_code == 202
     assert (await client.post("/api/models/starter")).json()["job"]["id"] == JOB.id
     assert runtime.models.calls[1:] == [
         ("load", "tiny.gguf", {"context_length": 512}),
+        ("load", "tiny.gguf", {"context_length": 512}, {"force": True}),
         ("cancel",),
         ("unload",),
+        ("unload", {"force": True}),
         ("starter",),
     ]
 

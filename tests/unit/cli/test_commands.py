@@ -150,4 +150,6 @@ def test_starter_is_offered_only_where_no_model_is(tmp_path: Path) -> None:
     assert not serve_module.lacks_model(Settings(models_dir=tmp_path, fake_engine=5))
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.gguf").touch()
+    assert serve_module.lacks_model(settings), "an empty file is no model"
+    (tmp_path / "sub" / "b.gguf").write_bytes(Gguf().encode())
     assert not serve_module.lacks_model(settings)

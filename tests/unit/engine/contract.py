@@ -217,6 +217,20 @@ class EngineContract:
         finish = (await collect(engine, request))[-1]
         assert finish.usage.completion_tokens == 6
 
+    async def test_plain_text_needs_no_conversation(self, engine):
+        request = make_request(
+            "", messages=(), plain_text=QUESTIONS[1], max_tokens=6, ignore_eos=True
+        )
+        deltas = await collect(engine, request)
+        assert deltas[-1].usage.completion_tokens == 6
+        assert text_of(deltas)
+
+    async def test_least_length_is_kept(self, engine):
+        whole = await collect(engine, make_request(QUESTIONS[0], max_tokens=12, ignore_eos=True))
+        stop = text_of(whole)[0]
+        request = make_request(QUESTIONS[0], max_tokens=12, min_tokens=5, stop=(stop,))
+        assert (await collect(engine, request))[-1].usage.completion_tokens >= 5
+
     async def test_lone_surrogate_is_refused(self, engine):
         with pytest.raises(InvalidRequest):
             await collect(engine, make_request("what is \ud800?"))
@@ -231,6 +245,16 @@ class EngineContract:
             await first_text(deltas)
             with pytest.raises(Conflict):
                 await collect(engine, request)
+
+    async def test_drain_waits_for_the_last_reply(self, engine):
+        await asyncio.wait_for(engine.drain(), 5)
+        request = make_request(QUESTIONS[0], max_tokens=100_000, ignore_eos=True)
+        async with aclosing(engine.generate(request)) as deltas:
+            await first_text(deltas)
+            draining = asyncio.create_task(engine.drain())
+            await asyncio.sleep(0)
+            assert not draining.done()
+        await asyncio.wait_for(draining, 5)
 
     async def test_close_ends_running_replies_with_a_clear_error(self, engine):
         request = make_request(QUESTIONS[0], max_tokens=100_000, ignore_eos=True)

@@ -18,13 +18,13 @@ from pydantic import BaseModel, ConfigDict
 
 from tests.unit.engine.fake_embedder import FakeEmbedder
 from webui.engine.interface import Memory, ModelInfo
-from webui.engine.runner import OpenedModel
+from webui.engine.runner import OpenedModel, RowFailed, Sampled
 from webui.errors import EngineError, LoadFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from webui.engine.runner import Row, RunnerSpec
+    from webui.engine.runner import Row, RowResult, RunnerSpec
     from webui.sampling_params import SamplingParams
 
 BOS, EOS, CRAB_HEAD, CRAB_TAIL = 256, 257, 258, 259
@@ -48,12 +48,14 @@ class FakeOptions(BaseModel):
         on_load: What happens at the end of it.
         once: A file; where it exists already, `on_load` passes and deadly words are harmless.
         can_cut: Whether the memory can be cut.
+        kv_cells: Cells that all slots share; None when each has its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     context_length: int = 512
     slots: int = 2
+    kv_cells: int | None = None
     max_batch_tokens: int = 64
     step_s: float = 0.0
     token_s: float = 0.0
@@ -78,6 +80,7 @@ class FakeRunner:
             can_embed=True,
             embedding_size=2,
             max_text_tokens=32,
+            kv_cells=self.options.kv_cells,
         )
         self.max_batch_tokens = self.options.max_batch_tokens
         self.chat_template = TEMPLATE
@@ -88,6 +91,7 @@ class FakeRunner:
         self.is_closed = False
         self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
         self._samplers: dict[int, SamplingParams] = {}
+        self._banned: dict[int, frozenset[int]] = {}  # for the next token
 
     def bos_eos(self) -> tuple[str, str]:
         return "<s>", "</s>"
@@ -104,14 +108,23 @@ class FakeRunner:
     def is_eog(self, token: int) -> bool:
         return token == EOS
 
-    def open_sampler(self, slot: int, params: SamplingParams, prompt: Sequence[int]) -> None:
-        assert slot not in self._samplers, "the sampler of the sequence before was not closed"
+    def open_sampler(
+        self,
+        slot: int,
+        params: SamplingParams,
+        tokens: Sequence[int],
+        *,
+        num_reply: int = 0,
+        banned: frozenset[int] = frozenset(),
+    ) -> None:
+        assert banned or slot not in self._samplers, "a sampler was not closed"
         self._samplers[slot] = params
+        self._banned[slot] = banned
 
     def close_sampler(self, slot: int) -> None:
         self._samplers.pop(slot, None)
 
-    def forward(self, rows: Sequence[Row]) -> list[int | None]:
+    def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         assert not self.is_closed
         assert rows
         assert len({row.slot for row in rows}) == len(rows), "a slot twice in one step"
@@ -126,7 +139,10 @@ class FakeRunner:
             assert row.position == len(cells), "a hole, or cells that were not forgotten"
             cells += row.tokens
             assert len(cells) <= self.options.context_length
-            self._misbehave(cells)
+        if self.options.kv_cells is not None:
+            assert sum(map(len, self._cells.values())) <= self.options.kv_cells
+        for row in rows:
+            self._misbehave(self._cells[row.slot])
         if delay_s := self.options.step_s + num_tokens * self.options.token_s:
             time.sleep(delay_s)
         return [self._sample(row.slot) if row.sample else None for row in rows]
@@ -141,9 +157,21 @@ class FakeRunner:
     def close(self) -> None:
         self.is_closed = True
 
-    def _sample(self, slot: int) -> int:
+    def _sample(self, slot: int) -> Sampled | RowFailed:
         cells = self._cells[slot]
         params = self._samplers[slot]
+        if cells[-4:] == list(b"NaN!"):
+            return RowFailed(EngineError("No usable probabilities", "It was asked to."))
+        token = self._choose(cells, params)
+        banned = self._banned.pop(slot, frozenset())
+        while token in banned:
+            token = (token + 1) % BOS
+        if not params.logprobs:
+            return Sampled(token)
+        top = tuple((token + i, -1.0 - i) for i in range(params.top_logprobs))
+        return Sampled(token, -1.0, top)
+
+    def _choose(self, cells: list[int], params: SamplingParams) -> int:
         said = self.text(cells)
         asked, _, begun = said.rpartition(b"assistant: ")
         command = asked.rpartition(b"user: ")[2].rstrip(b"\n")

@@ -84,3 +84,23 @@ def test_any_split_gives_the_text_before_the_first_stop_string(text, stop, sizes
         assert text.startswith(given_out)
         assert not any(s in given_out for s in stop)
         assert any(text[len(given_out) :].startswith(s) for s in stop)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.text(alphabet="ab🦀", max_size=3).map(str.encode), max_size=15),
+    st.lists(st.text(alphabet="ab🦀", min_size=1, max_size=3), min_size=1, max_size=3),
+    st.integers(0, 8),
+)
+def test_stop_strings_count_only_in_what_comes_after_the_least_length(pieces, stop, least):
+    detokenizer, said = Detokenizer(stop), ""
+    for i, piece in enumerate(pieces):
+        said += detokenizer.feed(piece, may_stop=i >= least)
+        assert not (detokenizer.is_stopped and i < least)
+    said += detokenizer.finish()
+    early = b"".join(pieces[:least]).decode()
+    late = b"".join(pieces[least:]).decode()
+    assert said.startswith(early)
+    assert not any(s in said[len(early) :] for s in stop)
+    assert detokenizer.is_stopped == any(s in late for s in stop)
+    assert late.startswith(said[len(early) :])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from tests.unit.engine.contract import make_request
 from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
 from webui.engine.generation_loop import Aborted, Announced, GenerationLoop, Prepared, Refused
-from webui.engine.interface import Finish, Prefill, Queued, Text
+from webui.engine.interface import Finish, FinishReason, Prefill, Priority, Queued, Text
 from webui.engine.ipc import Outputs, RequestError
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.scheduler import Scheduler
+from webui.engine.waiting import WaitingQueue
 from webui.errors import EngineError, InvalidRequest
 
 
@@ -35,6 +36,9 @@ class Job:
     seed: int
     arrives: int = 0
     leaves: int | None = None
+    banned: tuple[str, ...] = ()
+    min_tokens: int = 0
+    priority: Priority = Priority.CHAT
 
 
 jobs = st.builds(
@@ -43,9 +47,12 @@ jobs = st.builds(
     prompt=st.lists(st.sampled_from(b"ab"), min_size=1, max_size=40).map(tuple),
     max_tokens=st.integers(1, 30),
     stop=st.lists(st.sampled_from(["a", "zz", "🦀", "e "]), max_size=2).map(tuple),
-    seed=st.integers(0, 3),
+    seed=st.integers(-1, 3),
     arrives=st.integers(0, 30),
     leaves=st.one_of(st.none(), st.integers(0, 25)),
+    banned=st.lists(st.sampled_from(["e", "an", "🦀", "  ", "q\n"]), max_size=2).map(tuple),
+    min_tokens=st.sampled_from([0, 0, 4]),
+    priority=st.sampled_from(Priority),
 )
 
 
@@ -65,7 +72,11 @@ def make_loop(runner, look_s=0.003, **bounds):
     clock = Clock(look_s)
     budget = PrefillBudget(runner.max_batch_tokens, first_token_s=0.05)
     scheduler = Scheduler(
-        num_slots=runner.info.num_slots, max_batch_tokens=runner.max_batch_tokens, **bounds
+        runner.info,
+        max_batch_tokens=runner.max_batch_tokens,
+        waiting=WaitingQueue(**bounds),
+        reserved_reply_tokens=6,
+        quantum_tokens=4,
     )
     return GenerationLoop(runner, budget, clock, scheduler)
 
@@ -78,7 +89,10 @@ def request_of(job, name):
         max_tokens=job.max_tokens,
         stop=job.stop,
         seed=job.seed,
+        priority=job.priority,
         temperature=0.5,
+        banned_strings=job.banned,
+        min_tokens=job.min_tokens,
     )
 
 
@@ -87,8 +101,9 @@ def send(loop, job, name):
     return loop.take(Prepared(request_of(job, name), list(job.prompt), 0.0))
 
 
-def run(loop, load) -> dict[str, list]:
+def run(loop, load, failing=frozenset()) -> dict[str, list]:
     """Play a load to its end; return the deltas by name."""
+    failed = set()
     got = {str(i): [] for i in range(len(load))}
     for step in itertools.count():
         assert step < 5000, "it does not end"
@@ -99,10 +114,13 @@ def run(loop, load) -> dict[str, list]:
                 loop.take(Aborted(str(i)))
         if loop.has_work:
             for message in loop.step():
-                assert isinstance(message, Outputs)
+                if isinstance(message, RequestError):
+                    failed.add(message.request_id)
+                    continue
                 for output in message.items:
                     got[output.request_id].append(output.delta)
         elif step > 60:
+            assert failed == failing
             return got
     raise AssertionError
 
@@ -113,28 +131,97 @@ def text_of(deltas):
 
 def alone(job) -> list:
     runner = FakeRunner(FakeOptions(context_length=48, slots=1, max_batch_tokens=7))
-    still = Job(job.owner, job.prompt, job.max_tokens, job.stop, job.seed)
+    still = replace(job, arrives=0, leaves=None)
     return run(make_loop(runner), [still])["0"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+class Unsteady(FakeRunner):
+    """Fails steps of several rows now and then, and any step with `poison` in it."""
+
+    def __init__(self, options, steady_steps=0, poison=b"\xff"):
+        super().__init__(options)
+        self.steady_steps = steady_steps
+        self.poison = list(poison)
+
+    def forward(self, rows):
+        banned = dict(self._banned)
+        results = super().forward(rows)
+        self._banned, after = banned, self._banned  # a step that fails has chosen nothing
+        if any(self.poison == list(row.tokens[: len(self.poison)]) for row in rows):
+            raise EngineError("a poisoned row")
+        if self.steady_steps and len(rows) > 1 and self.num_steps % self.steady_steps == 0:
+            raise EngineError("out of luck")
+        self._banned = after
+        return results
+
+
+def check_nothing_is_left(loop):
+    """The cells that the runner holds are those that may serve again; all else is empty."""
+    scheduler, runner = loop._scheduler, loop._runner
+    assert runner._samplers == {}, "a sampler was left open"
+    assert (scheduler.num_running, scheduler.num_waiting) == (0, 0)
+    assert not scheduler._waiting.owners
+    assert scheduler._cells._reserved == {}
+    held = scheduler._cells._slots.held()
+    assert held == {slot: len(cells) for slot, cells in runner._cells.items() if cells}
+    assert loop._untold == {}
+    assert loop._preparing == set()
+    assert loop._queue_news.take(1e9, has_newcomers=False) == {}
+    assert loop._queue_news._told == {}
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     load=st.lists(jobs, min_size=1, max_size=10),
-    slots=st.integers(1, 4),
-    batch=st.integers(4, 40),
-    can_cut=st.booleans(),
+    options=st.builds(
+        FakeOptions,
+        context_length=st.just(48),
+        slots=st.integers(1, 4),
+        kv_cells=st.one_of(st.none(), st.integers(48, 150)),
+        max_batch_tokens=st.integers(4, 40),
+        can_cut=st.booleans(),
+    ),
+    steady_steps=st.sampled_from([0, 2, 5]),
 )
-def test_batched_output_equals_one_at_a_time(load, slots, batch, can_cut):
-    runner = FakeRunner(
-        FakeOptions(context_length=48, slots=slots, max_batch_tokens=batch, can_cut=can_cut)
-    )
-    got = run(make_loop(runner), load)
-    assert runner._samplers == {}, "a sampler was left open"
+def test_batched_output_equals_one_at_a_time(load, options, steady_steps):
+    check_oracle(load, options, steady_steps)
+
+
+@pytest.mark.soak
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    load=st.lists(jobs, min_size=1, max_size=24),
+    options=st.builds(
+        FakeOptions,
+        context_length=st.just(48),
+        slots=st.integers(1, 16),
+        kv_cells=st.one_of(st.none(), st.integers(48, 400)),
+        max_batch_tokens=st.integers(16, 80),
+        can_cut=st.booleans(),
+    ),
+    steady_steps=st.sampled_from([0, 2, 5]),
+)
+@pytest.mark.timeout(600)
+def test_batched_output_equals_one_at_a_time_in_500_loads(load, options, steady_steps):
+    check_oracle(load, options, steady_steps)
+
+
+def check_oracle(load, options, steady_steps):
+    loop = make_loop(Unsteady(options, steady_steps))
+    got = run(loop, load)
+    check_nothing_is_left(loop)
     for name, job in enumerate(load):
         together, single = got[str(name)], alone(job)
         if together and isinstance(together[-1], Finish):
-            assert text_of(together) == text_of(single)
             end, single_end = together[-1], single[-1]
+            if options.kv_cells and (end.usage, end.reason) != (
+                single_end.usage,
+                single_end.reason,
+            ):
+                check_cut_short(together, single)
+                continue
+            assert text_of(together) == text_of(single)
+            assert not any(banned in text_of(together) for banned in job.banned)
             assert end.reason is single_end.reason
             assert end.usage.prompt_tokens == len(job.prompt)
             assert end.usage.completion_tokens == single_end.usage.completion_tokens
@@ -145,27 +232,61 @@ def test_batched_output_equals_one_at_a_time(load, slots, batch, can_cut):
             assert text_of(single).startswith(text_of(together))
 
 
-@settings(max_examples=25, deadline=None)
+def check_cut_short(together, single):
+    """The pool had no more cells for it: it ended with `length`, and said nothing wrong."""
+    end = together[-1]
+    if end.usage.completion_tokens == single[-1].usage.completion_tokens:
+        assert text_of(together) == text_of(single)
+        if end.reason is single[-1].reason:
+            return  # only what was reused differs
+    assert end.reason is FinishReason.LENGTH
+    assert end.usage.completion_tokens >= 6, "less than was reserved"
+    assert text_of(single).startswith(text_of(together))
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 9)), min_size=2, max_size=24))
-def test_owners_who_wait_are_served_in_turn(requests):
+def test_owners_who_wait_are_served_alike_by_tokens(requests):
     runner = FakeRunner(FakeOptions(slots=1, context_length=64))
     loop = make_loop(runner)
-    load = [Job(owner, (97,) * num, 1, (), 0) for owner, num in requests]
+    load = [Job(owner, (i, *[97] * num), 1, (), 0) for i, (owner, num) in enumerate(requests)]
     for i, job in enumerate(load):
         send(loop, job, str(i))
-    order = []
+    served = dict.fromkeys("abcd", 0)
+    left = [owner for owner, _ in requests]
     while loop.has_work:
         for message in loop.step():
-            order += [
-                load[int(o.request_id)].owner for o in message.items if isinstance(o.delta, Finish)
-            ]
-    left = {owner: [o for o, _ in requests].count(owner) for owner, _ in requests}
-    while order:
-        with_work = {owner for owner, num in left.items() if num}
-        turn, order = order[: len(with_work)], order[len(with_work) :]
-        assert set(turn) == with_work, "somebody was served twice before everybody was once"
-        for owner in turn:
-            left[owner] -= 1
+            for output in message.items:
+                if isinstance(output.delta, Finish):
+                    owner = load[int(output.request_id)].owner
+                    left.remove(owner)
+                    served[owner] += len(load[int(output.request_id)].prompt) + 1
+        waiting = [served[owner] for owner in set(left)]
+        assert not waiting or max(waiting) - min(waiting) <= 11, "more than one request apart"
+
+
+@pytest.mark.parametrize("kv_cells", [None, 100])
+@pytest.mark.parametrize("leaves", range(24))
+def test_cancel_at_any_step_frees_slot_and_cells(leaves, kv_cells):
+    options = FakeOptions(slots=2, context_length=64, max_batch_tokens=4, kv_cells=kv_cells)
+    loop = make_loop(FakeRunner(options))
+    stay = Job("bob", (98,) * 9, 12, (), 1)
+    load = [Job("ann", (97,) * 30, 20, (), 1, leaves=leaves), stay, stay]
+    got = run(loop, load)
+    assert text_of(got["1"]) == text_of(got["2"]) == text_of(alone(stay))
+    check_nothing_is_left(loop)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(jobs, max_size=6), st.integers(0, 20), st.booleans())
+def test_poisoned_request_fails_alone(load, arrives, can_cut):
+    poisoned = Job("eve", (255, *[97] * 20), 5, (), 0, arrives)
+    load = [replace(job, leaves=None) for job in load]
+    loop = make_loop(Unsteady(FakeOptions(slots=3, context_length=48, can_cut=can_cut)))
+    got = run(loop, [*load, poisoned], failing={str(len(load))})
+    for name, job in enumerate(load):
+        assert text_of(got[str(name)]) == text_of(alone(job))
+    check_nothing_is_left(loop)
 
 
 def test_prefix_of_the_same_owner_is_read_once():
@@ -214,7 +335,7 @@ def test_busy_is_told_with_its_pause():
 
 
 def test_waiting_ones_hear_their_place_only_when_it_changes():
-    loop = make_loop(FakeRunner(FakeOptions(slots=1)))
+    loop = make_loop(FakeRunner(FakeOptions(slots=1)), look_s=0.3)
     for name in "abc":
         send(loop, Job("ann", (97,), 20, (), 0), name)
     places = {"b": [], "c": []}
@@ -239,12 +360,52 @@ def test_failed_step_is_told_to_its_requests_and_leaves_a_clean_slot():
     assert text_of(run(loop, [Job("ann", tuple(b"user: fai"), 3, (), 0)])["0"])
 
 
+def test_row_without_usable_probabilities_fails_its_request_alone():
+    runner = FakeRunner(FakeOptions(slots=2))
+    loop = make_loop(runner, look_s=0.0001)
+    bad = tuple(b"user: say abNaN!\nassistant: ")
+    good = tuple(b"user: say abcdefgh\nassistant: ")
+    send(loop, Job("ann", bad, 20, (), 0), "bad")
+    send(loop, Job("bob", good, 20, (), 0), "good")
+    told = []
+    while loop.has_work:
+        told += loop.step()
+    (error,) = [m for m in told if isinstance(m, RequestError)]
+    assert (error.request_id, error.message) == ("bad", "No usable probabilities")
+    said = {"bad": "", "good": ""}
+    for message in told[: told.index(error)]:
+        for output in message.items:
+            if isinstance(output.delta, Text):
+                said[output.request_id] += output.delta.text
+    assert said["bad"] == "abNaN!"
+    outputs = [o for m in told if isinstance(m, Outputs) for o in m.items]
+    assert "".join(o.delta.text for o in outputs if isinstance(o.delta, Text)).count("abcdefgh")
+    assert [o.request_id for o in outputs if isinstance(o.delta, Finish)] == ["good"]
+    assert runner._samplers == {}
+    again = run(loop, [Job("ann", good, 20, (), 0)])
+    assert text_of(again["0"]) == "abcdefgh"
+
+
+@pytest.mark.parametrize("can_cut", [True, False])
+def test_banned_string_is_said_in_other_words(can_cut):
+    runner = FakeRunner(FakeOptions(can_cut=can_cut))
+    loop = make_loop(runner)
+    job = Job("ann", tuple(b"user: say abcde\nassistant: "), 5, (), 0, banned=("bcd",))
+    got = run(loop, [job])["0"]
+    said = text_of(got)
+    assert said.startswith("ac")  # b began it, so that the next letter stands in its place
+    assert "bcd" not in said
+    prefill = [delta.done for delta in got if isinstance(delta, Prefill)]
+    assert prefill == sorted(set(prefill))
+    assert got[-1].usage.completion_tokens == 5
+
+
 def test_sampler_that_cannot_be_opened_fails_its_request_alone():
     class Picky(FakeRunner):
-        def open_sampler(self, slot, params, prompt):
+        def open_sampler(self, slot, params, tokens, **more):
             if params.seed == 3:
                 raise EngineError("no such grammar")
-            super().open_sampler(slot, params, prompt)
+            super().open_sampler(slot, params, tokens, **more)
 
     loop = make_loop(Picky())
     send(loop, Job("ann", (97,), 2, (), 3), "bad")

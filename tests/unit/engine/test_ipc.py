@@ -1,3 +1,5 @@
+import math
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from webui.engine.interface import (
     Priority,
     Text,
     Timings,
+    TokenLogprob,
     Usage,
     VectorPart,
 )
@@ -42,6 +45,9 @@ TO_WORKER = [
             truncate=True,
         )
     ),
+    ipc.Add(
+        make_request("", messages=(), plain_text="Once", logit_bias={5: -1.5}, banned_tokens=(7,))
+    ),
     ipc.Abort("r1"),
     ipc.Quit(),
 ]
@@ -54,6 +60,13 @@ TO_PARENT = [
         [ipc.Output("r", Finish(FinishReason.STOP, Usage(1, 2, 0), Timings(0.0, 1.0, 2.0)))]
     ),
     ipc.Outputs([ipc.Output("e", VectorPart(1, b"\x00\xff")), ipc.Output("e", Embedded(7))]),
+    ipc.Outputs(
+        [
+            ipc.Output(
+                "r", Text("a", 1, (TokenLogprob(b"\xf0", -0.5, ((b"", -1.0), (b"b", -math.inf))),))
+            )
+        ]
+    ),
     ipc.RequestError("r", "busy", "full", "wait", 1.5),
     ipc.Heartbeat(0.1),
 ]

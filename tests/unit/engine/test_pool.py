@@ -2,11 +2,13 @@ import asyncio
 
 import pytest
 
+from tests.unit.engine.contract import collect, make_request, text_of
 from tests.unit.engine.fake_worker import fake_spec
 from webui.engine.fake import FakeEngine
 from webui.engine.interface import EngineState
 from webui.engine.loader import ModelSpec
-from webui.engine.pool import EnginePool, PoolError, PoolState, PoolStatus
+from webui.engine.pool import EnginePool
+from webui.engine.pool_status import PoolError, PoolState, PoolStatus
 from webui.errors import Conflict, EngineDied, LoadFailed, ModelNotLoaded
 
 
@@ -25,6 +27,8 @@ class Opener:
         self.go = asyncio.Event()
         self.go.set()
         self.error = None
+        self.good = None  # what opens also when there is an error
+        self.specs = []
         self.num_cancelled = 0
 
     async def __call__(self, spec, on_progress, on_state):
@@ -34,7 +38,8 @@ class Opener:
         except asyncio.CancelledError:
             self.num_cancelled += 1
             raise
-        if self.error:
+        self.specs.append(spec.model_id)
+        if self.error and spec.model_id != self.good:
             raise self.error
         engine = self.engines[spec.model_id] = FakeEngine(1000)
         self.on_state[spec.model_id] = on_state
@@ -54,7 +59,7 @@ async def pool(opener):
 
 
 async def settle():
-    for _ in range(5):
+    for _ in range(20):
         await asyncio.sleep(0)
 
 
@@ -85,30 +90,146 @@ async def test_load_tells_its_way_and_then_answers(pool, opener):
     assert pool.status.info == pool.current.info
 
 
-async def test_swap_closes_the_old_engine_after_the_new_one_is_open(pool, opener):
+def talk(pool):
+    """Begin a reply that does not end by itself; return its task."""
+    request = make_request("long 1000000", max_tokens=1_000_000)
+    return asyncio.create_task(collect(pool.current, request))
+
+
+async def test_swap_closes_the_old_engine_before_the_new_one_is_opened(pool, opener):
     await pool.load(spec("one"))
     task = await start_load(pool, opener, "two")
-    assert pool.current is opener.engines["one"]
-    assert pool.status.state is PoolState.LOADING
-    assert pool.status.model_id == "two"
-    assert pool.status.info is not None
+    assert opener.engines["one"].state is EngineState.CLOSED
+    assert pool.current is None
+    assert (pool.status.state, pool.status.model_id) == (PoolState.LOADING, "two")
     opener.go.set()
     await task
     assert pool.current is opener.engines["two"]
-    assert opener.engines["one"].state is EngineState.CLOSED
-    assert opener.engines["two"].state is EngineState.READY
 
 
-async def test_failed_load_leaves_the_old_engine_alone(pool, opener):
+async def test_swap_waits_for_running_replies_and_newcomers_get_the_new_model(pool, opener):
+    await pool.load(spec("one"))
+    old = pool.current
+    reply = asyncio.create_task(collect(old, make_request("echo a b c", max_tokens=9)))
+    await settle()
+    task = asyncio.create_task(pool.load(spec("two")))
+    await settle()
+    assert (old.state, pool.current) == (EngineState.READY, None)
+    assert pool.status.state is PoolState.LOADING
+    assert pool.status.info is not None
+    newcomer = asyncio.create_task(pool.acquire(10))
+    assert text_of(await reply) == "a b c"
+    await task
+    assert await newcomer is pool.current is opener.engines["two"]
+    assert old.state is EngineState.CLOSED
+
+
+@pytest.mark.parametrize("drain_s", [0.0, 0.01])
+async def test_swap_ends_replies_that_take_too_long(opener, drain_s):
+    pool = EnginePool(opener, drain_s=drain_s)
+    await pool.load(spec("one"))
+    reply = talk(pool)
+    await settle()
+    await pool.load(spec("two"))
+    with pytest.raises(EngineDied, match="unloaded"):
+        await reply
+    assert pool.current is opener.engines["two"]
+    await pool.close()
+
+
+async def test_force_ends_replies_at_once(pool, opener):
+    await pool.load(spec("one"))
+    reply = talk(pool)
+    await settle()
+    await pool.load(spec("two"), force=True)
+    with pytest.raises(EngineDied):
+        await reply
+    reply = talk(pool)
+    await settle()
+    await pool.unload(force=True)
+    with pytest.raises(EngineDied):
+        await reply
+    assert pool.status == PoolStatus()
+
+
+async def test_unload_waits_for_replies_takes_no_new_ones_and_can_be_hurried(pool, opener):
+    await pool.load(spec("one"))
+    reply = talk(pool)
+    await settle()
+    unloading = asyncio.create_task(pool.unload())
+    await settle()
+    assert not reply.done()
+    assert pool.status.state is PoolState.READY
+    with pytest.raises(ModelNotLoaded, match="being unloaded"):
+        await pool.acquire(1)
+    with pytest.raises(Conflict, match="being unloaded"):
+        await pool.load(spec("two"))
+    await pool.unload(force=True)
+    await unloading
+    with pytest.raises(EngineDied):
+        await reply
+    assert pool.status == PoolStatus()
+
+
+async def test_load_cancelled_while_replies_end_leaves_the_old_engine_alone(pool, opener):
+    await pool.load(spec("one"))
+    reply = talk(pool)
+    await settle()
+    task = asyncio.create_task(pool.load(spec("two")))
+    await settle()
+    pool.cancel_load()
+    with pytest.raises(Conflict):
+        await task
+    assert not reply.done()
+    assert pool.current is opener.engines["one"]
+    assert (pool.status.state, pool.status.error) == (PoolState.READY, None)
+    reply.cancel()
+    await asyncio.wait({reply})
+
+
+async def test_failed_load_brings_the_old_model_back(pool, opener):
+    await pool.load(spec("one"))
+    opener.error, opener.good = LoadFailed("broken", "take another"), "one"
+    seen = []
+    pool.subscribe(lambda status: seen.append((status.state, status.model_id)))
+    with pytest.raises(LoadFailed):
+        await pool.load(spec("two"))
+    assert opener.specs == ["one", "two", "one"]
+    assert pool.current is opener.engines["one"]
+    assert pool.current.state is EngineState.READY
+    assert (pool.status.state, pool.status.model_id) == (PoolState.READY, "one")
+    assert pool.status.error == PoolError("broken", "take another")
+    assert PoolState.FAILED not in dict(seen)
+
+
+async def test_old_model_that_does_not_come_back_leaves_the_first_reason(pool, opener):
     await pool.load(spec("one"))
     opener.error = LoadFailed("broken", "take another")
     with pytest.raises(LoadFailed):
         await pool.load(spec("two"))
-    assert pool.current is opener.engines["one"]
-    assert pool.current.state is EngineState.READY
-    assert pool.status.state is PoolState.READY
-    assert pool.status.model_id == "one"
+    assert pool.status.state is PoolState.FAILED
     assert pool.status.error == PoolError("broken", "take another")
+    assert pool.current is None
+
+
+async def test_model_that_had_given_up_is_not_brought_back(pool, opener):
+    await pool.load(spec("one"))
+    pool.current._state = EngineState.FAILED
+    opener.error, opener.good = LoadFailed("broken"), "one"
+    with pytest.raises(LoadFailed):
+        await pool.load(spec("two"))
+    assert opener.specs == ["one", "two"]
+    assert pool.status.state is PoolState.FAILED
+
+
+async def test_unload_during_a_swap_brings_nothing_back(pool, opener):
+    await pool.load(spec("one"))
+    task = await start_load(pool, opener, "two")
+    await pool.unload()
+    with pytest.raises(Conflict):
+        await task
+    assert opener.specs == ["one"]
+    assert pool.status == PoolStatus()
 
 
 async def test_failed_first_load_is_shown_until_the_next_one(pool, opener):
@@ -134,10 +255,11 @@ async def test_second_load_meanwhile_is_a_conflict(pool, opener):
     assert pool.status.model_id == "one"
 
 
-async def test_cancelled_load_leaves_what_was_there(pool, opener):
+async def test_cancelled_load_brings_back_what_was_there(pool, opener):
     await pool.load(spec("one"))
     task = await start_load(pool, opener, "two")
     pool.cancel_load()
+    opener.go.set()
     with pytest.raises(Conflict, match="cancelled"):
         await task
     assert opener.num_cancelled == 1
@@ -225,14 +347,6 @@ async def test_acquire_gives_up_in_time_and_when_the_load_fails(pool, opener):
         await waiting
     with pytest.raises(LoadFailed):
         await task
-
-
-async def test_acquire_while_another_model_loads_gives_the_old_one(pool, opener):
-    await pool.load(spec("one"))
-    task = await start_load(pool, opener, "two")
-    assert await pool.acquire(1) is opener.engines["one"]
-    opener.go.set()
-    await task
 
 
 async def test_state_of_the_engine_is_shown(pool, opener):

@@ -2,7 +2,7 @@ import pytest
 
 from tests.unit.engine.contract import make_request
 from tests.unit.engine.fake_runner import BOS, FakeOptions, FakeRunner
-from webui.engine.prompt import PromptMaker
+from webui.engine.prompt import COUNTED_CHARS, CUT_TOKENS, PromptMaker
 from webui.errors import ContextLengthExceeded, InvalidRequest
 from webui.messages import Message, Role
 
@@ -35,6 +35,34 @@ def test_continued_reply_is_left_open():
     assert prompt == [BOS, *b"user: hi\nassistant: well"]
 
 
+def test_plain_text_is_taken_as_it_stands():
+    request = make_request("", messages=(), plain_text="user: x\n")
+    taken, prompt = PromptMaker(make_runner()).make(request)
+    assert (taken, prompt) == (request, [BOS, *b"user: x\n"])
+
+
+def test_plain_text_that_begins_with_bos_gets_no_second_one():
+    class Spelled(FakeRunner):
+        def tokenize(self, text, *, special):
+            assert special
+            return [BOS, *text.removeprefix("<s>").encode()]
+
+    request = make_request("", messages=(), plain_text="<s>hi")
+    assert PromptMaker(make_runner(kind=Spelled)).make(request)[1] == [BOS, *b"hi"]
+
+
+def test_plain_text_is_bounded_by_the_context():
+    maker = PromptMaker(make_runner())
+    assert len(maker.make(make_request("", messages=(), plain_text="x" * 99))[1]) == 100
+    for size in (100, 100_000):
+        with pytest.raises(ContextLengthExceeded):
+            maker.make(make_request("", messages=(), plain_text="x" * size))
+
+
+def test_empty_text_is_its_bos_alone():
+    assert PromptMaker(make_runner()).make(make_request("", messages=(), plain_text=""))[1] == [BOS]
+
+
 def test_prompt_of_exactly_the_context_fits_and_one_more_does_not():
     maker = PromptMaker(make_runner())
     room = 100 - len(b"user: \nassistant: ") - 1
@@ -46,25 +74,35 @@ def test_prompt_of_exactly_the_context_fits_and_one_more_does_not():
     assert caught.value.field == "messages"
 
 
+@pytest.mark.parametrize("num_messages", [1, 10])
+def test_text_that_is_counted_quickly_is_counted_to_its_end(num_messages):
+    said = [Message(Role.USER, "x" * (COUNTED_CHARS // num_messages))] * num_messages
+    num_tokens = 1 + COUNTED_CHARS + num_messages * len("user: \n") + len("assistant: ")
+    with pytest.raises(ContextLengthExceeded, match=rf"has {num_tokens} tokens; .* holds 100"):
+        PromptMaker(make_runner()).make(make_request("", messages=said))
+
+
 def test_huge_text_is_refused_by_its_beginning():
     runner = make_runner(kind=CountingTokenizer)
-    with pytest.raises(ContextLengthExceeded, match=r"more than 1184 tokens.* holds 100"):
+    least = COUNTED_CHARS - CUT_TOKENS
+    with pytest.raises(ContextLengthExceeded, match=rf"at least {least} tokens; .* holds 100"):
         PromptMaker(runner).make(make_request("x" * 3_000_000))
-    assert runner.num_chars <= 1200
+    assert runner.num_chars == COUNTED_CHARS
 
 
 def test_many_messages_are_counted_together():
     runner = make_runner(kind=CountingTokenizer)
-    said = [Message(Role.USER, "x" * 60)] * 1000
-    with pytest.raises(ContextLengthExceeded, match="more than 120 tokens"):
+    said = [Message(Role.USER, "x" * 60)] * 5000
+    least = COUNTED_CHARS - CUT_TOKENS
+    with pytest.raises(ContextLengthExceeded, match=rf"at least {least} tokens"):
         PromptMaker(runner).make(make_request("", messages=said))
-    assert runner.num_chars == 120
+    assert runner.num_chars <= COUNTED_CHARS
 
 
 def test_long_text_of_few_tokens_is_not_refused():
-    runner = make_runner(kind=CountingTokenizer)
-    request = make_request("a" + " " * 7000 + "b")
-    assert len(PromptMaker(runner).make(request)[1]) < 100
+    runner = make_runner(300, kind=CountingTokenizer)
+    request = make_request("a" + " " * (COUNTED_CHARS // 10) + "b")
+    assert len(PromptMaker(runner).make(request)[1]) < 300
 
 
 def test_spaces_that_the_template_may_trim_are_not_counted():

@@ -1,10 +1,14 @@
+from collections import Counter
+
 import pytest
 
 from tests.unit.engine.contract import make_request
-from tests.unit.engine.fake_runner import EOS, FakeRunner
+from tests.unit.engine.fake_runner import EOS, FakeOptions, FakeRunner
 from webui.engine.interface import FinishReason, Priority
-from webui.engine.scheduler import Scheduler
+from webui.engine.runner import Sampled
+from webui.engine.scheduler import Admitted, Scheduler
 from webui.engine.sequence import Phase, Sequence
+from webui.engine.waiting import AGING_S, WaitingQueue
 from webui.errors import Busy
 
 VOCABULARY = FakeRunner()
@@ -16,16 +20,23 @@ def make(name, owner="ann", num=3, **fields):
     return Sequence(request, [1] * num, context_length=512, arrived_s=0.0)
 
 
-def make_scheduler(num_slots=2, max_batch_tokens=16, **bounds):
-    return Scheduler(num_slots=num_slots, max_batch_tokens=max_batch_tokens, **bounds)
+def make_scheduler(num_slots=2, max_batch_tokens=16, kv_cells=None, quantum_tokens=4, **bounds):
+    info = FakeRunner(FakeOptions(slots=num_slots, kv_cells=kv_cells)).info
+    return Scheduler(
+        info,
+        max_batch_tokens=max_batch_tokens,
+        waiting=WaitingQueue(**bounds),
+        reserved_reply_tokens=20,
+        quantum_tokens=quantum_tokens,
+    )
 
 
 def step(scheduler, token=A, max_prefill=16, now_s=1.0):
     """Admit, schedule, answer every sample with `token`; return rows and what was touched."""
     scheduler.admit(now_s)
     rows = scheduler.schedule(max_prefill)
-    tokens = [token if row.sample else None for row in rows]
-    return rows, scheduler.update(rows, tokens, VOCABULARY, now_s)
+    results = [Sampled(token) if row.sample else None for row in rows]
+    return rows, scheduler.update(rows, results, VOCABULARY, now_s)
 
 
 def served(scheduler, num_steps=1000):
@@ -95,7 +106,7 @@ def test_person_with_nothing_running_gets_the_next_free_slot():
     while scheduler.num_waiting == 3:
         step(scheduler)
     scheduler.admit(0.0)
-    assert "b0" not in scheduler.places()
+    assert "b0" not in scheduler.places(0.0)
 
 
 def test_chat_goes_before_api_before_background():
@@ -109,7 +120,7 @@ def test_places_foretell_the_order_of_service():
     scheduler = make_scheduler(num_slots=1)
     for name, owner in (("a0", "ann"), ("a1", "ann"), ("a2", "ann"), ("b0", "bob"), ("c0", "cid")):
         scheduler.add(make(name, owner))
-    places = scheduler.places()
+    places = scheduler.places(0.0)
     assert sorted(places.values()) == [1, 2, 3, 4, 5]
     assert served(scheduler) == sorted(places, key=places.get)
 
@@ -138,7 +149,7 @@ def test_abort_frees_the_slot_and_keeps_what_was_read():
     assert scheduler.abort("a") is not None
     assert scheduler.num_running == 0
     scheduler.add(make("b", num=12))
-    placed = scheduler.admit(0.0)
+    placed = scheduler.admit(0.0).placed
     assert [(s.request_id, s.num_cached) for s in placed] == [("b", 8)]
 
 
@@ -147,8 +158,8 @@ def test_abort_of_one_who_waits_and_of_nobody():
     scheduler.add(make("a"))
     assert scheduler.abort("a") is not None
     assert scheduler.abort("a") is None
-    assert (scheduler.num_waiting, scheduler.places()) == (0, {})
-    assert scheduler.admit(0.0) == []
+    assert (scheduler.num_waiting, scheduler.places(0.0)) == (0, {})
+    assert scheduler.admit(0.0) == Admitted([], [])
 
 
 def test_failed_step_drops_its_sequences_and_doubts_their_cells():
@@ -158,7 +169,7 @@ def test_failed_step_drops_its_sequences_and_doubts_their_cells():
     rows = scheduler.schedule(16)
     assert [s.request_id for s in scheduler.fail(rows)] == ["a"]
     scheduler.add(make("b", num=10))
-    assert scheduler.admit(0.0)[0].num_cached == 0
+    assert scheduler.admit(0.0).placed[0].num_cached == 0
 
 
 def test_max_tokens_context_and_eog_end_with_their_reasons():
@@ -194,11 +205,118 @@ def test_eta_is_unknown_until_a_reply_has_ended():
     assert scheduler.eta_s(2) == 4.0
 
 
-def test_turns_are_remembered_for_a_bounded_number_of_owners():
+def test_owners_are_remembered_for_a_bounded_time():
     scheduler = make_scheduler(num_slots=1)
     for i in range(1200):
         scheduler.add(make(f"r{i}", f"o{i}"))
         step(scheduler, token=EOS)
-    assert len(scheduler._admitted._last) <= 1025
-    assert len(scheduler._prefilled._last) <= 1025
-    assert scheduler._arrivals == {}
+    assert len(scheduler._served._served) <= 2
+    assert not scheduler._waiting
+
+
+def running(scheduler):
+    return sorted(s.request_id for s in scheduler._running.values())
+
+
+def test_background_gives_up_its_slot_at_once_and_comes_back():
+    scheduler = make_scheduler(num_slots=1)
+    scheduler.add(make("back", "ann", num=8, priority=Priority.BACKGROUND, max_tokens=9))
+    for _ in range(3):
+        step(scheduler)
+    scheduler.add(make("chat", "bob", max_tokens=1))
+    admitted = scheduler.admit(2.0)
+    assert ([s.request_id for s in admitted.placed], admitted.vacated) == (["chat"], [0])
+    assert scheduler.places(2.0) == {"back": 1}
+    names = served(scheduler)
+    assert names == ["chat", "back"]
+
+
+def test_sequence_with_a_seed_keeps_its_slot():
+    scheduler = make_scheduler(num_slots=1)
+    fields = {"priority": Priority.BACKGROUND, "seed": 5, "temperature": 1.0}
+    scheduler.add(make("back", "ann", **fields))
+    step(scheduler)
+    scheduler.add(make("chat", "bob"))
+    assert scheduler.admit(2.0).placed == []
+
+
+def test_surplus_of_one_owner_gives_way_after_its_quantum():
+    scheduler = make_scheduler(num_slots=4, quantum_tokens=4)
+    for i in range(4):
+        scheduler.add(make(f"a{i}", "ann", max_tokens=99))
+    step(scheduler)
+    for i in range(4):
+        scheduler.add(make(f"b{i}", "bob", max_tokens=99))
+    for _ in range(3):
+        step(scheduler)
+        assert running(scheduler) == ["a0", "a1", "a2", "a3"]
+    for _ in range(3):
+        step(scheduler)
+        assert [name[0] for name in running(scheduler)] == ["a", "a", "b", "b"]
+    scheduler.add(make("c0", "cid", max_tokens=99))
+    for _ in range(12):
+        step(scheduler)
+    assert sorted(Counter(name[0] for name in running(scheduler)).values()) == [1, 1, 2]
+
+
+def test_reply_that_gave_up_its_slot_goes_on_where_it_stood():
+    scheduler = make_scheduler(num_slots=1, quantum_tokens=4)
+    sequence = make("back", "ann", num=5, priority=Priority.BACKGROUND, max_tokens=9)
+    scheduler.add(sequence)
+    for _ in range(4):
+        step(scheduler)
+    scheduler.add(make("chat", "bob", max_tokens=1))
+    step(scheduler)
+    rows, _ = step(scheduler)
+    assert [(list(row.tokens), row.position, row.sample) for row in rows] == [
+        ([1] * 5 + [A] * 4, 0, True)
+    ]
+    assert (sequence.num_reply, sequence.usage().prompt_tokens) == (5, 5)
+
+
+def test_request_waits_until_its_prompt_and_reserve_fit():
+    scheduler = make_scheduler(num_slots=3, max_batch_tokens=600, kv_cells=512)
+    scheduler.add(make("big", "ann", num=400, max_tokens=99))
+    scheduler.add(make("late", "bob", num=93, max_tokens=99))
+    scheduler.add(make("small", "cid", num=10, max_tokens=99))
+    assert [s.request_id for s in scheduler.admit(0.0).placed] == ["big", "small"]
+    scheduler.abort("big")
+    assert [s.request_id for s in scheduler.admit(0.0).placed] == ["late"]
+
+
+def test_nobody_overtakes_who_has_waited_long_for_room():
+    scheduler = make_scheduler(num_slots=3, max_batch_tokens=600, kv_cells=512)
+    scheduler.add(make("big", "ann", num=400, max_tokens=99))
+    scheduler.admit(0.0)
+    scheduler.add(make("late", "bob", num=93, max_tokens=99))
+    scheduler.add(make("small", "cid", num=10, max_tokens=99))
+    assert scheduler.admit(AGING_S).placed == []
+
+
+def test_full_pool_ends_who_grows_and_nobody_else():
+    scheduler = make_scheduler(num_slots=2, max_batch_tokens=600, kv_cells=512)
+    scheduler.add(make("a", "ann", num=240, max_tokens=999))
+    scheduler.add(make("b", "bob", num=200, max_tokens=40))
+    num_reply = {}
+    while scheduler.num_waiting or scheduler.num_running or not num_reply:
+        ended = scheduler.grow()
+        _, touched = step(scheduler, max_prefill=600)
+        ended += [s for s in touched if s.phase is Phase.ENDED]
+        num_reply |= {s.request_id: s.num_reply for s in ended}
+        assert all(s.finish_reason == "length" for s in ended)
+    assert min(num_reply.values()) >= 20, "what was reserved is granted"
+    is_whole = [num_reply["a"] == 512 - 240, num_reply["b"] == 40]
+    assert is_whole.count(False) == 1, "one gave way, and the other got all it asked for"
+
+
+def test_rows_of_a_failed_step_run_one_at_a_time():
+    scheduler = make_scheduler(num_slots=3, max_batch_tokens=16)
+    for name in "abc":
+        scheduler.add(make(name, name))
+    step(scheduler)
+    rows = scheduler.schedule(16)
+    assert len(rows) == 3
+    scheduler.doubt(rows)
+    alone = [step(scheduler)[0] for _ in range(3)]
+    assert [[row.slot for row in rows] for rows in alone] == [[0], [1], [2]]
+    assert len(step(scheduler)[0]) == 3

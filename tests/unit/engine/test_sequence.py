@@ -1,15 +1,43 @@
+from dataclasses import dataclass
+
 from tests.unit.engine.contract import make_request
-from webui.engine.interface import Finish, FinishReason, Prefill, Text, Timings, Usage
+from webui.engine.interface import (
+    Finish,
+    FinishReason,
+    Prefill,
+    Text,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
+from webui.engine.runner import Sampled
 from webui.engine.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class OneWord:
+    """A vocabulary whose every token says the same."""
+
+    data: bytes
+    ends: bool = False
+
+    def token_bytes(self, token):
+        return self.data
+
+    def is_eog(self, token):
+        return self.ends
+
+
+SOME = Sampled(5)
 
 
 def make(num=4, **fields):
     return Sequence(make_request("", **fields), [7] * num, context_length=100, arrived_s=1.0)
 
 
-def take(sequence, data, now_s=3.0, *, is_eog=False):
+def take(sequence, data, now_s=3.0, *, is_eog=False, sampled=SOME):
     sequence.read(1)
-    sequence.take(5, data, is_eog=is_eog, now_s=now_s)
+    sequence.take(sampled, OneWord(data, is_eog), now_s)
 
 
 def placed(**fields):
@@ -74,3 +102,76 @@ def test_clock_that_goes_back_gives_no_negative_seconds():
     take(sequence, b"a", 0.1)
     timings = sequence.deltas()[-1].timings
     assert min(timings.queued_s, timings.prefill_s, timings.decode_s) >= 0
+
+
+def test_log_probabilities_stand_beside_the_tokens_they_belong_to():
+    sequence = placed(max_tokens=3)
+    take(sequence, b"a", sampled=Sampled(5, -0.5, ((5, -0.5), (6, -1.5))))
+    top = ((b"a", -0.5), (b"a", -1.5))
+    assert sequence.deltas()[1:] == [Text("a", 1, (TokenLogprob(b"a", -0.5, top),))]
+    half, rest = "ü".encode()[:1], "ü".encode()[1:]
+    take(sequence, half, sampled=Sampled(5, -2.0))
+    assert sequence.deltas() == []
+    take(sequence, rest, sampled=Sampled(5, -3.0))
+    assert sequence.deltas()[0] == Text(
+        "ü", 2, (TokenLogprob(half, -2.0), TokenLogprob(rest, -3.0))
+    )
+
+
+def test_stop_string_counts_only_behind_the_least_length():
+    sequence = placed(stop=("!",), min_tokens=2)
+    take(sequence, b"a!")
+    take(sequence, b"!")
+    take(sequence, b"b!c")
+    assert sequence.deltas()[1:] == [
+        Text("a!!b", 3),
+        Finish(FinishReason.STOP, Usage(4, 3, 1), sequence.timings()),
+    ]
+
+
+def test_banned_string_is_taken_back_and_its_first_token_banned_there():
+    sequence = placed(banned_strings=("no no",), seed=5)
+    for data, token in ((b"oh", 1), (b" no", 2), (b" n", 3)):
+        take(sequence, data, sampled=Sampled(token, -1.0))
+        assert not sequence.is_rewound
+    assert sequence.deltas()[1:] == [Text("oh", 1, (TokenLogprob(b"oh", -1.0),))]
+    take(sequence, b"o", sampled=Sampled(4))
+    assert sequence.is_rewound
+    # The token before, the last that stands, is read again: the choice is made behind it.
+    assert (sequence.tokens, sequence.num_read) == ([7] * 4 + [1], 4)
+    assert sequence.banned_here() == {2}
+    assert sequence.sampler_params().seed == 6
+    sequence.is_rewound = False
+    take(sequence, b" yes", sampled=Sampled(9))
+    assert sequence.banned_here() == frozenset()
+    take(sequence, b"", is_eog=True)
+    assert sequence.deltas() == [
+        Text(" yes", 1),
+        Finish(FinishReason.STOP, Usage(4, 2, 1), sequence.timings()),
+    ]
+
+
+def test_what_was_held_back_is_said_at_the_end():
+    sequence = placed(banned_strings=("abc",), max_tokens=2)
+    take(sequence, b"a")
+    assert sequence.deltas()[1:] == []
+    take(sequence, b"b")
+    *_, text, finish = sequence.deltas()
+    assert (text, finish.reason) == (Text("ab", 2), FinishReason.LENGTH)
+
+
+def test_stop_string_among_held_tokens_drops_those_behind_it():
+    sequence = placed(banned_strings=("a.bcd",), stop=(".",))
+    for data in (b"a", b".", b"b", b"c"):
+        take(sequence, data)
+    take(sequence, b"x")
+    *_, text, finish = sequence.deltas()
+    assert (text, finish.reason) == (Text("a", 2), FinishReason.STOP)
+    assert finish.usage.completion_tokens == 2
+
+
+def test_random_seed_stays_random_after_a_rewind():
+    sequence = placed(banned_strings=("a",))
+    take(sequence, b"a")
+    assert sequence.is_rewound
+    assert sequence.sampler_params().seed == -1

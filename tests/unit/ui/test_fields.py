@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from webui.errors import InvalidRequest
 from webui.loaders.llama_cpp import LlamaCppOptions
@@ -18,6 +18,9 @@ from webui.ui.fields import FormField, Kind, fields_of, read, to_control
 from webui.ui.strings import Strings
 
 STRINGS = Strings.read()
+
+
+Line = Annotated[str, StringConstraints(max_length=50)]
 
 
 class Sample(BaseModel):
@@ -31,7 +34,8 @@ class Sample(BaseModel):
     on: Annotated[bool, Control("B")] = Field(default=False, title="On")
     kind: Annotated[Literal["f16", "q8"], Control("B")] = Field("f16", title="Kind")
     text: Annotated[str, Control("B", lines=3)] = Field("", max_length=5, title="Text")
-    stop: Annotated[tuple[str, ...], Control("B")] = Field((), max_length=2, title="Stop")
+    stop: Annotated[tuple[Line, ...], Control("B")] = Field((), max_length=2, title="Stop")
+    bias: Annotated[dict[int, float], Control("B")] = Field({}, max_length=2, title="Bias")
     hidden: int = 7
 
 
@@ -56,6 +60,7 @@ def test_fields_have_the_kind_of_their_type_and_control() -> None:
         "kind": Kind.CHOICE,
         "text": Kind.TEXT,
         "stop": Kind.LINES,
+        "bias": Kind.PAIRS,
     }
     assert FIELDS["kind"].choices == ("f16", "q8")
 
@@ -69,7 +74,12 @@ def test_slider_ends_at_the_soft_maximum_and_takes_more_by_typing() -> None:
 @pytest.mark.parametrize("model", [SamplingParams, LlamaCppOptions])
 def test_every_field_of_our_models_is_shown_and_says_what_it_does(model: type[BaseModel]) -> None:
     fields = fields_of(model)
-    assert [field.name for field in fields] == list(model.model_fields)
+    drawn = [
+        name
+        for name, info in model.model_fields.items()
+        if any(isinstance(entry, Control) for entry in info.metadata)
+    ]
+    assert [field.name for field in fields] == drawn
     for field in fields:
         assert field.title
         assert field.help.endswith(".")
@@ -89,13 +99,16 @@ def test_defaults_survive_the_way_through_the_controls(model: type[BaseModel]) -
         ({"share": 1.5}, "Share must be at most 1.", "share"),
         ({"share": -0.5}, "Share must be at least 0.", "share"),
         ({"share": None}, "Share needs a number.", "share"),
-        ({"share": float("nan")}, "Share: Input should be a finite number.", "share"),
+        ({"share": float("nan")}, "Share must be a finite number.", "share"),
         ({"count": 2.5}, "Count must be a whole number.", "count"),
         ({"count": "many"}, "Count must be a whole number.", "count"),
         ({"seed": ""}, "Seed needs a number.", "seed"),
         ({"text": "longer"}, "Text can have at most 5 characters.", "text"),
-        ({"stop": "a\nb\nc"}, "Stop can have at most 2 lines.", "stop"),
-        ({"kind": "q4"}, "Kind: Input should be 'f16' or 'q8'.", "kind"),
+        ({"stop": "a\nb\nc"}, "Stop can have at most 2 entries.", "stop"),
+        ({"stop": "a\n" + "b" * 51}, "Line 2 of Stop can have at most 50 characters.", "stop"),
+        ({"bias": "1: 2\n3"}, "Entry 3 of Bias must be a number.", "bias"),
+        ({"bias": "1: 1\n2: 2\n3: 3"}, "Bias can have at most 2 entries.", "bias"),
+        ({"kind": "q4"}, "Kind must be 'f16' or 'q8'.", "kind"),
     ],
 )
 def test_wrong_value_is_refused_naming_the_title(
@@ -138,7 +151,16 @@ def test_lines_become_strings(typed: str | None, stop: tuple[str, ...]) -> None:
     assert entered(stop=typed).stop == stop
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=2))
+def test_pairs_become_a_mapping_and_come_back() -> None:
+    bias = entered(bias=" 15 : -2.5 \r\n\n7:100").bias
+    assert bias == {15: -2.5, 7: 100.0}
+    assert to_control(FIELDS["bias"], bias) == "15: -2.5\n7: 100"
+    assert entered(bias=None).bias == {}
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50), max_size=2)
+)
 def test_strings_survive_the_way_through_lines(stop: list[str]) -> None:
     field: FormField = FIELDS["stop"]
     assert entered(stop=to_control(field, tuple(stop))).stop == tuple(stop)

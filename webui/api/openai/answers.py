@@ -1,6 +1,6 @@
 """Completions on their way out: one object, or a stream of chunks.
 
-Knows deltas and the dialect's JSON. A token costs one small encode: everything around the text
+Knows deltas; how a reply looks is the business of `shapes`. A token costs one small encode: everything around the text
 of a chunk is the same bytes each time. The completion ends when its client goes.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,12 +22,13 @@ from webui.engine.interface import Finish, FinishReason, Text
 from webui.errors import EngineError, WebuiError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from starlette.types import Message, Receive, Scope, Send
 
+    from webui.api.openai.shapes import Shape
     from webui.api.sse import Streams
-    from webui.engine.interface import Delta, Usage
+    from webui.engine.interface import Delta, TokenLogprob
 
 logger = logging.getLogger(__name__)
 
@@ -36,29 +38,70 @@ MARK = "\0"  # stands for the text while the bytes around it are made
 encode = msgspec.json.encode
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """What all parts of an answer have in common.
+
+    Attributes:
+        shape: How replies look.
+        completion_id: Its id in the dialect.
+        model: Name of the model that answers.
+        num_choices: How many replies there are.
+        with_logprobs: Whether the log-probabilities of tokens are told.
+        with_usage: Whether a stream ends with a chunk of token counts.
+        echo: Text that every reply begins with.
+    """
+
+    shape: Shape
+    completion_id: str
+    model: str
+    num_choices: int
+    with_logprobs: bool
+    with_usage: bool
+    echo: str = ""
+
+    def common(self, kind: str) -> dict[str, Any]:
+        """Return the fields that begin every object."""
+        return {
+            "id": self.completion_id,
+            "object": kind,
+            "created": int(time.time()),
+            "model": self.model,
+        }
+
+
+class Reply:
+    """One of the replies, as far as it is written.
+
+    Args:
+        echo: Text that it begins with.
+    """
+
+    def __init__(self, echo: str) -> None:
+        self.text = echo
+        self.logprobs: list[TokenLogprob] = []
+        self.finish: Finish | None = None
+
+
 class Completion(Response):
     """An ASGI answer that runs a completion and writes it as one object.
 
     Args:
         streams: Where it is at work.
-        deltas: From `Generations.complete`; not started yet.
-        completion_id: Its id in the dialect.
-        model: Name of the model that answers.
+        deltas: From `fan.numbered`; not started yet.
+        heading: What it is.
     """
 
     def __init__(
         self,
         streams: Streams,
-        deltas: AsyncGenerator[Delta, None],
-        *,
-        completion_id: str,
-        model: str,
+        deltas: AsyncGenerator[tuple[int, Delta], None],
+        heading: Heading,
     ) -> None:
         self.background = None  # FastAPI asks every answer for it
         self._streams = streams
         self._deltas = deltas
-        self._id = completion_id
-        self._model = model
+        self._heading = heading
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,32 +119,30 @@ class Completion(Response):
             answer.append(error_response(error, scope))
 
     async def _whole(self) -> Response:
-        parts: list[str] = []
+        heading = self._heading
+        replies = [Reply(heading.echo) for _ in range(heading.num_choices)]
         async with aclosing(self._deltas) as deltas:
-            async for delta in deltas:
+            async for index, delta in deltas:
                 if isinstance(delta, Text):
-                    parts.append(delta.text)
+                    replies[index].text += delta.text
+                    replies[index].logprobs += delta.logprobs
                 elif isinstance(delta, Finish):
-                    return self._object("".join(parts), delta)
-        raise EngineError("the engine ended the reply without saying why", "Try again.")
-
-    def _object(self, text: str, finish: Finish) -> Response:
-        message = {"role": "assistant", "content": text, "refusal": None}
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": finish_reason(finish),
-        }
+                    replies[index].finish = delta
+        choices = [self._choice(index, reply) for index, reply in enumerate(replies)]
+        finishes = [reply.finish for reply in replies if reply.finish]
         body = {
-            "id": self._id,
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": self._model,
-            "choices": [choice],
-            "usage": usage(finish.usage),
+            **heading.common(heading.shape.whole),
+            "choices": choices,
+            "usage": usage(finishes),
         }
         return Response(encode(body), media_type="application/json")
+
+    def _choice(self, index: int, reply: Reply) -> dict[str, Any]:
+        if reply.finish is None:
+            raise no_reason()
+        shape = self._heading.shape
+        logprobs = shape.logprobs(reply.logprobs, 0) if self._heading.with_logprobs else None
+        return shape.choice(index, reply.text, logprobs, finish_reason(reply.finish))
 
 
 class CompletionStream(Response):
@@ -109,32 +150,25 @@ class CompletionStream(Response):
 
     Args:
         streams: Where it is at work.
-        deltas: From `Generations.complete`; not started yet.
-        completion_id: Its id in the dialect.
-        model: Name of the model that answers.
-        with_usage: Whether a chunk of token counts comes last.
+        deltas: From `fan.numbered`; not started yet.
+        heading: What it is.
     """
 
     def __init__(
         self,
         streams: Streams,
-        deltas: AsyncGenerator[Delta, None],
-        *,
-        completion_id: str,
-        model: str,
-        with_usage: bool,
+        deltas: AsyncGenerator[tuple[int, Delta], None],
+        heading: Heading,
     ) -> None:
         self.background = None  # FastAPI asks every answer for it
         self._streams = streams
         self._has_begun = False
         self._deltas = deltas
-        self._with_usage = with_usage
-        self._common: dict[str, Any] = {
-            "id": completion_id,
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": model,
-        }
+        self._heading = heading
+        self._shape = heading.shape
+        self._common = heading.common(heading.shape.chunk)
+        self._lengths = [0] * heading.num_choices  # of the texts so far
+        self._finishes: list[Finish] = []
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -171,34 +205,54 @@ class CompletionStream(Response):
             await error_response(error, scope)(scope, _never, send)
 
     async def _write_all(
-        self, deltas: AsyncGenerator[Delta, None], send: Send, body: BodyWriter
+        self, deltas: AsyncGenerator[tuple[int, Delta], None], send: Send, body: BodyWriter
     ) -> None:
-        head, tail = self._chunk({"content": MARK}).rsplit(encode(MARK), 1)
-        async for delta in deltas:
+        around = [self._around(index) for index in range(self._heading.num_choices)]
+        async for index, delta in deltas:
             if not self._has_begun:
-                self._has_begun = True
-                await send(
-                    {"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS}
-                )
-                await body.write(self._chunk({"role": "assistant", "content": ""}))
+                await self._begin(send, body)
             if isinstance(delta, Text):
-                if delta.text:
+                if delta.logprobs:
+                    await body.write(self._piece(index, delta))
+                elif delta.text:
+                    head, tail = around[index]
                     await body.write(head + encode(delta.text) + tail)
             elif isinstance(delta, Finish):
-                await body.write(self._ending(delta))
-                return
-        raise EngineError("the engine ended the reply without saying why", "Try again.")
+                self._finishes.append(delta)
+                ending = self._chunk(self._shape.ending(index, finish_reason(delta)))
+                await body.write(ending)
+        if len(self._finishes) < self._heading.num_choices:
+            raise no_reason()
+        await body.write(self._ending())
 
-    def _ending(self, finish: Finish) -> bytes:
-        last = self._chunk({}, finish_reason(finish))
-        if self._with_usage:
-            last += _data({**self._common, "choices": [], "usage": usage(finish.usage)})
-        return last + DONE
+    async def _begin(self, send: Send, body: BodyWriter) -> None:
+        self._has_begun = True
+        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+        for index in range(self._heading.num_choices):
+            opening = self._shape.opening(index)
+            if opening is not None:
+                await body.write(self._chunk(opening))
+            if echo := self._heading.echo:
+                await body.write(self._chunk(self._shape.piece(index, echo, None)))
 
-    def _chunk(self, delta: dict[str, str], reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def _around(self, index: int) -> tuple[bytes, bytes]:
+        """Return the bytes before and behind the text of a chunk."""
+        head, tail = self._chunk(self._shape.piece(index, MARK, None)).rsplit(encode(MARK), 1)
+        return head, tail
+
+    def _piece(self, index: int, text: Text) -> bytes:
+        logprobs = self._shape.logprobs(text.logprobs, self._lengths[index])
+        self._lengths[index] += len(text.text)
+        return self._chunk(self._shape.piece(index, text.text, logprobs))
+
+    def _ending(self) -> bytes:
+        if not self._heading.with_usage:
+            return DONE
+        return _data({**self._common, "choices": [], "usage": usage(self._finishes)}) + DONE
+
+    def _chunk(self, choice: dict[str, Any]) -> bytes:
         chunk = {**self._common, "choices": [choice]}
-        if self._with_usage:
+        if self._heading.with_usage:
             chunk["usage"] = None
         return _data(chunk)
 
@@ -213,13 +267,21 @@ def finish_reason(finish: Finish) -> str:
     return "length" if finish.reason is FinishReason.LENGTH else "stop"
 
 
-def usage(counts: Usage) -> dict[str, object]:
-    """Return token counts in the dialect."""
+def no_reason() -> EngineError:
+    """Return what is said of a reply that stops without an end."""
+    return EngineError("the engine ended the reply without saying why", "Try again.")
+
+
+def usage(finishes: Sequence[Finish]) -> dict[str, object]:
+    """Return token counts in the dialect; the prompt that several replies share counts once."""
+    counts = [finish.usage for finish in finishes]
+    prompt_tokens = counts[0].prompt_tokens
+    completion_tokens = sum(count.completion_tokens for count in counts)
     return {
-        "prompt_tokens": counts.prompt_tokens,
-        "completion_tokens": counts.completion_tokens,
-        "total_tokens": counts.prompt_tokens + counts.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": counts.cached_tokens},
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": counts[0].cached_tokens},
     }
 
 

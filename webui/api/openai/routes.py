@@ -1,8 +1,9 @@
-"""`/v1/chat/completions` and `/v1/models`.
+"""`/v1/chat/completions`, `/v1/completions` and `/v1/models`.
 
 Knows who may be asked under which name; the answers are written by `answers`.
 """
 
+import asyncio
 import secrets
 from typing import Annotated
 
@@ -11,21 +12,34 @@ from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from webui.actor import Actor
 from webui.api.deps import ActorDep, Json, RuntimeDep, StreamsDep, parse
 from webui.api.errors import ModelNotFound
-from webui.api.openai.answers import Completion, CompletionStream
-from webui.api.openai.chat_request import ChatRequest
+from webui.api.openai.answers import Completion, CompletionStream, Heading
+from webui.api.openai.chat_request import ChatRequest, TextRequest
+from webui.api.openai.fan import numbered
+from webui.api.openai.shapes import ChatShape, Shape, TextShape
+from webui.api.sse import Streams
 from webui.engine.interface import Priority
+from webui.engine.pool_status import PoolState
+from webui.errors import NotFound
+from webui.hub.catalog import Catalog
 from webui.runtime import Runtime
 
 router = APIRouter(prefix="/v1")
 
-_request = TypeAdapter(ChatRequest)
+_chat = TypeAdapter(ChatRequest)
+_text = TypeAdapter(TextRequest)
 
 
 async def read_chat_request(request: Request) -> ChatRequest:
     """Read the body as leniently as clients of this dialect expect."""
-    return parse(_request, await request.body(), strict=None)
+    return parse(_chat, await request.body(), strict=None)
+
+
+async def read_text_request(request: Request) -> TextRequest:
+    """Read the body as leniently as clients of this dialect expect."""
+    return parse(_text, await request.body(), strict=None)
 
 
 @router.post("/chat/completions")
@@ -36,40 +50,85 @@ async def complete_chat(
     asked: Annotated[ChatRequest, Depends(read_chat_request)],
 ) -> Response:
     """Answer a conversation that nobody keeps."""
-    params = asked.params()
-    model = _check_model(asked.model, runtime)
-    deltas = runtime.generations.complete(
-        actor,
-        asked.prompt(),
-        params,
-        priority=Priority.API,
-        ignore_eos=bool(asked.ignore_eos),
-    )
-    completion_id = f"chatcmpl-{secrets.token_hex(12)}"
-    if asked.stream:
-        return CompletionStream(
-            streams, deltas, completion_id=completion_id, model=model, with_usage=asked.wants_usage
-        )
-    return Completion(streams, deltas, completion_id=completion_id, model=model)
+    return _complete(runtime, actor, streams, asked, ChatShape())
+
+
+@router.post("/completions")
+async def complete_text(
+    runtime: RuntimeDep,
+    actor: ActorDep,
+    streams: StreamsDep,
+    asked: Annotated[TextRequest, Depends(read_text_request)],
+) -> Response:
+    """Write on at the end of a text, without a chat template."""
+    echo = asked.prompt_text if asked.echo else ""
+    return _complete(runtime, actor, streams, asked, TextShape(), echo)
 
 
 @router.get("/models")
 async def list_models(runtime: RuntimeDep, _: ActorDep) -> Response:
     """List what answers now: the loaded model."""
-    engine = runtime.pool.current
-    entry = {"object": "model", "created": 0, "owned_by": "hearthside"}
-    return Json({"object": "list", "data": [{"id": engine.info.name, **entry}] if engine else []})
+    engine, model_id = runtime.pool.current, runtime.pool.current_id
+    models = []
+    if engine is not None and model_id is not None:
+        created = await asyncio.to_thread(_modified_s, runtime.catalog, model_id)
+        entry = {"object": "model", "created": created, "owned_by": "hearthside"}
+        models = [{"id": engine.info.name, **entry}]
+    return Json({"object": "list", "data": models})
+
+
+def _modified_s(catalog: Catalog, model_id: str) -> int:
+    """Return when a model's file was written, in Unix seconds; 0 where there is none. Blocks."""
+    try:
+        return int(catalog.get_at(model_id).path.stat().st_mtime)
+    except (NotFound, OSError):
+        return 0
+
+
+def _complete(
+    runtime: Runtime,
+    actor: Actor,
+    streams: Streams,
+    asked: ChatRequest | TextRequest,
+    shape: Shape,
+    echo: str = "",
+) -> Response:
+    params, prompt = asked.params(), asked.prompt()
+    heading = Heading(
+        shape=shape,
+        completion_id=f"{shape.id_prefix}{secrets.token_hex(12)}",
+        model=_check_model(asked.model, runtime),
+        num_choices=asked.num_choices,
+        with_logprobs=params.logprobs,
+        with_usage=asked.wants_usage,
+        echo=echo,
+    )
+    replies = [
+        runtime.generations.complete(
+            actor,
+            prompt.messages,
+            choice,
+            priority=Priority.API,
+            plain_text=prompt.text,
+            continue_last=prompt.continue_last,
+        )
+        for choice in asked.choices(params)
+    ]
+    kind = CompletionStream if asked.stream else Completion
+    return kind(streams, numbered(replies), heading)
 
 
 def _check_model(asked: str | None, runtime: Runtime) -> str:
     """Return the name of the model that answers: the loaded one, else the one on its way.
+
+    One that failed to load answers under no name: the completion says why it failed.
 
     Raises:
         ModelNotFound: The client wants another one.
     """
     status, engine = runtime.pool.status, runtime.pool.current
     names = [engine.info.name] if engine else []
-    if engine is None or status.name == engine.info.name:
+    if status.state != PoolState.FAILED and (engine is None or status.name == engine.info.name):
         names += [name for name in (status.name, status.model_id) if name]
     if asked and names and asked not in names:
         raise ModelNotFound(

@@ -18,6 +18,7 @@ from webui.loaders.llama_cpp.embedder import LlamaCppEmbedder
 from webui.loaders.llama_cpp.opening import open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads_batch
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
+from webui.refusals import place, predicate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +36,9 @@ def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
     try:
         options = LlamaCppOptions.model_validate(spec["options"])
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise LoadFailed(f"load option {name}: {first['msg']}") from error
+        problems = error.errors()
+        name = ".".join(place(problems[0]))
+        raise LoadFailed(f"The load option {name} {predicate(problems)}") from error
     path = Path(spec["path"])
     header = read_header(path)  # whoever asked has done so too; the file may have changed since
     if header.is_embedding:

@@ -15,8 +15,10 @@ from webui.loaders.llama_cpp.sampler import SAMPLED_PARAMS
 from webui.sampling_params import Control
 
 MAX_THREADS = 256
-# Read elsewhere than in the sampler chain: by the prompt, the loop and the detokenizer.
-ENGINE_PARAMS = frozenset({"system_prompt", "max_tokens", "stop"})
+# Read elsewhere than in the sampler chain: by the prompt, the sequence and the runner.
+ENGINE_PARAMS = frozenset(
+    {"system_prompt", "max_tokens", "stop", "banned_strings", "logprobs", "top_logprobs"}
+)
 
 
 class LlamaCppOptions(BaseModel):

@@ -7,23 +7,28 @@ that `Vocabulary` answers. A slot is a sequence id of llama.cpp with a cache par
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import llama_cpp
+import numpy as np
 
 from webui.engine.interface import Memory, ModelInfo
+from webui.engine.runner import RowFailed, Sampled
 from webui.errors import EngineError
 from webui.loaders.llama_cpp.batch import Batch
+from webui.loaders.llama_cpp.dry import DrySamplers
+from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads
-from webui.loaders.llama_cpp.sampler import open_chain
-from webui.loaders.llama_cpp.vocabulary import NO_TOKEN, Vocabulary
+from webui.loaders.llama_cpp.sampler import Chain, Recipe, Vocab, choose_seed
+from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from webui.engine.runner import Row
+    from webui.engine.runner import Row, RowResult
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
 
@@ -32,6 +37,19 @@ DECODE_FAILURES = {
     2: "llama.cpp broke the step off",
     -1: "llama.cpp refused the batch",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Sampler:
+    """How the tokens of one slot are chosen.
+
+    Attributes:
+        chain: llama.cpp's samplers; freed by `close_sampler`.
+        params: What it was made from.
+    """
+
+    chain: Chain
+    params: SamplingParams
 
 
 class LlamaCppRunner:
@@ -57,7 +75,8 @@ class LlamaCppRunner:
         self._log: NativeLog
         self._model, self._log = open_model(path, options, on_progress)
         self._context = 0
-        self._chains: dict[int, int] = {}
+        self._samplers: dict[int, _Sampler] = {}
+        self._dry = DrySamplers(llama_cpp, llama_cpp.llama_model_get_vocab(self._model))
         try:
             opened = open_context(self._model, self._log, options)
             self._context = opened.context
@@ -107,25 +126,38 @@ class LlamaCppRunner:
         """Return whether the model ends its turn with this token."""
         return self._vocabulary.is_eog(token)
 
-    def open_sampler(self, slot: int, params: SamplingParams, prompt: Sequence[int]) -> None:
+    def open_sampler(
+        self,
+        slot: int,
+        params: SamplingParams,
+        tokens: Sequence[int],
+        *,
+        num_reply: int = 0,
+        banned: frozenset[int] = frozenset(),
+    ) -> None:
         """Give a slot its own sampler chain, in place of the one it had.
 
         Raises:
             EngineError: llama.cpp made no sampler.
+            InvalidRequest: A token that is named does not exist.
         """
         self.close_sampler(slot)
-        self._chains[slot] = open_chain(params, prompt, self._vocabulary.size)
+        vocab = Vocab(self._vocabulary.size, self._vocabulary.eog, self.info.context_length)
+        recipe = Recipe(llama_cpp, params, vocab, self._dry, choose_seed(params))
+        chain = Chain(recipe, tokens, num_reply=num_reply, banned=banned)
+        self._samplers[slot] = _Sampler(chain, params)
 
     def close_sampler(self, slot: int) -> None:
         """Free the chain of a slot; idempotent."""
-        if chain := self._chains.pop(slot, 0):
-            llama_cpp.llama_sampler_free(chain)
+        if sampler := self._samplers.pop(slot, None):
+            sampler.chain.close()
 
-    def forward(self, rows: Sequence[Row]) -> list[int | None]:
+    def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         """Compute one step and sample where a row asks for it.
 
-        A row that asks must have an open sampler, and the token is accepted by it. Blocks for
-        the whole computation, with the interpreter lock released.
+        A row that asks must have an open sampler, and the token is accepted by it; it fails
+        alone where its logits are no numbers. Blocks for the whole computation, with the
+        interpreter lock released.
 
         Raises:
             EngineError: Nothing was sampled; the cache of these rows is unsure from their
@@ -150,8 +182,9 @@ class LlamaCppRunner:
 
     def close(self) -> None:
         """Free everything; idempotent."""
-        for slot in list(self._chains):
+        for slot in list(self._samplers):
             self.close_sampler(slot)
+        self._dry.close()
         if self._context:
             llama_cpp.llama_free(self._context)
             self._context = 0
@@ -159,11 +192,19 @@ class LlamaCppRunner:
             llama_cpp.llama_model_free(self._model)
             self._model = 0
 
-    def _sample(self, slot: int, index: int) -> int:
-        token: int = llama_cpp.llama_sampler_sample(self._chains[slot], self._context, index)
-        if token == NO_TOKEN:
-            raise EngineError(
-                "The model gave no usable probabilities",
-                "Its file may be damaged: try another one, or other sampling parameters.",
+    def _sample(self, slot: int, index: int) -> Sampled | RowFailed:
+        sampler = self._samplers[slot]
+        token = sampler.chain.sample(self._context, index)
+        if token is None:
+            return RowFailed(
+                EngineError(
+                    "The model gave no usable probabilities",
+                    "Try other sampling parameters, with fewer banned tokens; or the model file "
+                    "may be damaged.",
+                )
             )
-        return token
+        if not sampler.params.logprobs:
+            return Sampled(token)
+        logits = llama_cpp.llama_get_logits_ith(self._context, index)
+        row = np.ctypeslib.as_array(logits, (self._vocabulary.size,))
+        return Sampled(token, *logprobs_of(row, token, sampler.params.top_logprobs))

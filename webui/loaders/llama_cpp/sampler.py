@@ -1,24 +1,64 @@
-"""Sampling parameters as a llama.cpp sampler chain: one row per sampler, in the order they run.
+"""Sampling parameters as a llama.cpp sampler chain: one row per sampler, in the asked order.
 
 Importing this does not load llama_cpp, so the web process can read which parameters count.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from webui.errors import EngineError
+from webui.errors import EngineError, InvalidRequest
+from webui.loaders.llama_cpp.dry import DryWish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import ModuleType
 
-    from webui.sampling_params import SamplingParams
+    from webui.loaders.llama_cpp.dry import DrySamplers
+    from webui.sampling_params import SamplerName, SamplingParams
 
 MAX_SEED = 2**32 - 2  # llama.cpp takes 2**32 - 1 for "make one up"
-MIN_KEEP = 1  # tokens that top-p and min-p leave at least
+MIN_KEEP = 1  # tokens that a sampler which drops some leaves at least
+MIROSTAT_CANDIDATES = 100  # from which version 1 guesses how steep the probabilities are
+
+Handle: TypeAlias = int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Vocab:
+    """What samplers need to know of a model.
+
+    Attributes:
+        size: Number of its tokens.
+        eog: Tokens that end a reply.
+        context_length: The most tokens a sampler can look back on.
+    """
+
+    size: int
+    eog: frozenset[int]
+    context_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What one chain is made from.
+
+    Attributes:
+        llama: The module llama_cpp.
+        params: How to sample.
+        vocab: Of which tokens.
+        dry: Makes the samplers that read the vocabulary.
+        seed: Never negative.
+    """
+
+    llama: ModuleType
+    params: SamplingParams
+    vocab: Vocab
+    dry: DrySamplers
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +68,14 @@ class Step:
     Attributes:
         reads: Parameters it depends on.
         is_needed: Whether it changes anything with these parameters.
-        build: Makes it from llama_cpp, the parameters and the vocabulary size; returns its handle.
+        build: Makes it; returns its handle.
+        looks_back: How many of the latest tokens it is shown at first; None looks at none.
     """
 
     reads: frozenset[str]
     is_needed: Callable[[SamplingParams], bool]
-    build: Callable[[ModuleType, SamplingParams, int], int | None]
+    build: Callable[[Recipe], Handle]
+    looks_back: Callable[[Recipe], int] | None = None
 
 
 def has_penalties(params: SamplingParams) -> bool:
@@ -42,13 +84,20 @@ def has_penalties(params: SamplingParams) -> bool:
     return params.repeat_last_n > 0 and given != (1, 0, 0)
 
 
-def _is_random(params: SamplingParams) -> bool:
-    return params.temperature > 0
+def has_dry(params: SamplingParams) -> bool:
+    """Return whether repeated passages make a token less likely."""
+    return params.dry_multiplier > 0 and params.dry_penalty_last_n != 0
 
 
-def _build_penalties(llama: ModuleType, params: SamplingParams, vocab_size: int) -> int | None:
-    handle: int | None = llama.llama_sampler_init_penalties(
-        vocab_size,
+def _drops_tokens(params: SamplingParams) -> bool:
+    """Return whether samplers that drop tokens have a say; Mirostat takes their place."""
+    return params.temperature > 0 and params.mirostat == 0
+
+
+def _build_penalties(recipe: Recipe) -> Handle:
+    params = recipe.params
+    handle: Handle = recipe.llama.llama_sampler_init_penalties(
+        recipe.vocab.size,
         params.repeat_last_n,
         params.repeat_penalty,
         params.frequency_penalty,
@@ -57,74 +106,270 @@ def _build_penalties(llama: ModuleType, params: SamplingParams, vocab_size: int)
     return handle
 
 
-def _build_choice(llama: ModuleType, params: SamplingParams, _vocab_size: int) -> int | None:
-    seed = secrets.randbelow(MAX_SEED + 1) if params.seed < 0 else params.seed
-    handle: int | None = llama.llama_sampler_init_dist(seed)
+def _dry_last_n(recipe: Recipe) -> int:
+    asked = recipe.params.dry_penalty_last_n
+    return recipe.vocab.context_length if asked < 0 else min(asked, recipe.vocab.context_length)
+
+
+def _build_dry(recipe: Recipe) -> Handle:
+    params = recipe.params
+    return recipe.dry.make(
+        DryWish(
+            params.dry_multiplier,
+            params.dry_base,
+            params.dry_allowed_length,
+            _dry_last_n(recipe),
+            params.dry_sequence_breakers,
+        )
+    )
+
+
+def _build_xtc(recipe: Recipe) -> Handle:
+    params = recipe.params
+    # A seed of its own: with that of the choice both would draw the same numbers.
+    seed = (recipe.seed + 1) % (MAX_SEED + 1)
+    handle: Handle = recipe.llama.llama_sampler_init_xtc(
+        params.xtc_probability, params.xtc_threshold, MIN_KEEP, seed
+    )
     return handle
 
 
-# In llama.cpp's default order. At temperature 0 the penalties stay, the rest is one greedy choice.
-# Source: llama.cpp, common/common.h, common_params_sampling.samplers.
-STEPS: tuple[Step, ...] = (
-    Step(
+def _build_temperature(recipe: Recipe) -> Handle:
+    params, llama = recipe.params, recipe.llama
+    handle: Handle
+    if params.dynatemp_range > 0:
+        handle = llama.llama_sampler_init_temp_ext(
+            params.temperature, params.dynatemp_range, params.dynatemp_exponent
+        )
+    else:
+        handle = llama.llama_sampler_init_temp(params.temperature)
+    return handle
+
+
+def _build_choice(recipe: Recipe) -> Handle:
+    """Make the last sampler, the one that chooses."""
+    params, llama, seed = recipe.params, recipe.llama, recipe.seed
+    tau, eta = params.mirostat_tau, params.mirostat_eta
+    handle: Handle
+    if params.temperature == 0:
+        handle = llama.llama_sampler_init_greedy()
+    elif params.mirostat == 1:
+        handle = llama.llama_sampler_init_mirostat(
+            recipe.vocab.size, seed, tau, eta, MIROSTAT_CANDIDATES
+        )
+    elif params.mirostat:
+        handle = llama.llama_sampler_init_mirostat_v2(seed, tau, eta)
+    elif params.adaptive_target > 0:
+        handle = llama.llama_sampler_init_adaptive_p(
+            params.adaptive_target, params.adaptive_decay, seed
+        )
+    else:
+        handle = llama.llama_sampler_init_dist(seed)
+    return handle
+
+
+# At temperature 0 the penalties and DRY stay, the rest is one greedy choice.
+STEPS: Mapping[SamplerName, Step] = {
+    "penalties": Step(
         frozenset({"repeat_penalty", "repeat_last_n", "frequency_penalty", "presence_penalty"}),
         has_penalties,
         _build_penalties,
+        lambda recipe: recipe.params.repeat_last_n,
     ),
-    Step(
+    "dry": Step(
+        frozenset(
+            {
+                "dry_multiplier",
+                "dry_base",
+                "dry_allowed_length",
+                "dry_penalty_last_n",
+                "dry_sequence_breakers",
+            }
+        ),
+        has_dry,
+        _build_dry,
+        _dry_last_n,
+    ),
+    "top_n_sigma": Step(
+        frozenset({"top_n_sigma"}),
+        lambda params: _drops_tokens(params) and params.top_n_sigma > 0,
+        lambda recipe: recipe.llama.llama_sampler_init_top_n_sigma(recipe.params.top_n_sigma),
+    ),
+    "top_k": Step(
         frozenset({"top_k"}),
-        lambda params: _is_random(params) and params.top_k > 0,
-        lambda llama, params, _: llama.llama_sampler_init_top_k(params.top_k),
+        lambda params: _drops_tokens(params) and params.top_k > 0,
+        lambda recipe: recipe.llama.llama_sampler_init_top_k(recipe.params.top_k),
     ),
-    Step(
+    "typical_p": Step(
+        frozenset({"typical_p"}),
+        lambda params: _drops_tokens(params) and params.typical_p < 1,
+        lambda recipe: recipe.llama.llama_sampler_init_typical(recipe.params.typical_p, MIN_KEEP),
+    ),
+    "top_p": Step(
         frozenset({"top_p"}),
-        lambda params: _is_random(params) and params.top_p < 1,
-        lambda llama, params, _: llama.llama_sampler_init_top_p(params.top_p, MIN_KEEP),
+        lambda params: _drops_tokens(params) and params.top_p < 1,
+        lambda recipe: recipe.llama.llama_sampler_init_top_p(recipe.params.top_p, MIN_KEEP),
     ),
-    Step(
+    "min_p": Step(
         frozenset({"min_p"}),
-        lambda params: _is_random(params) and params.min_p > 0,
-        lambda llama, params, _: llama.llama_sampler_init_min_p(params.min_p, MIN_KEEP),
+        lambda params: _drops_tokens(params) and params.min_p > 0,
+        lambda recipe: recipe.llama.llama_sampler_init_min_p(recipe.params.min_p, MIN_KEEP),
     ),
-    Step(
-        frozenset({"temperature"}),
-        _is_random,
-        lambda llama, params, _: llama.llama_sampler_init_temp(params.temperature),
+    "xtc": Step(
+        frozenset({"xtc_probability", "xtc_threshold"}),
+        lambda params: _drops_tokens(params) and params.xtc_probability > 0,
+        _build_xtc,
     ),
-    Step(frozenset({"seed"}), _is_random, _build_choice),
-    Step(
-        frozenset({"temperature"}),
-        lambda params: not _is_random(params),
-        lambda llama, _, __: llama.llama_sampler_init_greedy(),
+    "temperature": Step(
+        frozenset({"temperature", "dynatemp_range", "dynatemp_exponent"}),
+        lambda params: params.temperature > 0,
+        _build_temperature,
     ),
+}
+# Read by the choice and by what stands before all samplers.
+OWN_PARAMS = frozenset(
+    {
+        "sampler_order",
+        "seed",
+        "mirostat",
+        "mirostat_tau",
+        "mirostat_eta",
+        "adaptive_target",
+        "adaptive_decay",
+        "logit_bias",
+        "banned_tokens",
+        "ignore_eos",
+        "min_tokens",
+    }
 )
-SAMPLED_PARAMS = frozenset[str]().union(*(step.reads for step in STEPS))
+SAMPLED_PARAMS = OWN_PARAMS.union(*(step.reads for step in STEPS.values()))
 
 
-def open_chain(params: SamplingParams, prompt: Sequence[int], vocab_size: int) -> int:
-    """Build the chain of one sequence and show it the prompt; return its handle.
+@dataclass(slots=True)
+class _Ban:
+    """Tokens that cannot be chosen; `num_left` counts the choices for which that holds."""
 
-    The caller frees it with `llama_sampler_free`.
+    tokens: frozenset[int]
+    num_left: int
+
+
+class Chain:
+    """The samplers of one sequence, in order, and what they may not choose.
+
+    Args:
+        recipe: What it is made from.
+        tokens: The sequence so far; penalties and DRY look back on it.
+        num_reply: How many of them the model wrote.
+        banned: Tokens that cannot come next, though later.
 
     Raises:
         EngineError: llama.cpp made no sampler.
+        InvalidRequest: A token that is named does not exist.
     """
-    import llama_cpp
 
-    chain: int | None = llama_cpp.llama_sampler_chain_init(
-        llama_cpp.llama_sampler_chain_default_params()
-    )
-    if not chain:
-        raise EngineError("llama.cpp made no sampler chain")
-    for step in STEPS:
-        if not step.is_needed(params):
-            continue
-        handle = step.build(llama_cpp, params, vocab_size)
+    def __init__(
+        self,
+        recipe: Recipe,
+        tokens: Sequence[int],
+        *,
+        num_reply: int = 0,
+        banned: frozenset[int] = frozenset(),
+    ) -> None:
+        params, vocab = recipe.params, recipe.vocab
+        _check_tokens(params, vocab.size)
+        bans = [_Ban(banned, 1), _Ban(vocab.eog, params.min_tokens - num_reply)]
+        always = vocab.eog if params.ignore_eos else frozenset[int]()
+        self._banned = always.union(params.banned_tokens)
+        self._bans = [ban for ban in bans if ban.tokens and ban.num_left > 0]
+        self._llama = recipe.llama
+        self._handle: Handle = self._llama.llama_sampler_chain_init(
+            self._llama.llama_sampler_chain_default_params()
+        )
+        if not self._handle:
+            raise EngineError("llama.cpp made no sampler chain")
+        try:
+            for ban in self._bans:
+                self._add_bias(recipe, dict.fromkeys(ban.tokens, -math.inf))
+            self._add_bias(recipe, {**params.logit_bias, **dict.fromkeys(self._banned, -math.inf)})
+            self._add_steps(recipe, tokens)
+            self._add("choice", _build_choice(recipe))
+        except BaseException:
+            self.close()
+            raise
+
+    def sample(self, context: int, index: int) -> int | None:
+        """Choose the token after a position of the latest step, and accept it.
+
+        Returns:
+            None when there is nothing to choose from: logits that are no numbers, or only
+            tokens that are banned.
+        """
+        token: int = self._llama.llama_sampler_sample(self._handle, context, index)
+        logits = self._llama.llama_get_logits_ith(context, index)
+        # Out of a row without any chance llama.cpp chooses something all the same.
+        is_usable = math.isfinite(logits[token]) and token not in self._banned
+        is_usable = is_usable and all(token not in ban.tokens for ban in self._bans)
+        if self._bans:
+            self._lift_bans()
+        return token if is_usable else None
+
+    def close(self) -> None:
+        """Free the samplers; idempotent."""
+        if self._handle:
+            self._llama.llama_sampler_free(self._handle)
+            self._handle = None
+
+    def _add_steps(self, recipe: Recipe, tokens: Sequence[int]) -> None:
+        for name in recipe.params.sampler_order:
+            step = STEPS[name]
+            if not step.is_needed(recipe.params):
+                continue
+            handle = step.build(recipe)
+            self._add(name, handle)
+            if step.looks_back is not None:
+                for token in tokens[-step.looks_back(recipe) :]:
+                    self._llama.llama_sampler_accept(handle, token)
+
+    def _add_bias(self, recipe: Recipe, biases: Mapping[int, float]) -> None:
+        if not biases:
+            return
+        llama = self._llama
+        kind = llama.llama_logit_bias
+        array = (kind * len(biases))(*(kind(token, bias) for token, bias in biases.items()))
+        handle = llama.llama_sampler_init_logit_bias(recipe.vocab.size, len(biases), array)
+        self._add("logit_bias", handle)
+
+    def _add(self, name: str, handle: Handle) -> None:
         if not handle:  # a null link would be followed at the next token
-            llama_cpp.llama_sampler_free(chain)
-            raise EngineError(f"llama.cpp made no sampler for {', '.join(sorted(step.reads))}")
-        llama_cpp.llama_sampler_chain_add(chain, handle)
-    if has_penalties(params):
-        for token in prompt[-params.repeat_last_n :]:
-            llama_cpp.llama_sampler_accept(chain, token)
-    return chain
+            raise EngineError(f"llama.cpp made no sampler for {name}")
+        self._llama.llama_sampler_chain_add(self._handle, handle)
+
+    def _lift_bans(self) -> None:
+        """Count a choice; take out the bans that are over, which stand first in the chain."""
+        for ban in self._bans:
+            ban.num_left -= 1
+        for place in reversed(range(len(self._bans))):
+            if self._bans[place].num_left <= 0:
+                del self._bans[place]
+                gone = self._llama.llama_sampler_chain_remove(self._handle, place)
+                self._llama.llama_sampler_free(gone)
+
+
+def choose_seed(params: SamplingParams) -> int:
+    """Return the seed that was asked for, or a new one."""
+    return secrets.randbelow(MAX_SEED + 1) if params.seed < 0 else params.seed
+
+
+def _check_tokens(params: SamplingParams, vocab_size: int) -> None:
+    named: dict[str, Iterable[int]] = {
+        "logit_bias": params.logit_bias,
+        "banned_tokens": params.banned_tokens,
+    }
+    for field, tokens in named.items():
+        for token in tokens:
+            if token >= vocab_size:
+                raise InvalidRequest(
+                    f"{field}: this model has no token {token}; its vocabulary has {vocab_size}",
+                    "Token ids belong to one model: leave them out after changing it.",
+                    field=field,
+                )

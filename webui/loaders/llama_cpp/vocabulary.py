@@ -93,6 +93,11 @@ class Vocabulary:
             known = self._bytes[token] = self._piece(token, special=False)
         return known
 
+    @cached_property
+    def eog(self) -> frozenset[int]:
+        """All tokens that end a turn; found when first asked for, in a pass over the vocabulary."""
+        return frozenset(filter(self.is_eog, range(self.size)))
+
     def token_text(self, token: int) -> str:
         """Return how a token is written in a template; empty when there is no such token."""
         return (

@@ -18,7 +18,7 @@ export function adopt(name, reset) {
   resets.set(name, reset);
 }
 
-/** Mark the field that a form's state speaks of while it is bad; a state of no field clears all. */
+/** Show a form's state: mark the field it speaks of while it is bad; a state of no field clears all. */
 export function mark(name, { field, tone, message }, form) {
   hold(form, tone === "wait");
   const fields = field ? [document.getElementById(`${name}-${field}`)] : document.querySelectorAll(`[id^="${name}-"].bad`);
@@ -28,6 +28,16 @@ export function mark(name, { field, tone, message }, form) {
     if (node) node.dataset.error = isBad ? message : "";
     for (const input of node?.querySelectorAll("input, textarea") ?? []) input.setAttribute("aria-invalid", String(isBad));
   }
+  requestAnimationFrame(() => say(form, message, tone)); // after Gradio drew the line itself
+}
+
+/** Set the line of a form; while another field is wrong, that one's message goes before "Saved". */
+function say(form, message, tone) {
+  const line = form.querySelector(".form-state");
+  const error = tone === "ok" ? form.querySelector(".form-field.bad")?.dataset.error : "";
+  if (!line) return;
+  line.textContent = error || message;
+  line.className = `form-state ${error ? "bad" : tone}`;
 }
 
 function hold(form, isWaiting) {

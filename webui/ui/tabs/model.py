@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gradio as gr
 from typing_extensions import override
 
-from webui.engine.pool import PoolState
+from webui.engine.pool_status import PoolState
 from webui.errors import InvalidRequest
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.ui.form import WAIT, Form, heading, state

@@ -1,0 +1,262 @@
+"""Log-probabilities, several replies and plain texts in the OpenAI dialect."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from typing import Any
+
+import pytest
+
+from tests.unit.api.fakes import FINISH
+from webui.api.openai.fan import numbered
+from webui.engine.interface import Finish, FinishReason, Text, TokenLogprob, Usage
+from webui.errors import EngineDied
+from webui.messages import Message, Role
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+HI = [{"role": "user", "content": "hi"}]
+CRAB = "🦀".encode()
+TOKENS = (
+    TokenLogprob(b"Hel", -0.5, ((b"Hel", -0.5), (b"J", -math.inf))),
+    TokenLogprob(CRAB[:2], -1.5, ((CRAB[:2], -1.5),)),
+)
+SCRIPT = [Text("Hel", 1, TOKENS[:1]), Text("", 1, TOKENS[1:]), FINISH]
+
+
+async def _chat(client: Any, **body: Any) -> Any:
+    return await client.post(CHAT, json={"messages": HI, **body})
+
+
+async def _text(client: Any, **body: Any) -> Any:
+    return await client.post(TEXT, json={"prompt": "Once", **body})
+
+
+def _choices(text: str) -> list[Any]:
+    blocks = [block.removeprefix("data: ") for block in text.split("\n\n") if block]
+    assert blocks.pop() == "[DONE]"
+    return [choice for block in blocks for choice in json.loads(block)["choices"]]
+
+
+def _entry(data: bytes, logprob: float, *top: tuple[bytes, float]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "token": data.decode("utf-8", "replace"),
+        "logprob": logprob,
+        "bytes": list(data),
+    }
+    return entry | ({"top_logprobs": [_entry(*one) for one in top]} if top else {})
+
+
+LISTED = [
+    _entry(b"Hel", -0.5, (b"Hel", -0.5), (b"J", -9999.0)),
+    _entry(CRAB[:2], -1.5, (CRAB[:2], -1.5)),
+]
+
+
+async def test_log_probabilities_of_a_chat_are_listed_by_token(client, runtime) -> None:
+    runtime.generations.script = SCRIPT
+    answer = (await _chat(client, logprobs=True, top_logprobs=2)).json()
+    assert answer["choices"][0]["logprobs"] == {"content": LISTED, "refusal": None}
+    params = runtime.generations.asked[0][1]
+    assert (params.logprobs, params.top_logprobs) == (True, 2)
+
+
+async def test_chunks_carry_the_log_probabilities_of_their_tokens(client, runtime) -> None:
+    runtime.generations.script = SCRIPT
+    answer = await _chat(client, logprobs=True, top_logprobs=2, stream=True)
+    told = [(c["delta"], c["logprobs"]) for c in _choices(answer.text)]
+    assert told == [
+        ({"role": "assistant", "content": ""}, None),
+        ({"content": "Hel"}, {"content": LISTED[:1], "refusal": None}),
+        ({"content": ""}, {"content": LISTED[1:], "refusal": None}),
+        ({}, None),
+    ]
+
+
+async def test_log_probabilities_of_a_text_are_parallel_lists(client, runtime) -> None:
+    runtime.generations.script = [Text("Hello", 2, (TOKENS[0], TokenLogprob(b"lo", -0.1))), FINISH]
+    answer = (await _text(client, logprobs=2)).json()
+    assert answer["object"] == "text_completion"
+    assert answer["id"].startswith("cmpl-")
+    assert answer["choices"] == [
+        {
+            "index": 0,
+            "text": "Hello",
+            "logprobs": {
+                "tokens": ["Hel", "lo"],
+                "token_logprobs": [-0.5, -0.1],
+                "top_logprobs": [{"Hel": -0.5, "J": -9999.0}, {}],
+                "text_offset": [0, 3],
+            },
+            "finish_reason": "stop",
+        }
+    ]
+    answer = await _text(client, logprobs=2, stream=True)
+    assert _choices(answer.text)[0]["logprobs"]["text_offset"] == [0, 3]
+
+
+async def test_text_goes_to_the_engine_as_it_is(client, runtime) -> None:
+    answer = (await _text(client, temperature=0, echo=True)).json()
+    messages, params, more = runtime.generations.asked[0]
+    assert (messages, more["plain_text"], params.temperature) == ((), "Once", 0)
+    assert not params.logprobs
+    assert answer["choices"][0]["text"] == "OnceHello"
+    told = _choices((await _text(client, echo=True, stream=True)).text)
+    assert [choice["text"] for choice in told] == ["Once", "Hel", "lo", ""]
+    assert [choice["finish_reason"] for choice in told] == [None, None, None, "stop"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        (CHAT, {"top_logprobs": 2}, "top_logprobs"),
+        (CHAT, {"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        (CHAT, {"logprobs": 3}, "logprobs"),
+        (CHAT, {"n": 9}, "n"),
+        (CHAT, {"n": 0}, "n"),
+        (CHAT, {"repetition_penalty": 99}, "repetition_penalty"),
+        (CHAT, {"logit_bias": {"1": 101}}, "logit_bias.1"),
+        (CHAT, {"logit_bias": [["Hello", 1]]}, "logit_bias"),
+        (CHAT, {"logit_bias": [[5, True]]}, "logit_bias"),
+        (CHAT, {"dry_sequence_breakers": [""]}, "dry_sequence_breakers.0"),
+        (CHAT, {"continue_final_message": True}, "continue_final_message"),
+        (TEXT, {"suffix": "end"}, "suffix"),
+        (TEXT, {"logprobs": 21}, "logprobs"),
+        (TEXT, {"echo": True, "logprobs": 0}, "echo"),
+        (TEXT, {"prompt": ["a", "b"]}, "prompt"),
+        (TEXT, {"n_predict": -2}, "n_predict"),
+    ],
+    ids=str,
+)
+async def test_wrong_wish_is_400_naming_the_field(client, runtime, path, body, param) -> None:
+    about = {"messages": HI} if path == CHAT else {"prompt": "Once"}
+    answer = await client.post(path, json=about | body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert runtime.generations.asked == []
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"repetition_penalty": 1.2, "repetition_penalty_range": 5}, (1.2, 5)),
+        ({"repeat_penalty": 1.1, "repetition_penalty": 1.2, "repeat_last_n": 0}, (1.1, 0)),
+    ],
+)
+async def test_our_name_wins_over_those_of_others(client, runtime, body, expected) -> None:
+    await _chat(client, **body)
+    params = runtime.generations.asked[0][1]
+    assert (params.repeat_penalty, params.repeat_last_n) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "value"),
+    [
+        ({"n_predict": -1}, "max_tokens", 1_000_000),
+        ({"max_new_tokens": 7}, "max_tokens", 7),
+        ({"typ_p": 0.5}, "typical_p", 0.5),
+        ({"top_n_sigma": -1}, "top_n_sigma", 0),
+        ({"adaptive_target": -1.0}, "adaptive_target", 0),
+        ({"mirostat_mode": 2}, "mirostat", 2),
+        ({"ban_eos_token": True}, "ignore_eos", True),
+        ({"custom_token_bans": "5, 7,"}, "banned_tokens", (5, 7)),
+        ({"logit_bias": [[5, -1.5], [7, False]], "banned_tokens": [9]}, "banned_tokens", (9, 7)),
+        ({"logit_bias": [[5, -1.5], [7, False]]}, "logit_bias", {5: -1.5}),
+        ({"samplers": ["top_k", "typ_p", "infill", "temp"]}, "sampler_order", ("top_k", "typical_p", "temperature")),
+        ({"sampler_priority": "presence_penalty\nrepetition_penalty\nmin_p"}, "sampler_order", ("penalties", "min_p")),
+        ({"dynamic_temperature": True, "dynatemp_low": 0.5, "dynatemp_high": 1.5}, "dynatemp_range", 0.5),
+        ({"dynamic_temperature": True, "dynatemp_low": 0.5, "dynatemp_high": 1.5}, "temperature", 1),
+        ({"dry_sequence_breakers": ["x"]}, "dry_sequence_breakers", ("x",)),
+        ({"n_probs": 3}, "top_logprobs", 3),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_names_and_forms_of_other_servers(client, runtime, body, name, value) -> None:
+    assert (await _chat(client, **body)).status_code == 200
+    assert getattr(runtime.generations.asked[0][1], name) == value
+
+
+async def test_reply_that_was_begun_is_gone_on_with(client, runtime) -> None:
+    messages = [*HI, {"role": "assistant", "content": "Well,"}]
+    for body in ({"continue_final_message": True}, {"continue_": True}, {}):
+        await client.post(CHAT, json={"messages": messages, **body})
+    assert runtime.generations.asked[0][0][-1] == Message(Role.ASSISTANT, "Well,")
+    assert [more["continue_last"] for *_, more in runtime.generations.asked] == [True, True, False]
+
+
+async def test_several_replies_have_seeds_and_numbers_of_their_own(client, runtime) -> None:
+    answer = (await _chat(client, n=3, seed=2**32 - 2)).json()
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+    assert {choice["message"]["content"] for choice in answer["choices"]} == {"Hello"}
+    assert answer["usage"]["prompt_tokens"] == 5
+    assert answer["usage"]["completion_tokens"] == 6
+    assert [asked[1].seed for asked in runtime.generations.asked] == [2**32 - 2, 0, 1]
+
+
+async def test_chunks_of_several_replies_say_whose_they_are(client) -> None:
+    answer = await _chat(client, n=2, stream=True)
+    choices = _choices(answer.text)
+    for index in range(2):
+        own = [choice for choice in choices if choice["index"] == index]
+        assert "".join(choice["delta"].get("content", "") for choice in own) == "Hello"
+        assert [choice["finish_reason"] for choice in own][-2:] == [None, "stop"]
+
+
+async def _say(*steps: Any, closed: list[str] | None = None, name: str = "") -> Any:
+    try:
+        for step in steps:
+            if isinstance(step, Exception):
+                raise step
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            else:
+                yield step
+    finally:
+        if closed is not None:
+            closed.append(name)
+
+
+async def test_replies_are_told_as_they_come() -> None:
+    second = asyncio.Event()
+    slow, quick = _say(second, Text("a", 1)), _say(Text("b", 1), Text("c", 1))
+    told = []
+    async for index, delta in numbered([slow, quick]):
+        told.append((index, delta.text))
+        if delta.text == "c":
+            second.set()
+    assert told == [(1, "b"), (1, "c"), (0, "a")]
+
+
+async def test_failure_of_one_reply_ends_all() -> None:
+    closed: list[str] = []
+    endless = _say(Text("a", 1), asyncio.Event(), closed=closed, name="endless")
+    broken = _say(Text("b", 1), EngineDied("gone"), closed=closed, name="broken")
+    with pytest.raises(EngineDied):
+        async for _ in numbered([endless, broken]):
+            pass
+    assert sorted(closed) == ["broken", "endless"]
+
+
+async def test_closing_ends_all_replies() -> None:
+    closed: list[str] = []
+    replies = [
+        _say(Text(name, 1), asyncio.Event(), closed=closed, name=name) for name in ("a", "b", "c")
+    ]
+    deltas = numbered(replies)
+    await anext(deltas)
+    await deltas.aclose()
+    assert sorted(closed) == ["a", "b", "c"]
+
+
+async def test_reply_without_an_end_among_several_is_an_error(client, runtime) -> None:
+    runtime.generations.script = [Text("He", 1)]
+    assert (await _chat(client, n=2)).status_code == 500
+    assert "engine_error" in (await _chat(client, n=2, stream=True)).text
+
+
+async def test_tokens_of_all_replies_are_counted_once_the_last_has_ended(client, runtime) -> None:
+    usage = Usage(5, 2, 3)
+    runtime.generations.script = [Finish(FinishReason.LENGTH, usage, FINISH.timings)]
+    answer = await _chat(client, n=2, stream=True, stream_options={"include_usage": True})
+    last = json.loads(answer.text.split("\n\n")[-3].removeprefix("data: "))
+    assert last["usage"]["completion_tokens"] == 4

@@ -1,0 +1,52 @@
+"""What people see of the engine pool.
+
+Values only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from webui.engine.interface import ModelInfo
+
+
+class PoolState(StrEnum):
+    """Where the pool stands."""
+
+    NONE = "none"
+    LOADING = "loading"
+    READY = "ready"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolError:
+    """Why the latest load failed or the engine gave up, in words for people."""
+
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """What people see of the pool.
+
+    Attributes:
+        state: While a model is loaded and another one is on its way, `loading`.
+        model_id: Of the model on its way, else the loaded one, else the one that failed.
+        name: Name of the same.
+        fraction: How much of it is read, 0 to 1; None unless loading.
+        error: Of the latest load or of the engine; gone with the next load.
+        info: Of the model that is loaded, also while another one is on its way.
+    """
+
+    state: PoolState = PoolState.NONE
+    model_id: str | None = None
+    name: str | None = None
+    fraction: float | None = None
+    error: PoolError | None = None
+    info: ModelInfo | None = None
