@@ -127,13 +127,23 @@ class FakeEngine:
                 self._idle.set()
 
     async def drain(self) -> None:
-        """Wait until no reply is being written."""
+        """Wait until no request is at work."""
         await self._idle.wait()
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         """Turn texts into vectors; see `Engine.embed`."""
         self._check_open()
         check_can_embed(request, self._info)
+        self._live.add(request.request_id)
+        self._idle.clear()
+        try:
+            return await self._embed(request)
+        finally:
+            self._live.discard(request.request_id)
+            if not self._live:
+                self._idle.set()
+
+    async def _embed(self, request: EmbedRequest) -> EmbedResult:
         vectors, num_tokens = Vectors(len(request.inputs)), 0
         for index, text in enumerate(request.inputs):
             num = self._num_text_tokens(request, index)

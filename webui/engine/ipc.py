@@ -102,12 +102,13 @@ class RequestError(msgspec.Struct, frozen=True, tag="request_error", forbid_unkn
     message: str
     hint: str
     retry_after_s: float = 0.0
+    field: str | None = None
 
     @classmethod
     def of(cls, request_id: str, error: WebuiError) -> RequestError:
         """Return what tells an error to the web process."""
         retry_after_s = error.retry_after_s if isinstance(error, Busy) else 0.0
-        return cls(request_id, error.code, error.message, error.hint, retry_after_s)
+        return cls(request_id, error.code, error.message, error.hint, retry_after_s, error.field)
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", forbid_unknown_fields=True):

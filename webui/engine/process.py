@@ -373,7 +373,7 @@ def _as_error(message: ipc.RequestError) -> WebuiError:
     if message.code == Busy.code:
         return Busy(message.message, message.hint, retry_after_s=message.retry_after_s)
     kind = _BY_CODE.get(message.code, EngineError)
-    return kind(message.message, message.hint)
+    return kind(message.message, message.hint, field=message.field)
 
 
 _BY_CODE: dict[str, type[WebuiError]] = {

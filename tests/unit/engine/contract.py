@@ -256,6 +256,15 @@ class EngineContract:
             assert not draining.done()
         await asyncio.wait_for(draining, 5)
 
+    async def test_drain_waits_for_the_last_text(self, engine):
+        embedding = asyncio.create_task(engine.embed(make_embed(*["word"] * 20)))
+        await asyncio.sleep(0)
+        draining = asyncio.create_task(engine.drain())
+        await asyncio.sleep(0)
+        assert not draining.done()
+        await embedding
+        await asyncio.wait_for(draining, 5)
+
     async def test_close_ends_running_replies_with_a_clear_error(self, engine):
         request = make_request(QUESTIONS[0], max_tokens=100_000, ignore_eos=True)
         async with aclosing(engine.generate(request)) as deltas:
