@@ -21,6 +21,7 @@ from webui.actor import local_actor
 from webui.api.http_app import create_http_app
 from webui.api.page import Page
 from webui.chat.conversations import Conversations
+from webui.chat.embeddings import Embeddings
 from webui.chat.events import EventLog
 from webui.chat.generations import Generations
 from webui.chat.models import Models
@@ -105,6 +106,7 @@ def _construct(settings: Settings) -> Runtime:
         events=events,
         jobs=jobs,
         generations=generations,
+        embeddings=Embeddings(pool),
         conversations=Conversations(database, generations, parameters, events),
         models=Models(pool, catalog, jobs, database, events, settings),
         parameters=parameters,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from webui.chat.conversations import Conversations
+    from webui.chat.embeddings import Embeddings
     from webui.chat.events import EventLog
     from webui.chat.generations import Generations
     from webui.chat.models import Models
@@ -33,6 +34,7 @@ class Runtime:
         events: What happens, by owner, for the streams of the page.
         jobs: Long work.
         generations: Running replies.
+        embeddings: Use cases of vectors and ranking.
         conversations: Use cases of the conversation tree.
         models: Use cases of model files and the loaded model.
         parameters: Use cases of a person's sampling parameters.
@@ -45,6 +47,7 @@ class Runtime:
     events: EventLog
     jobs: Jobs
     generations: Generations
+    embeddings: Embeddings
     conversations: Conversations
     models: Models
     parameters: Parameters

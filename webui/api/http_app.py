@@ -23,6 +23,7 @@ from webui.api import (
 from webui.api.errors import add_error_handlers
 from webui.api.gate import Gate
 from webui.api.openai import routes as openai
+from webui.api.openai import vectors
 from webui.api.sse import Streams
 
 if TYPE_CHECKING:
@@ -32,7 +33,18 @@ if TYPE_CHECKING:
     from webui.api.page import Page
     from webui.runtime import Runtime
 
-ROUTE_GROUPS = (health, me, conversations, generations, events, models, jobs, parameters, openai)
+ROUTE_GROUPS = (
+    health,
+    me,
+    conversations,
+    generations,
+    events,
+    models,
+    jobs,
+    parameters,
+    openai,
+    vectors,
+)
 
 
 def create_http_app(

@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 
 from webui.engine.answer_grammar import answer_grammar
 from webui.engine.detokenizer import Detokenizer
+from webui.engine.embedding import Vectors, check_can_embed
 from webui.engine.fake_answer import answer, rest_of, tokens
+from webui.engine.fake_vectors import EMBEDDING_SIZE, score, vector
 from webui.engine.interface import (
+    EmbedRequest,
+    EmbedResult,
     EngineState,
     Finish,
     FinishReason,
@@ -25,6 +29,7 @@ from webui.engine.interface import (
     Text,
     Timings,
     Usage,
+    VectorPart,
 )
 from webui.errors import Busy, Conflict, ContextLengthExceeded, EngineDied, InvalidRequest
 from webui.messages import Message, Role
@@ -76,6 +81,10 @@ class FakeEngine:
             num_slots=num_slots,
             num_threads=1,
             memory=Memory(weights_bytes=0, kv_bytes=0, compute_bytes=0),
+            can_embed=True,
+            can_rerank=True,
+            embedding_size=EMBEDDING_SIZE,
+            max_text_tokens=context_length,
         )
 
     @property
@@ -121,8 +130,31 @@ class FakeEngine:
                 self._idle.set()
 
     async def drain(self) -> None:
-        """Wait until no reply is being written."""
+        """Wait until no request is at work."""
         await self._idle.wait()
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        """Turn texts into vectors; see `Engine.embed`."""
+        self._check_open()
+        check_can_embed(request, self._info)
+        self._live.add(request.request_id)
+        self._idle.clear()
+        try:
+            return await self._embed(request)
+        finally:
+            self._live.discard(request.request_id)
+            if not self._live:
+                self._idle.set()
+
+    async def _embed(self, request: EmbedRequest) -> EmbedResult:
+        vectors, num_tokens = Vectors(len(request.inputs)), 0
+        for index, text in enumerate(request.inputs):
+            num = self._num_text_tokens(request, index)
+            num_tokens += num
+            await self._sleep(num / (self._rate * PREFILL_SPEEDUP))
+            data = vector(text) if request.query is None else score(request.query, text)
+            vectors.add(VectorPart(index, data))
+        return vectors.result(num_tokens)
 
     async def close(self) -> None:
         """End all replies with an error; idempotent."""
@@ -185,13 +217,8 @@ class FakeEngine:
         messages = _messages(request)
         if not messages:
             raise InvalidRequest("The conversation is empty", field="messages")
-        try:
-            for message in messages:
-                message.text.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidRequest(
-                f"The message holds something that is not text: {error}", field="messages"
-            ) from error
+        for message in messages:
+            _check_text(message.text, "messages")
         num_prompt = sum(len(tokens(message.text)) + 1 for message in messages)
         limit = self._info.context_length
         if num_prompt > limit:
@@ -202,6 +229,20 @@ class FakeEngine:
                 field="messages",
             )
         return num_prompt
+
+    def _num_text_tokens(self, request: EmbedRequest, index: int) -> int:
+        limit = self._info.max_text_tokens
+        name, field = ("Input", "input") if request.query is None else ("Document", "documents")
+        text = request.inputs[index] + (request.query or "")
+        _check_text(text, field)
+        num_tokens = len(tokens(text))
+        if num_tokens > limit and not request.truncate:
+            raise ContextLengthExceeded(
+                f"{name} {index} has {num_tokens} tokens, and this model reads {limit} at once",
+                "Shorten it, or split it into several.",
+                field=field,
+            )
+        return min(num_tokens, limit)
 
     def _queue(self, turn: asyncio.Event) -> None:
         if self._num_free:
@@ -241,6 +282,15 @@ class FakeEngine:
     def _check_open(self) -> None:
         if self._closed.is_set():
             raise EngineDied("The model was unloaded", "Load a model and send the message again.")
+
+
+def _check_text(text: str, field: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"The message holds something that is not text: {error}", field=field
+        ) from error
 
 
 def _messages(request: GenerateRequest) -> tuple[Message, ...]:

@@ -6,10 +6,10 @@ in the worker, in tests and beside any runner.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from webui.engine.ipc import Output, Outputs, RequestError
+from webui.engine.mail import Aborted, Announced, Mail, Prepared, Refused
 from webui.engine.queue_news import QueueNews
 from webui.engine.runner import RowFailed
 from webui.engine.scheduler import Scheduler
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from collections.abc import Sequence as Several
 
-    from webui.engine.interface import GenerateRequest
     from webui.engine.ipc import ToParent
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.runner import ModelRunner, Row
@@ -29,40 +28,6 @@ if TYPE_CHECKING:
 # second of a lone reply still read as fluently. The more rows share a message the more often it
 # is sent, so that a token costs about the same; slow steps are told one by one.
 TELL_S = 0.07
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """A request came in and is being turned into tokens."""
-
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """The tokens of a request that was announced."""
-
-    request: GenerateRequest
-    prompt: list[int]
-    arrived_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A request that was announced cannot be run."""
-
-    request_id: str
-    error: WebuiError
-
-
-@dataclass(frozen=True, slots=True)
-class Aborted:
-    """Nobody wants this reply any more."""
-
-    request_id: str
-
-
-Mail = Announced | Prepared | Refused | Aborted
 
 
 class GenerationLoop:
@@ -98,6 +63,11 @@ class GenerationLoop:
     def has_work(self) -> bool:
         """Whether `step` has anything to do."""
         return bool(self._scheduler.num_running or self._scheduler.num_waiting)
+
+    @property
+    def spare_tokens(self) -> int:
+        """How many tokens another kind of step may read now without anybody waiting long."""
+        return self._budget.tokens(num_decoding=self._scheduler.num_decoding)
 
     def take(self, mail: Mail) -> list[ToParent]:
         """Take one piece of mail; return what is to be said about it at once."""
@@ -259,7 +229,4 @@ class GenerationLoop:
 
 
 def _request_error(request_id: str, error: WebuiError) -> RequestError:
-    retry_after_s = error.retry_after_s if isinstance(error, Busy) else 0.0
-    return RequestError(
-        request_id, error.code, error.message, error.hint, retry_after_s, error.field
-    )
+    return RequestError.of(request_id, error)

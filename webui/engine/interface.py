@@ -158,6 +158,67 @@ class Finish(msgspec.Struct, frozen=True, tag="finish"):
 Delta = Queued | Prefill | Text | Finish
 
 
+class Pooling(StrEnum):
+    """How the vectors of a text's tokens become one; llama.cpp's words."""
+
+    NONE = "none"  # they stay as many
+    MEAN = "mean"
+    CLS = "cls"  # the first token's
+    LAST = "last"  # the last token's
+    RANK = "rank"  # a number: how well the text answers a query
+
+
+class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts to be turned into vectors, or documents to be ranked.
+
+    Attributes:
+        request_id: Unique among live requests.
+        owner: Opaque id by which work is shared fairly.
+        priority: Chat before API before background work, among requests of this kind; all of
+            them give way to replies.
+        inputs: The texts, at least one.
+        query: With it, each input is a document, and its vector one number: how well it answers.
+        pooling: None takes the model's own.
+        normalise: Scale each vector to length 1; numbers of ranking stay as they are.
+        truncate: Cut off what is too long instead of refusing it.
+    """
+
+    request_id: str
+    owner: str
+    priority: Priority
+    inputs: tuple[str, ...]
+    query: str | None = None
+    pooling: Pooling | None = None
+    normalise: bool = True
+    truncate: bool = False
+
+
+class VectorPart(msgspec.Struct, frozen=True, tag="vector"):
+    """More of the vectors of one input: float32, little-endian, behind what came before."""
+
+    input_index: int
+    data: bytes
+
+
+class Embedded(msgspec.Struct, frozen=True, tag="embedded"):
+    """The last that is told of an `EmbedRequest` that did not fail."""
+
+    num_tokens: int
+
+
+class EmbedResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of an `EmbedRequest`.
+
+    Attributes:
+        vectors: For each input its numbers as float32, little-endian; with pooling `none`
+            those of all its tokens, one after the other.
+        num_tokens: Tokens that were read for all inputs together.
+    """
+
+    vectors: tuple[bytes, ...]
+    num_tokens: int
+
+
 class EngineState(StrEnum):
     """Where a loaded model stands."""
 
@@ -188,6 +249,11 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         num_threads: Compute threads.
         memory: Bytes taken.
         chat_template_sha256: Hex digest of the template text; empty when there is none.
+        can_generate: Whether it can write; false for models that only make vectors.
+        can_embed: Whether it makes vectors of texts.
+        can_rerank: Whether it ranks documents by a query; such a model makes no vectors.
+        embedding_size: Numbers of a vector; 0 when it makes none.
+        max_text_tokens: Tokens of the longest text it makes a vector of, or of query and document.
     """
 
     name: str
@@ -196,6 +262,11 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_threads: int
     memory: Memory
     chat_template_sha256: str = ""
+    can_generate: bool = True
+    can_embed: bool = False
+    can_rerank: bool = False
+    embedding_size: int = 0
+    max_text_tokens: int = 0
     kv_cells: int | None = None
 
 
@@ -220,15 +291,26 @@ class Engine(Protocol):
 
         Raises:
             ContextLengthExceeded: Prompt longer than `info.context_length`; both numbers named.
-            InvalidRequest: The chat template refuses these messages, or what the reply is to keep
-                to cannot be kept.
+            InvalidRequest: The model cannot write, the chat template refuses these messages, or
+                what the reply is to keep to cannot be kept.
             Busy: The queue is full.
             EngineDied: The worker ended; what was yielded so far stands.
         """
         ...
 
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        """Turn texts into vectors, or rank documents; cancelling the call ends the work.
+
+        Raises:
+            ContextLengthExceeded: A text longer than `info.max_text_tokens`; both numbers named.
+            InvalidRequest: The model cannot do this.
+            Busy: The queue is full.
+            EngineDied: The worker ended.
+        """
+        ...
+
     async def drain(self) -> None:
-        """Wait until no reply is being written or waiting; new ones are not kept out."""
+        """Wait until no request is at work or waiting; new ones are not kept out."""
         ...
 
     async def close(self) -> None:

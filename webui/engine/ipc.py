@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from webui.engine.interface import MAX_GAP_MS, Delta, GenerateRequest, ModelInfo
+from webui.engine.interface import (
+    MAX_GAP_MS,
+    Delta,
+    Embedded,
+    EmbedRequest,
+    GenerateRequest,
+    ModelInfo,
+    VectorPart,
+)
+from webui.errors import Busy, WebuiError
 from webui.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -37,8 +46,14 @@ class Add(msgspec.Struct, frozen=True, tag="add", forbid_unknown_fields=True):
     request: GenerateRequest
 
 
+class Embed(msgspec.Struct, frozen=True, tag="embed", forbid_unknown_fields=True):
+    """Turn texts into vectors."""
+
+    request: EmbedRequest
+
+
 class Abort(msgspec.Struct, frozen=True, tag="abort", forbid_unknown_fields=True):
-    """Stop a reply; unknown ids are ignored, because it may just have ended."""
+    """Stop a request; unknown ids are ignored, because it may just have ended."""
 
     request_id: str
 
@@ -70,7 +85,7 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
     """One delta of one request."""
 
     request_id: str
-    delta: Delta
+    delta: Delta | VectorPart | Embedded
 
 
 class Outputs(msgspec.Struct, frozen=True, tag="outputs", forbid_unknown_fields=True):
@@ -80,7 +95,7 @@ class Outputs(msgspec.Struct, frozen=True, tag="outputs", forbid_unknown_fields=
 
 
 class RequestError(msgspec.Struct, frozen=True, tag="request_error", forbid_unknown_fields=True):
-    """A request ended without `Finish`; `code` names the class in `errors.py`."""
+    """A request ended with an error; `code` names the class in `errors.py`."""
 
     request_id: str
     code: str
@@ -89,6 +104,12 @@ class RequestError(msgspec.Struct, frozen=True, tag="request_error", forbid_unkn
     retry_after_s: float = 0.0
     field: str | None = None
 
+    @classmethod
+    def of(cls, request_id: str, error: WebuiError) -> RequestError:
+        """Return what tells an error to the web process."""
+        retry_after_s = error.retry_after_s if isinstance(error, Busy) else 0.0
+        return cls(request_id, error.code, error.message, error.hint, retry_after_s, error.field)
+
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", forbid_unknown_fields=True):
     """The worker lives; `busy_s` is how long its present step or template already takes."""
@@ -96,7 +117,7 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", forbid_unknown_fie
     busy_s: float
 
 
-ToWorker = Load | Add | Abort | Quit
+ToWorker = Load | Add | Embed | Abort | Quit
 ToParent = LoadProgress | Loaded | LoadError | Outputs | RequestError | Heartbeat
 
 

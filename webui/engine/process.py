@@ -11,21 +11,27 @@ import asyncio
 import logging
 import time
 from collections import deque
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from webui.engine import ipc
 from webui.engine.child import Patience, WorkerProcess
+from webui.engine.embedding import Vectors, check_can_embed, check_can_generate
 from webui.engine.interface import (
     MAX_GAP_MS,
     Delta,
+    Embedded,
+    EmbedRequest,
+    EmbedResult,
     EngineState,
     Finish,
     GenerateRequest,
     ModelInfo,
     Queued,
+    VectorPart,
 )
 from webui.errors import (
     Busy,
@@ -44,6 +50,9 @@ if TYPE_CHECKING:
     from webui.engine.loader import ModelSpec
 
 logger = logging.getLogger(__name__)
+
+News: TypeAlias = Delta | VectorPart | Embedded
+LAST_WORDS = (Finish, Embedded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,24 +148,44 @@ class LocalEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         """Write one reply; see `Engine.generate`."""
-        request_id = request.request_id
+        check_can_generate(self._info)
+        frame = _encode(ipc.Add(request), "messages")
+        async with aclosing(self._exchange(request.request_id, frame)) as news:
+            async for delta in news:
+                assert not isinstance(delta, VectorPart | Embedded)
+                yield delta
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        """Turn texts into vectors; see `Engine.embed`."""
+        check_can_embed(request, self._info)
+        frame = _encode(ipc.Embed(request), "input" if request.query is None else "documents")
+        vectors = Vectors(len(request.inputs))
+        async with aclosing(self._exchange(request.request_id, frame)) as news:
+            async for item in news:
+                if isinstance(item, Embedded):
+                    return vectors.result(item.num_tokens)
+                assert isinstance(item, VectorPart)
+                vectors.add(item)
+        raise AssertionError("an exchange ended without its last word")
+
+    async def _exchange(self, request_id: str, frame: bytes) -> AsyncGenerator[News, None]:
+        """Send a request and yield what comes for it up to its last word."""
         if request_id in self._live:
             raise Conflict(f"The request {request_id} is already running")
         if len(self._live) >= self._limits.max_requests:
             raise Busy(
-                f"The queue is full: {len(self._live)} replies are on their way",
+                f"The queue is full: {len(self._live)} requests are on their way",
                 "Try again when some of them are done.",
             )
-        frame = _encode_request(request)
         mailbox = self._live[request_id] = _Mailbox()
         self._idle.clear()
         try:
             while True:
                 worker = mailbox.worker = await self._ready_worker()
                 worker.send(frame)
-                while (delta := await mailbox.get()) is not None:
-                    yield delta
-                    if type(delta) is Finish:
+                while (item := await mailbox.get()) is not None:
+                    yield item
+                    if type(item) in LAST_WORDS:
                         return
         finally:
             del self._live[request_id]
@@ -166,7 +195,7 @@ class LocalEngine:
                 mailbox.worker.send(ipc.encode(ipc.Abort(request_id)))
 
     async def drain(self) -> None:
-        """Wait until no reply is being written or waiting."""
+        """Wait until no request is at work or waiting."""
         await self._idle.wait()
 
     async def close(self) -> None:
@@ -283,17 +312,17 @@ class _Mailbox:
         self.is_over = False  # the worker has nothing more to say
         self.has_waited = False  # its prompt is made and it has a place in the queue
         self.is_started = False  # it does not only wait any more, or was sent again
-        self._items: deque[Delta | WebuiError | None] = deque()
+        self._items: deque[News | WebuiError | None] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
-    def put(self, item: Delta | WebuiError | None) -> None:
+    def put(self, item: News | WebuiError | None) -> None:
         """Append; None asks to send the request again."""
         kind = type(item)
         if kind is Queued:
             self.has_waited = True
         else:
             self.is_started = True
-            self.is_over = kind is Finish or isinstance(item, WebuiError)
+            self.is_over = kind in LAST_WORDS or isinstance(item, WebuiError)
         self._items.append(item)
         waiter = self._waiter
         if waiter is not None and not waiter.done():
@@ -306,7 +335,7 @@ class _Mailbox:
         self.worker = None
         self.put(None if self.has_waited and not self.is_started else error)
 
-    async def get(self) -> Delta | None:
+    async def get(self) -> News | None:
         """Return the next delta, or None to send again.
 
         Raises:
@@ -324,18 +353,18 @@ class _Mailbox:
         return item
 
 
-def _encode_request(request: GenerateRequest) -> bytes:
+def _encode(message: ipc.Add | ipc.Embed, field: str) -> bytes:
     try:
-        frame = ipc.encode(ipc.Add(request))
+        frame = ipc.encode(message)
     except (UnicodeEncodeError, msgspec.MsgspecError) as error:
         raise InvalidRequest(
-            f"The message holds something that is not text: {error}", field="messages"
+            f"The message holds something that is not text: {error}", field=field
         ) from error
     if len(frame) > ipc.MAX_FRAME_TO_WORKER_BYTES:
         raise ContextLengthExceeded(
-            f"The conversation has {len(frame)} bytes; {ipc.MAX_FRAME_TO_WORKER_BYTES} are allowed",
-            "Shorten the message or start a new conversation.",
-            field="messages",
+            f"The message has {len(frame)} bytes; {ipc.MAX_FRAME_TO_WORKER_BYTES} are allowed",
+            "Shorten it.",
+            field=field,
         )
     return frame
 

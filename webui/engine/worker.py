@@ -1,8 +1,8 @@
-"""The child process: one loop owns the model, a second thread makes prompts.
+"""The child process: one loop owns the model, other threads make prompts and tokens.
 
-Knows the socket and the threads; what is generated is the business of `generation_loop`. The
-main thread runs the loop, a reader thread takes mail, the template thread has a large stack
-because tokenizers recurse, a heartbeat thread says how long the present step takes. The loop's
+Knows the socket and the threads; what is computed is the business of `model_loop`. The main
+thread runs the loop, a reader thread takes mail, one thread makes prompts and one the tokens of
+texts (see `preparer`), a heartbeat thread says how long the present step takes. The loop's
 mail queue is the only hand-over; the only lock keeps frames of loop and heartbeat apart.
 """
 
@@ -20,38 +20,42 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from webui.engine import ipc
-from webui.engine.generation_loop import (
+from webui.engine.embed_loop import EmbedLoop
+from webui.engine.embed_texts import TextMaker
+from webui.engine.generation_loop import GenerationLoop
+from webui.engine.mail import (
     Aborted,
     Announced,
-    GenerationLoop,
     Mail,
     Prepared,
-    Refused,
+    TextMail,
+    TextsAnnounced,
+    TextsPrepared,
 )
+from webui.engine.model_loop import ModelLoop
 from webui.engine.prefill_budget import PrefillBudget
+from webui.engine.preparer import Preparer
 from webui.engine.prompt import PromptMaker
 from webui.engine.runner import Row, RowFailed, RunnerSpec
-from webui.errors import EngineError, WebuiError
+from webui.errors import EngineError
 from webui.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from webui.engine.runner import ModelRunner, OpenRunner
+    from webui.engine.interface import EmbedRequest, GenerateRequest
+    from webui.engine.runner import ModelRunner, OpenedModel, OpenModel
 
 HEARTBEAT_S = 1.0
-TEMPLATE_STACK_BYTES = 512 << 20
 READ_BYTES = 1 << 16
 PR_SET_PDEATHSIG = 1
 
 
-def run(open_runner: OpenRunner) -> NoReturn:
+def run(open_model: OpenModel) -> NoReturn:
     """Serve one model over the socket whose number is the first argument; never returns."""
     _harden()
     link = socket.socket(fileno=int(sys.argv[1]))
     code = 0
     try:
-        _Worker(link).serve(open_runner)
+        _Worker(link).serve(open_model)
     except BaseException:  # noqa: BLE001 - the rim: the last line on stderr reaches the user
         traceback.print_exc()
         code = 1
@@ -68,14 +72,13 @@ class _Worker:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._send_lock = threading.Lock()
-        self._mail: queue.SimpleQueue[Mail | ipc.Load | ipc.Quit] = queue.SimpleQueue()
-        self._requests: queue.SimpleQueue[tuple[ipc.Add, float]] = queue.SimpleQueue()
-        self._unprepared: set[str] = set()  # asked for and not yet a prompt, nor aborted
+        self._mail: queue.SimpleQueue[Mail | TextMail | ipc.Load | ipc.Quit] = queue.SimpleQueue()
+        self._prompts: Preparer[GenerateRequest] = Preparer("template", self._mail.put)
+        self._texts: Preparer[EmbedRequest] = Preparer("texts", self._mail.put)
         self._sent_s = 0.0
         self._step_begun_s: float | None = None
-        self._template_begun_s: float | None = None
 
-    def serve(self, open_runner: OpenRunner) -> None:
+    def serve(self, open_model: OpenModel) -> None:
         """Load what the first message names, then generate until told to quit."""
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -83,27 +86,49 @@ class _Worker:
         if not isinstance(load, ipc.Load):
             raise ipc.BadFrame("the first message is not a load")
         try:
-            runner = open_runner(_spec(load), self._report_progress)
+            opened = open_model(_spec(load), self._report_progress)
         except EngineError as error:
             self._send(ipc.LoadError(error.message, error.hint))
             return
         try:
-            loop = self._open_loop(runner, load.max_gap_ms / 1000)
+            loop = self._open_loop(opened, load.max_gap_ms / 1000)
         except EngineError as error:
             self._send(ipc.LoadError(error.message, error.hint))
         else:
-            self._send(ipc.Loaded(runner.info))
+            self._send(ipc.Loaded(opened.info))
             self._generate(loop)
-        runner.close()
+        opened.close()
 
-    def _open_loop(self, runner: ModelRunner, max_gap_s: float) -> GenerationLoop:
+    def _open_loop(self, opened: OpenedModel, max_gap_s: float) -> ModelLoop:
+        generation = self._open_generation(opened, max_gap_s)
+        return ModelLoop(generation, self._open_embedding(opened))
+
+    def _open_generation(self, opened: OpenedModel, max_gap_s: float) -> GenerationLoop | None:
+        runner = opened.runner
+        if runner is None:
+            return None
         budget = PrefillBudget(runner.max_batch_tokens, _warm_up(runner), max_gap_s)
-        loop = GenerationLoop(runner, budget, time.monotonic)
         maker = PromptMaker(runner)
-        _start_with_large_stack(lambda: self._make_prompts(maker))
-        return loop
 
-    def _generate(self, loop: GenerationLoop) -> None:
+        def prepare(request: GenerateRequest, arrived_s: float) -> Prepared:
+            return Prepared(*maker.make(request), arrived_s)
+
+        self._prompts.start(prepare)
+        return GenerationLoop(runner, budget, time.monotonic)
+
+    def _open_embedding(self, opened: OpenedModel) -> EmbedLoop | None:
+        embedder = opened.embedder
+        if embedder is None:
+            return None
+        maker = TextMaker(embedder)
+
+        def prepare(request: EmbedRequest, _arrived_s: float) -> TextsPrepared:
+            return TextsPrepared(request, maker.make(request))
+
+        self._texts.start(prepare)
+        return EmbedLoop(embedder)
+
+    def _generate(self, loop: ModelLoop) -> None:
         while True:
             while not loop.has_work or not self._mail.empty():
                 self._step_begun_s = None
@@ -117,25 +142,6 @@ class _Worker:
             self._step_begun_s = time.monotonic()
             for message in loop.step():
                 self._send(message)
-
-    def _make_prompts(self, maker: PromptMaker) -> None:
-        while True:
-            self._template_begun_s = None
-            add, arrived_s = self._requests.get()
-            self._template_begun_s = time.monotonic()
-            request_id = add.request.request_id
-            if request_id not in self._unprepared:
-                continue  # aborted while it waited here; the loop was told by the reader
-            try:
-                request, prompt = maker.make(add.request)
-                self._mail.put(Prepared(request, prompt, arrived_s))
-            except WebuiError as error:
-                self._mail.put(Refused(request_id, error))
-            except Exception as error:  # noqa: BLE001 - the rim: one request fails, not the model
-                traceback.print_exc()
-                failure = EngineError(f"The prompt could not be made: {error!r}")
-                self._mail.put(Refused(request_id, failure))
-            self._unprepared.discard(request_id)
 
     def _read(self) -> None:
         """Take mail until the other side is gone; then there is nothing left to live for."""
@@ -154,11 +160,14 @@ class _Worker:
     def _sort(self, message: ipc.ToWorker) -> None:
         match message:
             case ipc.Add():
-                self._unprepared.add(message.request.request_id)
                 self._mail.put(Announced(message.request.request_id))
-                self._requests.put((message, time.monotonic()))
+                self._prompts.give(message.request)
+            case ipc.Embed():
+                self._mail.put(TextsAnnounced(message.request.request_id))
+                self._texts.give(message.request)
             case ipc.Abort():
-                self._unprepared.discard(message.request_id)
+                self._prompts.drop(message.request_id)
+                self._texts.drop(message.request_id)
                 self._mail.put(Aborted(message.request_id))
             case ipc.Load() | ipc.Quit():
                 self._mail.put(message)
@@ -166,7 +175,7 @@ class _Worker:
     def _beat(self) -> None:
         while True:
             now_s = time.monotonic()
-            begun = (self._step_begun_s, self._template_begun_s)
+            begun = (self._step_begun_s, self._prompts.begun_s, self._texts.begun_s)
             busy_s = max((now_s - begun_s for begun_s in begun if begun_s is not None), default=0.0)
             # Text is a sign of life, too; every message wakes the web process.
             if busy_s >= HEARTBEAT_S or now_s - self._sent_s >= HEARTBEAT_S:
@@ -223,14 +232,6 @@ def _harden() -> None:
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def _start_with_large_stack(target: Callable[[], None]) -> None:
-    before = threading.stack_size(TEMPLATE_STACK_BYTES)
-    try:
-        threading.Thread(target=target, name="template", daemon=True).start()
-    finally:
-        threading.stack_size(before)
 
 
 def _exit(code: int) -> NoReturn:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from webui.errors import LoadFailed
 from webui.hub.gguf_format import (
     BLOCK_SIZES,
+    ENCODERS,
     FILE_TYPES,
     MAGIC,
     PEEK_BYTES,
+    POOLINGS,
     REMOVED_TENSOR_TYPES,
     TENSOR_TYPES,
     refuse_magic,
@@ -58,7 +60,13 @@ KEPT_KEYS = frozenset(
         "split.count",
     }
 )
-KEPT_FIGURES = (".block_count", ".context_length", ".embedding_length", ".attention.head_count")
+KEPT_FIGURES = (
+    ".block_count",
+    ".context_length",
+    ".embedding_length",
+    ".attention.head_count",
+    ".pooling_type",
+)
 AGAIN = "Download the file again."
 ELSEWHERE = "Get this model as a GGUF file from another source."
 
@@ -78,6 +86,8 @@ class GGUFHeader:
         has_chat_template: Whether it says how a conversation is written.
         split_index: Which part of a model in several files this is, from 0.
         num_splits: How many files there are; 1 for a whole model.
+        pooling: How it makes one vector of a text: none, mean, cls, last or rank; empty when it
+            does not say.
     """
 
     architecture: str
@@ -90,6 +100,17 @@ class GGUFHeader:
     has_chat_template: bool
     split_index: int = 0
     num_splits: int = 1
+    pooling: str = ""
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether the network reads a whole text at once and writes none."""
+        return self.architecture in ENCODERS
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether it is made for vectors or ranking, not for chatting."""
+        return self.is_encoder or self.pooling not in ("", "none")
 
 
 def read_header(path: Path) -> GGUFHeader:
@@ -264,6 +285,7 @@ class _Facts:
         split_index = self.integer("split.no", 0, 0, 65_535)
         architecture = self.architecture
         block_count = context_length = 0
+        pooling = ""
         if split_index == 0:  # the other parts hold tensors only
             block_count = self.integer(f"{architecture}.block_count", 0, 1, MAX_LAYERS)
             context_length = self.integer(
@@ -271,6 +293,7 @@ class _Facts:
             )
             self.integer(f"{architecture}.embedding_length", 0, 1, MAX_WIDTH)
             self._check_heads()
+            pooling = self._pooling()
         return GGUFHeader(
             architecture=architecture,
             name=self.text("general.name")[:MAX_TITLE_CHARS],
@@ -282,6 +305,7 @@ class _Facts:
             has_chat_template="tokenizer.chat_template" in self._keys,
             split_index=split_index,
             num_splits=max(1, num_splits),
+            pooling=pooling,
         )
 
     def text(self, key: str) -> str:
@@ -316,6 +340,12 @@ class _Facts:
                 raise self.bad(f"no heads in any layer ({key})")
         elif given is not None:
             self.integer(key, 0, 1, MAX_WIDTH)
+
+    def _pooling(self) -> str:
+        key = f"{self.architecture}.pooling_type"
+        if key not in self._metadata:
+            return ""
+        return POOLINGS[self.integer(key, 0, 0, len(POOLINGS) - 1)]
 
     def _quantization(self, type_bytes: dict[int, int]) -> str:
         file_type = self._metadata.get("general.file_type")

@@ -80,6 +80,23 @@ TENSOR_TYPES: dict[int, str] = {
     41: "Q1_0",
     42: "Q2_0",
 }
+# Networks that read a text in both directions and write none.
+# Source: llama.cpp, src/llama-model.cpp, create_memory, and src/llama-arch.cpp.
+ENCODERS = frozenset(
+    {
+        "bert",
+        "eurobert",
+        "gemma-embedding",
+        "jina-bert-v2",
+        "jina-bert-v3",
+        "modern-bert",
+        "neo-bert",
+        "nomic-bert",
+        "nomic-bert-moe",
+        "t5encoder",
+    }
+)
+POOLINGS = ("none", "mean", "cls", "last", "rank")  # in the order of llama.cpp's numbers
 REMOVED_TENSOR_TYPES: dict[int, str] = {
     4: "Q4_2",
     5: "Q4_3",

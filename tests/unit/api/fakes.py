@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from webui.chat.embeddings import Ranked, Ranking
 from webui.chat.events import EventLog
 from webui.chat.views import (
     ConversationView,
@@ -21,7 +23,7 @@ from webui.chat.views import (
     Transcript,
     Turn,
 )
-from webui.engine.interface import Finish, FinishReason, Text, Timings, Usage
+from webui.engine.interface import EmbedResult, Finish, FinishReason, Text, Timings, Usage
 from webui.errors import NotFound, WebuiError
 from webui.jobs import Job
 from webui.sampling_params import SamplingParams
@@ -78,6 +80,7 @@ JOB = JobView(
     message="",
     error=None,
 )
+VECTOR = struct.pack("<2f", 0.5, -0.25)
 FINISH = Finish(FinishReason.STOP, Usage(5, 2, 3), Timings(0.0, 0.1, 0.2))
 
 
@@ -154,6 +157,10 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             edit=Turn([MESSAGE], CONVERSATION, None, "boot:2"),
         ),
         generations=FakeGenerations(),
+        embeddings=Recorder(
+            embed=EmbedResult(vectors=(VECTOR, VECTOR[::-1]), num_tokens=9),
+            rank=Ranking((Ranked(1, 2.5), Ranked(0, -1.0)), 12),
+        ),
         models=FakeModels(),
         parameters=FakeParameters(get=SamplingParams(), reset=SamplingParams()),
         jobs=Recorder(list=[JOB_ROW], cancel=None),

@@ -67,6 +67,8 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("GET", "/api/jobs"),
         ("POST", "/api/jobs/{job_id}/cancel"),
         ("GET", "/api/parameters"),
+        ("POST", "/v1/embeddings"),
+        ("POST", "/v1/rerank"),
         ("PUT", "/api/parameters"),
         ("PATCH", "/api/parameters"),
         ("DELETE", "/api/parameters"),

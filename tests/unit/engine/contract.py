@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from array import array
 from contextlib import aclosing
 
 import pytest
 
 from webui.engine.interface import (
+    EmbedRequest,
     EngineState,
     Finish,
     FinishReason,
     GenerateRequest,
+    Pooling,
     Prefill,
     Priority,
     Queued,
@@ -47,6 +50,12 @@ def make_request(text, *, owner="ann", messages=None, **fields) -> GenerateReque
         "params": SamplingParams(**{"temperature": 0.0} | params),
     }
     return GenerateRequest(**defaults | fields)
+
+
+def make_embed(*inputs, **fields) -> EmbedRequest:
+    """Return a request for vectors."""
+    defaults = {"request_id": f"r{next(_numbers)}", "owner": "ann", "priority": Priority.API}
+    return EmbedRequest(inputs=tuple(inputs), **defaults | fields)
 
 
 async def collect(engine, request, timeout_s=60.0) -> list:
@@ -262,6 +271,15 @@ class EngineContract:
             assert not draining.done()
         await asyncio.wait_for(draining, 5)
 
+    async def test_drain_waits_for_the_last_text(self, engine):
+        embedding = asyncio.create_task(engine.embed(make_embed(*["word"] * 20)))
+        await asyncio.sleep(0)
+        draining = asyncio.create_task(engine.drain())
+        await asyncio.sleep(0)
+        assert not draining.done()
+        await embedding
+        await asyncio.wait_for(draining, 5)
+
     async def test_close_ends_running_replies_with_a_clear_error(self, engine):
         request = make_request(QUESTIONS[0], max_tokens=100_000, ignore_eos=True)
         async with aclosing(engine.generate(request)) as deltas:
@@ -274,3 +292,42 @@ class EngineContract:
         await engine.close()
         with pytest.raises(EngineDied):
             await collect(engine, make_request(QUESTIONS[0]))
+
+    async def test_every_text_gets_its_vector(self, engine):
+        assert engine.info.can_embed
+        texts = ("a hearth", "three rivers", "a hearth")
+        result = await engine.embed(make_embed(*texts))
+        assert {len(vector) for vector in result.vectors} == {4 * engine.info.embedding_size}
+        assert result.num_tokens >= len(texts)
+        first, other, again = (array("f", vector).tolist() for vector in result.vectors)
+        assert again == pytest.approx(first, abs=1e-3)
+        assert other != pytest.approx(first, abs=1e-3)
+        alone = await engine.embed(make_embed(texts[1], owner="bob"))
+        assert array("f", alone.vectors[0]).tolist() == pytest.approx(other, abs=1e-3)
+
+    async def test_vectors_come_while_a_reply_is_written(self, engine):
+        request = make_request(QUESTIONS[0], max_tokens=100_000, ignore_eos=True)
+        async with aclosing(engine.generate(request)) as deltas:
+            await first_text(deltas)
+            result = await engine.embed(make_embed("one", "two"))
+            await first_text(deltas)
+        assert len(result.vectors) == 2
+
+    async def test_too_long_a_text_names_both_numbers(self, engine):
+        limit = engine.info.max_text_tokens
+        with pytest.raises(ContextLengthExceeded, match=rf"Input 1 has .* {limit}\b"):
+            await engine.embed(make_embed("a", "word " * (limit + 1)))
+        result = await engine.embed(make_embed("word " * (limit + 1), truncate=True))
+        assert result.num_tokens == limit
+
+    async def test_what_is_no_text_is_refused(self, engine):
+        for inputs in ((), ("what is \ud800?",)):
+            with pytest.raises(InvalidRequest):
+                await engine.embed(make_embed(*inputs))
+        with pytest.raises(InvalidRequest, match="needs a query"):
+            await engine.embed(make_embed("a", pooling=Pooling.RANK))
+
+    async def test_closed_engine_makes_no_vectors(self, engine):
+        await engine.close()
+        with pytest.raises(EngineDied):
+            await engine.embed(make_embed("a"))

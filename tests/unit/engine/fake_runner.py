@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tests.unit.engine.fake_embedder import FakeEmbedder
 from webui.engine.interface import Memory, ModelInfo
-from webui.engine.runner import RowFailed, Sampled
+from webui.engine.runner import OpenedModel, RowFailed, Sampled
 from webui.errors import EngineError, LoadFailed
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ class FakeRunner:
             num_slots=self.options.slots,
             num_threads=1,
             memory=Memory(weights_bytes=1, kv_bytes=2, compute_bytes=3),
+            can_embed=True,
+            embedding_size=2,
+            max_text_tokens=32,
             kv_cells=self.options.kv_cells,
         )
         self.max_batch_tokens = self.options.max_batch_tokens
@@ -217,7 +221,7 @@ class FakeRunner:
         return False
 
 
-def open_fake(spec: RunnerSpec, on_progress: Callable[[float], None]) -> FakeRunner:
+def open_fake(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedModel:
     """Open the made-up model; the child's side of `FakeLoader`."""
     options = FakeOptions.model_validate(spec["options"])
     for i in range(1, 11):
@@ -240,4 +244,5 @@ def open_fake(spec: RunnerSpec, on_progress: Callable[[float], None]) -> FakeRun
             time.sleep(3600)
         case _:
             pass
-    return runner
+    embedder = FakeEmbedder(text_s=options.step_s)
+    return OpenedModel(runner.info, runner, embedder, runner.close)

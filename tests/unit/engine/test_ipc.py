@@ -8,14 +8,19 @@ from hypothesis import strategies as st
 from tests.unit.engine.contract import make_request
 from webui.engine import ipc
 from webui.engine.interface import (
+    Embedded,
+    EmbedRequest,
     Finish,
     FinishReason,
     Memory,
     ModelInfo,
+    Pooling,
+    Priority,
     Text,
     Timings,
     TokenLogprob,
     Usage,
+    VectorPart,
 )
 
 INFO = ModelInfo(
@@ -28,6 +33,18 @@ INFO = ModelInfo(
 TO_WORKER = [
     ipc.Load("id", "name", "/p", {"slots": 4, "x": [1, None, "ü"]}),
     ipc.Add(make_request("hi 🦀", stop=("a", "b"), temperature=0.5, continue_last=True)),
+    ipc.Embed(
+        EmbedRequest(
+            request_id="e",
+            owner="ann",
+            priority=Priority.API,
+            inputs=("a", "ü"),
+            query="q",
+            pooling=Pooling.RANK,
+            normalise=False,
+            truncate=True,
+        )
+    ),
     ipc.Add(
         make_request("", messages=(), plain_text="Once", logit_bias={5: -1.5}, banned_tokens=(7,))
     ),
@@ -42,6 +59,7 @@ TO_PARENT = [
     ipc.Outputs(
         [ipc.Output("r", Finish(FinishReason.STOP, Usage(1, 2, 0), Timings(0.0, 1.0, 2.0)))]
     ),
+    ipc.Outputs([ipc.Output("e", VectorPart(1, b"\x00\xff")), ipc.Output("e", Embedded(7))]),
     ipc.Outputs(
         [
             ipc.Output(

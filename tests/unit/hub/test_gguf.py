@@ -330,3 +330,28 @@ def test_damage_ends_in_a_header_or_a_refusal(
     except LoadFailed:
         return
     assert 1 <= header.block_count <= 512 or header.split_index
+
+
+@pytest.mark.parametrize(
+    ("number", "pooling", "is_embedding"),
+    [(0, "none", False), (1, "mean", True), (2, "cls", True), (3, "last", True), (4, "rank", True)],
+)
+def test_pooling_makes_an_embedding_model(
+    read: Read, number: int, pooling: str, is_embedding: bool
+) -> None:
+    header = read(Gguf().with_metadata(**{"llama.pooling_type": u32(number)}).encode())
+    assert (header.pooling, header.is_embedding, header.is_encoder) == (
+        pooling,
+        is_embedding,
+        False,
+    )
+
+
+def test_unknown_pooling_is_refused(read: Read) -> None:
+    with pytest.raises(LoadFailed, match="pooling_type"):
+        read(Gguf().with_metadata(**{"llama.pooling_type": u32(5)}).encode())
+
+
+def test_chat_model_is_no_embedding_model(read: Read) -> None:
+    header = read(GOOD)
+    assert (header.pooling, header.is_embedding) == ("", False)

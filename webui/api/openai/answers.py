@@ -17,7 +17,8 @@ import msgspec
 from starlette.responses import Response
 from typing_extensions import override
 
-from webui.api.errors import ServerEnding, error_body, error_response, internal_error
+from webui.api.errors import error_body, error_response, internal_error
+from webui.api.openai.whole import WholeAnswer, server_ending
 from webui.api.sse import STREAM_HEADERS, BodyWriter, Ending
 from webui.engine.interface import Finish, FinishReason, Text
 from webui.errors import EngineError, WebuiError
@@ -84,7 +85,7 @@ class Reply:
         self.finish: Finish | None = None
 
 
-class Completion(Response):
+class Completion(WholeAnswer):
     """An ASGI answer that runs a completion and writes it as one object.
 
     Args:
@@ -99,25 +100,9 @@ class Completion(Response):
         deltas: AsyncGenerator[tuple[int, Delta], None],
         heading: Heading,
     ) -> None:
-        self.background = None  # FastAPI asks every answer for it
-        self._streams = streams
+        super().__init__(streams, self._whole)
         self._deltas = deltas
         self._heading = heading
-
-    @override
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the completion."""
-        answer: list[Response] = []
-        if await self._streams.run(receive, self._read(scope, answer)) is Ending.SERVER_ENDS:
-            answer.append(error_response(server_ending(), scope))
-        for response in answer:
-            await response(scope, receive, send)
-
-    async def _read(self, scope: Scope, answer: list[Response]) -> None:
-        try:
-            answer.append(await self._whole())
-        except WebuiError as error:
-            answer.append(error_response(error, scope))
 
     async def _whole(self) -> Response:
         heading = self._heading
@@ -256,11 +241,6 @@ class CompletionStream(Response):
         if self._heading.with_usage:
             chunk["usage"] = None
         return _data(chunk)
-
-
-def server_ending() -> ServerEnding:
-    """Return what clients hear whose completion the end of the server cuts off."""
-    return ServerEnding("the server is being stopped", "Try again when it is back.")
 
 
 def finish_reason(finish: Finish) -> str:

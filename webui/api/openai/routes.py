@@ -1,6 +1,6 @@
 """`/v1/chat/completions`, `/v1/completions` and `/v1/models`.
 
-Knows who may be asked under which name; the answers are written by `answers`.
+Knows what they have in common; the answers are written by `answers`.
 """
 
 import asyncio
@@ -14,14 +14,13 @@ from starlette.responses import Response
 
 from webui.actor import Actor
 from webui.api.deps import ActorDep, Json, RuntimeDep, StreamsDep, parse
-from webui.api.errors import ModelNotFound
 from webui.api.openai.answers import Completion, CompletionStream, Heading
 from webui.api.openai.chat_request import ChatRequest, TextRequest
 from webui.api.openai.fan import numbered
+from webui.api.openai.model_name import check_model
 from webui.api.openai.shapes import ChatShape, Shape, TextShape
 from webui.api.sse import Streams
 from webui.engine.interface import Priority
-from webui.engine.pool_status import PoolState
 from webui.errors import NotFound
 from webui.hub.catalog import Catalog
 from webui.runtime import Runtime
@@ -97,7 +96,7 @@ def _complete(
     heading = Heading(
         shape=shape,
         completion_id=f"{shape.id_prefix}{secrets.token_hex(12)}",
-        model=_check_model(asked.model, runtime),
+        model=check_model(asked.model, runtime),
         num_choices=asked.num_choices,
         with_logprobs=params.logprobs,
         with_usage=asked.wants_usage,
@@ -117,24 +116,3 @@ def _complete(
     ]
     kind = CompletionStream if asked.stream else Completion
     return kind(streams, numbered(replies), heading)
-
-
-def _check_model(asked: str | None, runtime: Runtime) -> str:
-    """Return the name of the model that answers: the loaded one, else the one on its way.
-
-    One that failed to load answers under no name: the completion says why it failed.
-
-    Raises:
-        ModelNotFound: The client wants another one.
-    """
-    status, engine = runtime.pool.status, runtime.pool.current
-    names = [engine.info.name] if engine else []
-    if status.state != PoolState.FAILED and (engine is None or status.name == engine.info.name):
-        names += [name for name in (status.name, status.model_id) if name]
-    if asked and names and asked not in names:
-        raise ModelNotFound(
-            f"the model '{asked[:100]}' is not loaded; '{names[0]}' is",
-            "Leave 'model' empty or name the loaded one.",
-            field="model",
-        )
-    return names[0] if names else asked or ""

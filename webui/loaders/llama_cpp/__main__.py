@@ -5,22 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import llama_cpp
+import msgspec
 from pydantic import ValidationError
 
+from webui.engine.interface import Memory, ModelInfo, Pooling
+from webui.engine.runner import OpenedModel
 from webui.engine.worker import run
 from webui.errors import LoadFailed
 from webui.hub.gguf import read_header
-from webui.loaders.llama_cpp.options import LlamaCppOptions
+from webui.loaders.llama_cpp.embedder import LlamaCppEmbedder
+from webui.loaders.llama_cpp.opening import open_model
+from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads_batch
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.refusals import place, predicate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from webui.engine.runner import ModelRunner, RunnerSpec
+    from webui.engine.runner import RunnerSpec
+    from webui.hub.gguf import GGUFHeader
 
 
-def open_runner(spec: RunnerSpec, on_progress: Callable[[float], None]) -> ModelRunner:
+def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedModel:
     """Open the model that the parent names.
 
     Raises:
@@ -33,9 +40,57 @@ def open_runner(spec: RunnerSpec, on_progress: Callable[[float], None]) -> Model
         name = ".".join(place(problems[0]))
         raise LoadFailed(f"The load option {name} {predicate(problems)}") from error
     path = Path(spec["path"])
-    read_header(path)  # whoever asked has done so too; the file may have changed since
-    return LlamaCppRunner(path, spec["name"], options, on_progress)
+    header = read_header(path)  # whoever asked has done so too; the file may have changed since
+    if header.is_embedding:
+        return _open_embedder(path, spec["name"], options, header, on_progress)
+    runner = LlamaCppRunner(path, spec["name"], options, on_progress)
+    embedder = LlamaCppEmbedder(runner.model, options, None, is_encoder=False)
+    info = msgspec.structs.replace(
+        runner.info,
+        can_embed=True,
+        embedding_size=embedder.size,
+        max_text_tokens=embedder.max_text_tokens,
+    )
+
+    def close() -> None:
+        embedder.close()
+        runner.close()
+
+    return OpenedModel(info, runner, embedder, close)
+
+
+def _open_embedder(
+    path: Path,
+    name: str,
+    options: LlamaCppOptions,
+    header: GGUFHeader,
+    on_progress: Callable[[float], None],
+) -> OpenedModel:
+    """Open a model that makes vectors or ranks, and nothing else."""
+    model, log = open_model(path, options, on_progress)
+    pooling = Pooling(header.pooling) if header.pooling else None
+    embedder = LlamaCppEmbedder(model, options, pooling, is_encoder=header.is_encoder)
+    embedder.warm_up()
+    weights_bytes: int = llama_cpp.llama_model_size(model)
+    info = ModelInfo(
+        name=name,
+        context_length=embedder.max_text_tokens,
+        num_slots=embedder.max_batch_texts,
+        num_threads=num_threads_batch(options),
+        memory=Memory(weights_bytes, log.kv_bytes or 0, log.compute_bytes),
+        can_generate=False,
+        can_embed=not embedder.can_rerank,
+        can_rerank=embedder.can_rerank,
+        embedding_size=0 if embedder.can_rerank else embedder.size,
+        max_text_tokens=embedder.max_text_tokens,
+    )
+
+    def close() -> None:
+        embedder.close()
+        llama_cpp.llama_model_free(model)
+
+    return OpenedModel(info, None, embedder, close)
 
 
 if __name__ == "__main__":
-    run(open_runner)
+    run(open_spec)

@@ -45,6 +45,10 @@ class Batch:
             logits=ctypes.cast(self._wanted, ctypes.POINTER(ctypes.c_int8)),
         )
 
+    def want_all(self) -> None:
+        """Ask for what is computed of every token, not only of each row's last."""
+        ctypes.memset(self._wanted, 1, self.native.n_tokens)
+
     def fill(self, rows: Sequence[Row]) -> list[int]:
         """Lay the rows one after the other; return the index of each row's last token."""
         end = 0

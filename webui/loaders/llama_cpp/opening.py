@@ -77,7 +77,7 @@ def open_model(
         raise LoadFailed(f"{path.name}: the load was broken off") from broken_off[0]
     if not model:
         raise _refusal(path, log)
-    if not llama_cpp.llama_model_has_decoder(model) or llama_cpp.llama_model_has_encoder(model):
+    if llama_cpp.llama_model_has_decoder(model) and llama_cpp.llama_model_has_encoder(model):
         llama_cpp.llama_model_free(model)
         raise LoadFailed(f"{path.name} cannot write text in turns", "Choose a chat model.")
     return model, log

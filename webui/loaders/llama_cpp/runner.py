@@ -110,6 +110,11 @@ class LlamaCppRunner:
             chat_template_sha256=hashlib.sha256(template).hexdigest() if template else "",
         )
 
+    @property
+    def model(self) -> int:
+        """Handle of the loaded model, good until `close`."""
+        return self._model
+
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return the ids of a text; see `Vocabulary.tokenize`."""
         return self._vocabulary.tokenize(text, special=special)

@@ -38,6 +38,22 @@ class Vocabulary:
         )
         self._bytes: dict[int, bytes] = {}
 
+    @cached_property
+    def ends(self) -> tuple[list[int], list[int]]:
+        """The tokens that the model wants before and behind a text that stands by itself."""
+        both = self._tokenize(b"", special=False, add_ends=True)
+        num_before = min(len(both), self.add_bos)
+        return both[:num_before], both[num_before:]
+
+    @cached_property
+    def between(self) -> list[int]:
+        """The tokens that the model wants between a query and a document."""
+        vocab = self.handle
+        sep: int = llama_cpp.llama_vocab_sep(vocab)
+        end = self.eos_id if self.eos_id != NO_TOKEN else sep
+        tokens = [end] if llama_cpp.llama_vocab_get_add_eos(vocab) else []
+        return [*tokens, sep] if llama_cpp.llama_vocab_get_add_sep(vocab) else tokens
+
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return the ids of a text; no begin or end token is added.
 
@@ -55,6 +71,9 @@ class Vocabulary:
             data = text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise InvalidRequest("The text holds half of a surrogate pair") from error
+        return self._tokenize(data, special=special, add_ends=False)
+
+    def _tokenize(self, data: bytes, *, special: bool, add_ends: bool) -> list[int]:
         room = len(data) + 8
         for _ in range(2):
             tokens = (ctypes.c_int32 * room)()
@@ -64,7 +83,7 @@ class Vocabulary:
                 len(data),
                 tokens,
                 room,
-                False,  # noqa: FBT003 - a C call: no begin or end token
+                add_ends,
                 special,
             )
             if num >= 0:

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from webui.actor import Actor, local_actor
+from webui.chat.embeddings import MAX_BYTES, MAX_QUERY_BYTES, MAX_TEXT_BYTES, MAX_TEXTS, Embeddings
+from webui.engine.fake import FakeEngine
+from webui.engine.fake_vectors import EMBEDDING_SIZE, vector
+from webui.errors import InvalidRequest, PermissionDenied
+
+ME = local_actor()
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine(100_000, context_length=100_000_000)
+
+
+@pytest.fixture
+def embeddings(engine: FakeEngine) -> Embeddings:
+    async def acquire(_timeout: float) -> FakeEngine:
+        return engine
+
+    pool: Any = SimpleNamespace(acquire=acquire)
+    return Embeddings(pool)
+
+
+async def test_each_text_has_its_vector(embeddings: Embeddings) -> None:
+    result = await embeddings.embed(ME, ["a b", "ü"], size=EMBEDDING_SIZE)
+    assert result.vectors == (vector("a b"), vector("ü"))
+    assert result.num_tokens > 2
+
+
+async def test_documents_are_ranked_best_first_and_cut(embeddings: Embeddings) -> None:
+    documents = ["nothing", "red stones", "a red river", "river red"]
+    ranking = await embeddings.rank(ME, "red river", documents)
+    assert [document.index for document in ranking.documents] == [2, 3, 1, 0]
+    assert [document.score for document in ranking.documents] == [1, 1, 0.5, 0]
+    best = await embeddings.rank(ME, "red river", documents, max_ranked=1)
+    assert best.documents == ranking.documents[:1]
+    assert best.num_tokens == ranking.num_tokens
+
+
+async def test_requests_are_the_owners(embeddings: Embeddings, engine: FakeEngine) -> None:
+    asked = []
+    embed = engine.embed
+
+    async def note(request: Any) -> Any:
+        asked.append(request)
+        return await embed(request)
+
+    engine.embed = note  # type: ignore[method-assign]
+    await embeddings.embed(ME, ["a"])
+    await embeddings.rank(ME, "q", ["a"])
+    assert {request.owner for request in asked} == {ME.user_id}
+    assert len({request.request_id for request in asked}) == 2
+
+
+async def test_other_dimensions_than_the_models_are_refused(embeddings: Embeddings) -> None:
+    with pytest.raises(InvalidRequest, match=f"dimensions must be {EMBEDDING_SIZE}") as caught:
+        await embeddings.embed(ME, ["a"], size=EMBEDDING_SIZE + 1)
+    assert caught.value.field == "dimensions"
+
+
+@pytest.mark.parametrize(
+    ("texts", "field", "message"),
+    [
+        ([], "input", "at least 1"),
+        (["a"] * (MAX_TEXTS + 1), "input", r"2,049 texts; 2,048 are"),
+        (["a", "ü" * (MAX_TEXT_BYTES // 2) + "x"], "input.1", r"524,289 bytes; 524,288"),
+        (["x" * MAX_TEXT_BYTES] * 4 + ["x"], "input", r"2,097,153 bytes in all; 2,097,152"),
+    ],
+)
+async def test_too_much_text_is_refused(
+    embeddings: Embeddings, texts: list[str], field: str, message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=message) as caught:
+        await embeddings.embed(ME, texts)
+    assert caught.value.field == field
+
+
+async def test_as_much_text_as_allowed_is_taken(embeddings: Embeddings, engine: FakeEngine) -> None:
+    result = await embeddings.embed(ME, ["x" * MAX_TEXT_BYTES] * (MAX_BYTES // MAX_TEXT_BYTES))
+    assert len(result.vectors) == MAX_BYTES // MAX_TEXT_BYTES
+
+
+async def test_query_is_bounded_and_counts_for_each_document(embeddings: Embeddings) -> None:
+    longest = "q" * MAX_QUERY_BYTES
+    assert len((await embeddings.rank(ME, longest, ["a"])).documents) == 1
+    with pytest.raises(InvalidRequest, match=r"query has 16,385 bytes; 16,384 are") as caught:
+        await embeddings.rank(ME, longest + "q", ["a"])
+    assert caught.value.field == "query"
+    with pytest.raises(InvalidRequest, match="the query counted for each; 2,097,152") as caught:
+        await embeddings.rank(ME, longest, ["a"] * (MAX_BYTES // MAX_QUERY_BYTES))
+    assert caught.value.field == "documents"
+
+
+async def test_one_who_may_not_chat_is_refused(embeddings: Embeddings) -> None:
+    nobody = Actor("x", "X", frozenset())
+    with pytest.raises(PermissionDenied):
+        await embeddings.embed(nobody, ["a"])
+    with pytest.raises(PermissionDenied):
+        await embeddings.rank(nobody, "q", ["a"])

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from array import array
+from itertools import count
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.engine.fake_embedder import FakeEmbedder, vector_of
+from webui.engine import ipc
+from webui.engine.embed_loop import MAX_PART_BYTES, EmbedLoop
+from webui.engine.interface import Embedded, EmbedRequest, Pooling, Priority, VectorPart
+from webui.engine.mail import Aborted, Refused, TextsAnnounced, TextsPrepared
+from webui.errors import InvalidRequest
+
+_numbers = count()
+
+
+def request_of(*inputs: str, owner="ann", **fields) -> EmbedRequest:
+    defaults = {"request_id": f"e{next(_numbers)}", "priority": Priority.API}
+    return EmbedRequest(inputs=inputs, owner=owner, **(defaults | fields))
+
+
+def give(loop: EmbedLoop, request: EmbedRequest) -> list[object]:
+    texts = [FakeEmbedder().tokenize_text(text, None) for text in request.inputs]
+    assert loop.take(TextsAnnounced(request.request_id)) == []
+    return loop.take(TextsPrepared(request, texts))
+
+
+def run(loop: EmbedLoop, **limits) -> tuple[dict[str, list[bytes]], dict[str, object]]:
+    """Step to the end; return the vectors and the last word of each request."""
+    vectors: dict[str, dict[int, bytes]] = {}
+    ends: dict[str, object] = {}
+    while loop.has_work:
+        for message in loop.step(**limits):
+            if isinstance(message, ipc.RequestError):
+                ends.setdefault(message.request_id, message)
+                continue
+            for output in message.items:
+                if isinstance(output.delta, VectorPart):
+                    mine = vectors.setdefault(output.request_id, {})
+                    old = mine.get(output.delta.input_index, b"")
+                    mine[output.delta.input_index] = old + output.delta.data
+                else:
+                    ends.setdefault(output.request_id, output.delta)
+    return {name: [v[i] for i in sorted(v)] for name, v in vectors.items()}, ends
+
+
+def test_vectors_come_in_order_and_the_tokens_are_counted():
+    embedder = FakeEmbedder()
+    loop = EmbedLoop(embedder)
+    request = request_of("a", "bc", "def", "ghij", "k")
+    assert give(loop, request) == []
+    vectors, ends = run(loop)
+    expected = [vector_of(embedder.tokenize_text(text, None)) for text in request.inputs]
+    assert vectors[request.request_id] == expected
+    assert ends[request.request_id] == Embedded(11 + 5)
+    assert embedder.batches == [["a", "bc", "def", "ghij"], ["k"]], "full batches"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abc"),
+            st.lists(st.text("xyz", max_size=31), min_size=1, max_size=6),
+            st.sampled_from([None, Pooling.MEAN, Pooling.NONE]),
+        ),
+        max_size=8,
+    ),
+    st.one_of(st.none(), st.integers(1, 64)),
+)
+def test_batched_is_as_one_at_a_time(orders, max_tokens):
+    embedder = FakeEmbedder()
+    loop = EmbedLoop(embedder)
+    requests = [request_of(*texts, owner=owner, pooling=p) for owner, texts, p in orders]
+    for request in requests:
+        give(loop, request)
+    vectors, ends = run(loop, max_tokens=max_tokens)
+    for request in requests:
+        tokens = [embedder.tokenize_text(text, None) for text in request.inputs]
+        assert vectors[request.request_id] == [vector_of(t, request.pooling) for t in tokens]
+        assert ends[request.request_id] == Embedded(sum(map(len, tokens)))
+
+
+def test_owners_take_turns_text_by_text():
+    embedder = FakeEmbedder()
+    loop = EmbedLoop(embedder)
+    give(loop, request_of(*"abcdefgh", owner="ann"))
+    loop.step()
+    give(loop, request_of("x", "y", owner="bob"))
+    loop.step()
+    assert embedder.batches[1] == ["x", "e", "y", "f"]
+
+
+def test_urgent_requests_go_first():
+    embedder = FakeEmbedder()
+    loop = EmbedLoop(embedder)
+    give(loop, request_of(*"abcd", owner="ann", priority=Priority.BACKGROUND))
+    give(loop, request_of(*"wxyz", owner="ann", priority=Priority.CHAT))
+    give(loop, request_of(*"ABCD", owner="bob", priority=Priority.API))
+    run(loop)
+    assert ["".join(batch) for batch in embedder.batches] == ["wxyz", "ABCD", "abcd"]
+
+
+def test_a_small_budget_makes_small_batches_but_never_none():
+    embedder = FakeEmbedder()
+    loop = EmbedLoop(embedder)
+    give(loop, request_of("a" * 20, "b", "c", "d"))
+    run(loop, max_tokens=4)
+    assert [len(batch) for batch in embedder.batches] == [1, 2, 1]
+
+
+def test_only_the_bad_text_fails_its_request():
+    loop = EmbedLoop(FakeEmbedder())
+    good, bad = request_of("a", "b", owner="ann"), request_of("c", "!", owner="bob")
+    give(loop, good)
+    give(loop, bad)
+    vectors, ends = run(loop)
+    assert len(vectors[good.request_id]) == 2
+    assert ends[good.request_id] == Embedded(4)
+    assert ends[bad.request_id].message == "The batch failed"
+
+
+def test_aborted_requests_are_not_computed():
+    embedder = FakeEmbedder()
+    loop = EmbedLoop(embedder)
+    request = request_of(*"abcdefgh")
+    give(loop, request)
+    loop.step()
+    loop.take(Aborted(request.request_id))
+    assert not loop.has_work
+    late = request_of("z")
+    loop.take(TextsAnnounced(late.request_id))
+    loop.take(Aborted(late.request_id))
+    assert loop.take(TextsPrepared(late, [[1]])) == []
+    assert not loop.has_work
+
+
+def test_refused_requests_are_told_once():
+    loop = EmbedLoop(FakeEmbedder())
+    loop.take(TextsAnnounced("r"))
+    refused = Refused("r", InvalidRequest("no", "try"))
+    assert loop.take(refused) == [ipc.RequestError("r", "invalid_request", "no", "try")]
+    assert loop.take(refused) == []
+
+
+def test_full_queue_refuses_a_second_request_but_no_first():
+    loop = EmbedLoop(FakeEmbedder(), max_waiting_tokens=20)
+    assert give(loop, request_of("a" * 15, owner="ann")) == []
+    (error,) = give(loop, request_of("a", owner="ann"))
+    assert (error.code, error.retry_after_s) == ("busy", 1.0)
+    assert give(loop, request_of("b" * 15, owner="bob")) == []
+    (error,) = give(loop, request_of("c", owner="cyd"))
+    assert "32 tokens" in error.message
+    run(loop)
+    assert give(loop, request_of("a", owner="ann")) == []
+
+
+def test_large_vectors_travel_in_parts():
+    class Large(FakeEmbedder):
+        def embed(self, texts, pooling):
+            return [bytes([i]) * (MAX_PART_BYTES + 5) for i, _ in enumerate(texts)]
+
+    loop = EmbedLoop(Large())
+    request = request_of("a", "b")
+    give(loop, request)
+    messages = loop.step()
+    assert all(len(ipc.encode(message)) < 2 * MAX_PART_BYTES for message in messages)
+    for message in messages:
+        assert list(ipc.ToParentDecoder().feed(ipc.encode(message))) == [message]
+    sizes = [
+        len(output.delta.data)
+        for message in messages
+        for output in message.items
+        if isinstance(output.delta, VectorPart)
+    ]
+    assert sizes == [MAX_PART_BYTES, 5] * 2
+
+
+@pytest.mark.parametrize("pooling", [None, Pooling.CLS])
+def test_batch_has_one_pooling(pooling):
+    embedder = FakeEmbedder()
+    loop = EmbedLoop(embedder)
+    give(loop, request_of("a", "b", owner="ann", pooling=Pooling.MEAN))
+    give(loop, request_of("c", "d", owner="bob", pooling=pooling))
+    run(loop)
+    assert embedder.batches == [["a", "b"], ["c", "d"]]
+
+
+def test_numbers_are_float32():
+    assert len(vector_of([1, 2])) == 2 * array("f").itemsize

@@ -1,0 +1,210 @@
+"""Texts in, one batch of them a step, vectors out.
+
+Knows the embedder and whose turn it is; knows neither threads nor sockets nor replies. Owners
+take turns text by text, so that one who sends thousands does not keep another waiting.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from webui.engine.interface import Embedded, VectorPart
+from webui.engine.ipc import Output, Outputs, RequestError
+from webui.engine.mail import Aborted, Refused, TextMail, TextsAnnounced, TextsPrepared
+from webui.engine.runner import TextRow
+from webui.errors import Busy, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from webui.engine.interface import EmbedRequest
+    from webui.engine.ipc import ToParent
+    from webui.engine.runner import Embedder
+
+MAX_WAITING_TOKENS = 4_000_000
+MAX_PART_BYTES = 2 << 20  # well below the longest frame
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """A request and how far it has come; `next_index` is the text that is next."""
+
+    request: EmbedRequest
+    texts: Sequence[Sequence[int]]
+    next_index: int = 0
+
+    @property
+    def num_waiting_tokens(self) -> int:
+        return sum(map(len, self.texts[self.next_index :]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pick:
+    """A text that has its turn."""
+
+    work: _Work
+    index: int
+
+    @property
+    def row(self) -> TextRow:
+        return TextRow(self.work.texts[self.index], self.work.request.normalise)
+
+
+class EmbedLoop:
+    """All texts of one model; called by one thread.
+
+    Args:
+        embedder: The open model.
+        max_waiting_tokens: Bound of the queue; an owner alone may take half of it, or one
+            request of any length.
+    """
+
+    def __init__(self, embedder: Embedder, max_waiting_tokens: int = MAX_WAITING_TOKENS) -> None:
+        self._embedder = embedder
+        self._max_waiting_tokens = max_waiting_tokens
+        self._preparing: set[str] = set()
+        self._waiting: dict[str, list[_Work]] = {}  # by owner, next one first
+        self._turns: dict[str, int] = {}  # when each owner had the latest, of those who wait
+        self._num_turns = 0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` has anything to do."""
+        return bool(self._waiting)
+
+    def take(self, mail: TextMail) -> list[ToParent]:
+        """Take one piece of mail; return what is to be said about it at once."""
+        match mail:
+            case TextsAnnounced():
+                self._preparing.add(mail.request_id)
+            case TextsPrepared():
+                return self._add(mail)
+            case Refused():
+                if mail.request_id in self._preparing:
+                    self._preparing.discard(mail.request_id)
+                    return [RequestError.of(mail.request_id, mail.error)]
+            case Aborted():
+                self._preparing.discard(mail.request_id)
+                self._drop(mail.request_id)
+            case _:
+                assert_never(mail)
+        return []
+
+    def step(self, max_tokens: int | None = None) -> list[ToParent]:
+        """Compute one batch; return its vectors.
+
+        Args:
+            max_tokens: How many tokens it may have; one text is read whatever its length. None
+                leaves that to the model.
+        """
+        picks = self._pick(max_tokens)
+        return self._embed(picks) if picks else []
+
+    def _add(self, mail: TextsPrepared) -> list[ToParent]:
+        request = mail.request
+        if request.request_id not in self._preparing:
+            return []  # aborted meanwhile
+        self._preparing.discard(request.request_id)
+        mine = self._waiting.get(request.owner, [])
+        num_mine = sum(work.num_waiting_tokens for work in mine)
+        num_new = sum(map(len, mail.texts))
+        num_all = sum(work.num_waiting_tokens for each in self._waiting.values() for work in each)
+        is_too_much = mine and num_mine + num_new > self._max_waiting_tokens // 2
+        if is_too_much or num_all > self._max_waiting_tokens:
+            error = Busy(
+                f"The queue is full: texts of {num_all} tokens are waiting",
+                "Try again when some of them are done.",
+            )
+            return [RequestError.of(request.request_id, error)]
+        work = _Work(request, mail.texts)
+        insort(self._waiting.setdefault(request.owner, mine), work, key=_priority)
+        self._turns.setdefault(request.owner, 0)
+        return []
+
+    def _pick(self, max_tokens: int | None) -> list[_Pick]:
+        """Choose texts for one pass, all with one pooling, owner after owner."""
+        embedder = self._embedder
+        room = embedder.max_batch_tokens
+        if max_tokens is not None:
+            room = min(room, max_tokens)
+        picks: list[_Pick] = []
+        left_out: set[str] = set()
+        while len(picks) < embedder.max_batch_texts and (owner := self._next_owner(left_out)):
+            work = self._waiting[owner][0]
+            num_tokens = len(work.texts[work.next_index])
+            is_other = bool(picks) and work.request.pooling is not picks[0].work.request.pooling
+            if picks and (is_other or num_tokens > room):
+                left_out.add(owner)
+                continue
+            picks.append(_Pick(work, work.next_index))
+            room -= num_tokens
+            self._num_turns += 1
+            self._turns[owner] = self._num_turns
+            work.next_index += 1
+            if work.next_index == len(work.texts):
+                self._drop(work.request.request_id)
+        return picks
+
+    def _next_owner(self, left_out: set[str]) -> str | None:
+        return min(
+            (owner for owner in self._waiting if owner not in left_out),
+            key=lambda owner: (_priority(self._waiting[owner][0]), self._turns[owner]),
+            default=None,
+        )
+
+    def _embed(self, picks: Sequence[_Pick]) -> list[ToParent]:
+        """Compute some texts; where that fails, each alone, and only the bad ones' requests end."""
+        pooling = picks[0].work.request.pooling
+        try:
+            vectors = self._embedder.embed([pick.row for pick in picks], pooling)
+        except EngineError as error:
+            if len(picks) > 1:
+                return [message for pick in picks for message in self._embed([pick])]
+            work = picks[0].work
+            self._drop(work.request.request_id)
+            return [RequestError.of(work.request.request_id, error)]
+        outputs: list[ToParent] = []
+        for pick, vector in zip(picks, vectors, strict=True):
+            _append(outputs, _parts(pick, vector))
+        return outputs
+
+    def _drop(self, request_id: str) -> None:
+        """Forget a request that has no text left, or that nobody wants."""
+        kept = {
+            owner: [work for work in works if work.request.request_id != request_id]
+            for owner, works in self._waiting.items()
+        }
+        self._waiting = {owner: works for owner, works in kept.items() if works}
+        self._turns = {owner: self._turns[owner] for owner in self._waiting}
+
+
+def _priority(work: _Work) -> int:
+    return work.request.priority
+
+
+def _parts(pick: _Pick, vector: bytes) -> list[Output]:
+    """Return what tells the vectors of a text, and after the last text that all is told."""
+    request_id, texts = pick.work.request.request_id, pick.work.texts
+    outputs = [
+        Output(request_id, VectorPart(pick.index, vector[start : start + MAX_PART_BYTES]))
+        for start in range(0, len(vector), MAX_PART_BYTES)
+    ]
+    if pick.index == len(texts) - 1:
+        outputs.append(Output(request_id, Embedded(sum(map(len, texts)))))
+    return outputs
+
+
+def _append(messages: list[ToParent], outputs: Sequence[Output]) -> None:
+    """Put outputs into messages none of which is longer than a frame may be."""
+    for output in outputs:
+        last = messages[-1] if messages else None
+        if isinstance(last, Outputs) and _size(last.items) + _size([output]) <= MAX_PART_BYTES:
+            last.items.append(output)
+        else:
+            messages.append(Outputs([output]))
+
+
+def _size(outputs: Sequence[Output]) -> int:
+    return sum(len(o.delta.data) for o in outputs if isinstance(o.delta, VectorPart))

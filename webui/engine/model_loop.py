@@ -1,0 +1,76 @@
+"""All that one model does, step by step: replies first, one batch of texts between two steps.
+
+Knows the loops of both kinds of work; a model may have only one of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from webui.engine.mail import (
+    Aborted,
+    Announced,
+    Mail,
+    Prepared,
+    Refused,
+    TextMail,
+    TextsAnnounced,
+    TextsPrepared,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from webui.engine.embed_loop import EmbedLoop
+    from webui.engine.generation_loop import GenerationLoop
+    from webui.engine.ipc import ToParent
+
+
+class ModelLoop:
+    """The loop that owns the model; called by one thread.
+
+    Args:
+        generation: Writes replies; None when the model cannot.
+        embedding: Makes vectors; None when the model cannot.
+    """
+
+    def __init__(self, generation: GenerationLoop | None, embedding: EmbedLoop | None) -> None:
+        self._generation = generation
+        self._embedding = embedding
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` has anything to do."""
+        return any(loop is not None and loop.has_work for loop in self._loops)
+
+    @property
+    def _loops(self) -> tuple[GenerationLoop | None, EmbedLoop | None]:
+        return self._generation, self._embedding
+
+    def take(self, mail: Mail | TextMail) -> list[ToParent]:
+        """Take one piece of mail; return what is to be said about it at once.
+
+        What the model cannot do was refused by the web process and does not come here.
+        """
+        match mail:
+            case Announced() | Prepared():
+                assert self._generation is not None
+                return self._generation.take(mail)
+            case TextsAnnounced() | TextsPrepared():
+                assert self._embedding is not None
+                return self._embedding.take(mail)
+            case Refused() | Aborted():
+                loops = (loop for loop in self._loops if loop is not None)
+                return [message for loop in loops for message in loop.take(mail)]
+            case _:
+                assert_never(mail)
+
+    def step(self) -> Iterator[ToParent]:
+        """Make a step of the replies, then one batch of texts; yield what is new as it comes."""
+        generation, embedding = self._generation, self._embedding
+        spare_tokens = None
+        if generation is not None and generation.has_work:
+            yield from generation.step()
+            spare_tokens = generation.spare_tokens
+        if embedding is not None and embedding.has_work:
+            yield from embedding.step(spare_tokens)
