@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
 
 from webui.api.errors import invalid_input
 from webui.errors import InvalidRequest
@@ -85,7 +85,7 @@ class SamplerFields(Known):
     min_tokens: Any = None
     ignore_eos: Any = None
     seed: Any = None
-    stop: Any = None
+    stop: StrictStr | list[Any] | None = None
     sampler_order: Any = None
     top_logprobs: Any = None
     # Other names of the same.
