@@ -109,7 +109,7 @@ async def test_page_is_told_that_the_model_cannot_chat(small) -> None:
     )
     assert sent.status_code in {200, 202}
     async with asyncio.timeout(20):
-        while (transcript := (await small.get(path)).json())["generation"]:  # noqa: ASYNC110
+        while (transcript := (await small.get(path)).json())["generation"]:  # noqa: ASYNC110 - asks over HTTP
             await asyncio.sleep(0.01)
     reply = transcript["messages"][-1]
     assert reply["status"] == "error"

@@ -48,7 +48,7 @@ def llama() -> FakeLlama:
 
 
 def open_chain(llama: FakeLlama, params: SamplingParams, tokens: Any = (), **more: Any) -> Chain:
-    module: ModuleType = llama  # type: ignore[assignment]
+    module: ModuleType = llama  # type: ignore[assignment]  # has what is called
     vocab = Vocab(size=1000, eog=frozenset({2, 3}), context_length=4096)
     recipe = Recipe(module, params, vocab, DrySamplers(module, 7), choose_seed(params))
     return Chain(recipe, tokens, **more)
@@ -221,7 +221,7 @@ def test_every_step_reads_a_known_parameter() -> None:
 
 
 def test_dry_sampler_is_made_once_and_copied(llama: FakeLlama) -> None:
-    module: ModuleType = llama  # type: ignore[assignment]
+    module: ModuleType = llama  # type: ignore[assignment]  # has what is called
     dry = DrySamplers(module, 7)
     wishes = [DryWish(0.8, 1.75, length, -1, ("\n",)) for length in range(MAX_KEPT + 1)]
     assert len({dry.make(wishes[0]) for _ in range(3)}) == 3
