@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import platform
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,8 @@ def test_cmake_args_of_the_cpu_leave_native_code_on_and_rpc_off() -> None:
     args = cmake_args(look(machine())[-1])
     assert "GGML_RPC=OFF" in args
     assert "NATIVE" not in args
+    for language in ("C", "CXX"):
+        assert f"-DCMAKE_{language}_FLAGS=-U__AMX_INT8__" in args.split()
 
 
 def test_compile_time_is_a_guess_of_at_least_a_minute() -> None:
@@ -215,6 +218,34 @@ def test_other_kind_is_compiled_anew_from_a_cache_of_its_own() -> None:
     assert install(fake, asked="cuda", before="cpu") == "cuda"
     assert "--force-reinstall" in fake.flags[0]
     assert "--cache-dir" in fake.flags[0]
+
+
+@pytest.mark.usefixtures("with_compilers")
+def test_wheel_that_was_compiled_with_other_flags_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = FakePip()
+    install(fake, asked="cpu")
+    monkeypatch.setenv("CMAKE_ARGS", "-DGGML_NATIVE=OFF")
+    install(fake, asked="cpu")
+    (ours, theirs) = (flags[flags.index("--cache-dir") + 1] for flags in fake.flags)
+    assert theirs.startswith("-DGGML_NATIVE=OFF ")
+    assert theirs != ours
+
+
+@pytest.mark.usefixtures("with_compilers")
+def test_wheel_that_was_compiled_for_another_processor_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = FakePip()
+    install(fake, asked="cpu")
+    monkeypatch.setattr(accelerators, "processor", lambda: "x86_64 avx")
+    install(fake, asked="cpu")
+    assert fake.flags[0] != fake.flags[1]
+
+
+def test_processor_is_told_by_its_instruction_sets() -> None:
+    assert platform.machine() in accelerators.processor()
 
 
 @pytest.mark.usefixtures("with_compilers")

@@ -23,6 +23,9 @@ BUILDS = ("cpu", "cuda", "metal", "rocm", "vulkan")
 NAMES = {"cpu": "CPU", "cuda": "CUDA", "metal": "Metal", "rocm": "ROCm", "vulkan": "Vulkan"}
 # The RPC server of llama.cpp runs what a peer sends, and nothing here speaks TLS through it.
 ALWAYS = ("-DGGML_RPC=OFF", "-DLLAMA_OPENSSL=OFF")
+# GCC 12 drops the tile configuration that llama.cpp's AMX code lays on the stack, and the first
+# prompt ends in an illegal instruction (llama.cpp pull request 26954; may go when that is in).
+NO_AMX = ("-DCMAKE_C_FLAGS=-U__AMX_INT8__", "-DCMAKE_CXX_FLAGS=-U__AMX_INT8__")
 # One core's minutes, measured for the CPU on x86-64; the others are rough.
 CORE_MINUTES = {"cpu": 10, "cuda": 60, "metal": 12, "rocm": 60, "vulkan": 30}
 PROBE_TIMEOUT_S = 20
@@ -79,9 +82,24 @@ def look(machine: Machine) -> list[Finding]:
     ]
 
 
+def processor() -> str:
+    """Return what -march=native depends on: the instruction sets, else the architecture."""
+    try:
+        about = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        about = ""
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", about, re.MULTILINE)
+    sets = (
+        re.findall(r"\b(?:sse|ssse|avx|amx|fma|f16c|bmi|asimd|sve|i8mm|bf16)\w*", flags[1])
+        if flags
+        else []
+    )
+    return " ".join([platform.machine(), *sorted(set(sets))])
+
+
 def cmake_args(finding: Finding) -> str:
-    """Return the CMAKE_ARGS of a build; the CPU keeps llama.cpp's own -march=native."""
-    return " ".join((*ALWAYS, *finding.cmake_args))
+    """Return the CMAKE_ARGS of a build; the CPU keeps llama.cpp's own -march=native, but AMX."""
+    return " ".join((*ALWAYS, *NO_AMX, *finding.cmake_args))
 
 
 def minutes(build: str, num_cores: int) -> int:

@@ -98,9 +98,8 @@ def _compile(pip: Pip, block: str, finding: Finding, *, is_change: bool) -> None
     say(f"  CMAKE_ARGS={args}")
     say(f"  About {minutes} min on {num_cores} core(s), once; quick where it was compiled before")
     flags = ["-v"] + (["--force-reinstall"] if is_change else [])
-    # Pip keeps compiled wheels by source, not by CMAKE_ARGS: other kinds get a cache of their own.
-    if finding.build != "cpu" or own_args:
-        flags += pip.own_cache(args)
+    # Pip keeps compiled wheels by source alone, but they run nowhere but on such a processor.
+    flags += pip.own_cache(f"{args} {accelerators.processor()}")
     extra = {"CMAKE_ARGS": args, **finding.environment}
     progress = Progress(f"llama.cpp for {finding.name}")
     pip.install([block], progress, describe, flags=flags, extra=extra)

@@ -264,6 +264,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
         hint = "What was written so far is kept; send the message again."
         if code == -signal.SIGKILL and not self._reason:
             hint += " If the system ran out of memory, load the model with a shorter context."
+        if code == -signal.SIGILL:
+            hint = (
+                "llama.cpp was compiled for another processor: delete the folder .venv and start "
+                "Hearthside again."
+            )
         return EngineDied(f"The engine stopped: {manner}.{said}", hint)
 
 

@@ -307,6 +307,19 @@ async def test_owner_with_a_full_queue_is_busy_and_others_are_not():
         assert all(error.retry_after_s > 0 and "64" in error.message for error in busy)
 
 
+async def test_death_by_an_unknown_instruction_tells_to_compile_anew():
+    async with (
+        opened(Limits(backoff_s=(0.01,), max_deaths=1), step_s=0.01) as engine,
+        aclosing(engine.generate(make_request("hello", **ENDLESS))) as deltas,
+    ):
+        await first_text(deltas)
+        os.kill(engine.pid, signal.SIGILL)
+        with pytest.raises(EngineDied) as caught:
+            await drain(deltas)
+    assert "SIGILL" in caught.value.message
+    assert ".venv" in caught.value.hint
+
+
 async def test_environment_of_the_worker_is_clean(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("WEBUI_TEST_X", "1")
