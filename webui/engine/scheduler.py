@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from webui.engine.fairness import DecodeShares, Ledger
+from webui.engine.gathering import Gathering
 from webui.engine.kv_pool import KVPool
 from webui.engine.runner import Row, RowFailed
 from webui.engine.sequence import Phase, Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 RESERVED_REPLY_TOKENS = 256
 QUANTUM_TOKENS = 64
 REREAD_SHARE = 8  # a quantum is longer by one token for so many that must be read again
+TILE_ROWS = 4  # llama.cpp multiplies so many rows at once; those left over cost as much each
+LEAST_TOKENS = 16  # a step of fewer costs hardly less
 NEW_SERVICE_SHARE = 0.25  # weight of the latest reply in the mean length of replies
 
 
@@ -75,6 +78,7 @@ class Scheduler:
         self._running: dict[int, Sequence] = {}  # by slot
         self._served = Ledger()
         self._shares = DecodeShares()
+        self._gathering = Gathering()
         self._service_s: float | None = None
 
     @property
@@ -182,17 +186,46 @@ class Scheduler:
             Row(sequence.slot, sequence.tokens[-1:], sequence.num_read, sample=True)
             for sequence in self._shares.pick(decoding)
         ]
-        room = min(max(1, max_prefill_tokens), self._max_batch_tokens - len(rows))
         reading = [sequence for sequence in running if sequence.phase is Phase.PREFILL]
-        while reading and room > 0:
-            sequence = min(reading, key=self._reading_turn)
-            reading.remove(sequence)
+        is_anyone_writing = any(not sequence.is_background for sequence in decoding)
+        rows += self._read(
+            reading, max_prefill_tokens, len(rows), is_anyone_writing=is_anyone_writing
+        )
+        return rows
+
+    def _read(
+        self,
+        reading: Several[Sequence],
+        max_tokens: int,
+        num_decoding: int,
+        *,
+        is_anyone_writing: bool,
+    ) -> list[Row]:
+        """Return the rows of a step that read prompts.
+
+        Every length of its own makes llama.cpp go over the weights once more, so that a step
+        that is half full, and large enough, takes in no further prompt.
+        """
+        last, unread = self._gathering.begin(reading, is_anyone_writing=is_anyone_writing)
+        rows = [Row(s.slot, s.tokens[-1:], s.num_read, sample=True) for s in last]
+        bound = self._max_batch_tokens - num_decoding - len(rows)
+        room = min(max(1, max_tokens) - len(rows), bound)
+        num_taken = 0
+        for sequence in sorted(unread, key=self._reading_turn):
+            left = room - num_taken
+            if left <= 0 or num_taken >= max(left, LEAST_TOKENS):
+                break
             begin = sequence.num_read
-            chunk = sequence.tokens[begin : begin + room]
-            is_last = begin + len(chunk) == len(sequence.tokens)
+            num = self._gathering.share(sequence, unread, is_anyone_writing=is_anyone_writing)
+            if num > left:
+                num = _whole_tiles(left, bound - num_taken, is_apart=bool(num_decoding or rows))
+            chunk = sequence.tokens[begin : begin + num]
+            is_last = begin + num == len(sequence.tokens)
             rows.append(Row(sequence.slot, chunk, begin, sample=is_last))
-            self._served.charge(sequence.owner, len(chunk))
-            room -= len(chunk)
+            self._gathering.note(sequence, num)
+            num_taken += num
+        for row in rows:
+            self._served.charge(self._running[row.slot].owner, len(row.tokens))
         return rows
 
     def update(
@@ -309,3 +342,12 @@ class Scheduler:
         del self._running[sequence.slot]
         read = sequence.tokens[: sequence.num_read]
         self._cells.leave(sequence.slot, sequence.owner, read)
+
+
+def _whole_tiles(num: int, bound: int, *, is_apart: bool) -> int:
+    """Return a number of tokens from `num` on that fills whole tiles, if the bound allows it.
+
+    Beside other rows the first token of a chunk is computed with them and the rest apart.
+    """
+    rounded = num + (int(is_apart) - num) % TILE_ROWS
+    return rounded if rounded <= bound else num
