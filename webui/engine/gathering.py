@@ -5,7 +5,8 @@ would go on in the pace of that reading, and each of its steps would be dearer t
 together. So whoever has read all but the last token of a prompt waits there for those who asked
 before that moment: their first tokens come in one step. Nobody is held for more than
 `MAX_HELD_SHARE` times what reading its own prompt took, so that a short question does not wait
-for a long document, and nobody at all once somebody writes.
+for a long document, nobody for the second prompt of somebody else, and nobody at all once
+somebody writes.
 
 Pure: knows sequences and counts of tokens, no clock.
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from collections.abc import Sequence as Several
 
     from webui.engine.sequence import Sequence
@@ -58,8 +59,9 @@ class Gathering:
         ready = [sequence for sequence in reading if sequence.num_unread == 1]
         unread = [sequence for sequence in reading if sequence.num_unread > 1]
         company = [] if is_anyone_writing else [s for s in unread if not s.is_background]
+        owners = {sequence.owner for sequence in ready}
         self._hold(ready, company)
-        if all(self._is_waiting(sequence, company) for sequence in ready):
+        if all(self._is_waiting(sequence, company, owners) for sequence in ready):
             return [], unread
         self._held = {}  # one goes, all go: being together is the point of it
         return ready, unread
@@ -96,10 +98,15 @@ class Gathering:
             for sequence in ready
         }
 
-    def _is_waiting(self, sequence: Sequence, company: Several[Sequence]) -> bool:
+    def _is_waiting(
+        self, sequence: Sequence, company: Several[Sequence], owners: Collection[str]
+    ) -> bool:
         if sequence.is_background or sequence.num_reply:
             return False
         held = self._held[sequence.request_id]
         return any(
-            other.arrival <= held.since and other.num_unread <= held.num_left for other in company
+            other.arrival <= held.since
+            and other.num_unread <= held.num_left
+            and (other.owner == sequence.owner or other.owner not in owners)
+            for other in company
         )

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from webui.engine.fairness import DecodeShares, Ledger
-from webui.engine.gathering import Gathering
 from webui.engine.kv_pool import KVPool
+from webui.engine.prompt_reading import PromptReading
 from webui.engine.runner import Row, RowFailed
 from webui.engine.sequence import Phase, Sequence
 from webui.engine.waiting import AGING_S, WaitingQueue
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 RESERVED_REPLY_TOKENS = 256
 QUANTUM_TOKENS = 64
 REREAD_SHARE = 8  # a quantum is longer by one token for so many that must be read again
-TILE_ROWS = 4  # llama.cpp multiplies so many rows at once; those left over cost as much each
-LEAST_TOKENS = 16  # a step of fewer costs hardly less
 NEW_SERVICE_SHARE = 0.25  # weight of the latest reply in the mean length of replies
 
 
@@ -78,7 +77,7 @@ class Scheduler:
         self._running: dict[int, Sequence] = {}  # by slot
         self._served = Ledger()
         self._shares = DecodeShares()
-        self._gathering = Gathering()
+        self._reading = PromptReading(self._reading_turn)
         self._service_s: float | None = None
 
     @property
@@ -172,10 +171,15 @@ class Scheduler:
                 full.append(sequence)
         return full
 
-    def schedule(self, max_prefill_tokens: int) -> list[Row]:
+    def schedule(self, max_prefill_tokens: int, surplus_tokens: float = inf) -> list[Row]:
         """Return the rows of the next step: who decodes in it, then prompts up to the bound.
 
         After a step that failed its sequences run one at a time until each has passed.
+
+        Args:
+            max_prefill_tokens: What may be read of prompts.
+            surplus_tokens: What may be read in each step, on the average, of prompts that must
+                not slow others; see `surplus`.
         """
         running = list(self._running.values())
         doubted = [sequence for sequence in running if sequence.is_doubted]
@@ -186,47 +190,17 @@ class Scheduler:
             Row(sequence.slot, sequence.tokens[-1:], sequence.num_read, sample=True)
             for sequence in self._shares.pick(decoding)
         ]
-        reading = [sequence for sequence in running if sequence.phase is Phase.PREFILL]
-        is_anyone_writing = any(not sequence.is_background for sequence in decoding)
-        rows += self._read(
-            reading, max_prefill_tokens, len(rows), is_anyone_writing=is_anyone_writing
+        read = self._reading.rows(
+            [sequence for sequence in running if sequence.phase is Phase.PREFILL],
+            decoding,
+            num_decoding=len(rows),
+            max_tokens=max_prefill_tokens,
+            max_batch_tokens=self._max_batch_tokens,
+            surplus_tokens=surplus_tokens,
         )
-        return rows
-
-    def _read(
-        self,
-        reading: Several[Sequence],
-        max_tokens: int,
-        num_decoding: int,
-        *,
-        is_anyone_writing: bool,
-    ) -> list[Row]:
-        """Return the rows of a step that read prompts.
-
-        Every length of its own makes llama.cpp go over the weights once more, so that a step
-        that is half full, and large enough, takes in no further prompt.
-        """
-        last, unread = self._gathering.begin(reading, is_anyone_writing=is_anyone_writing)
-        rows = [Row(s.slot, s.tokens[-1:], s.num_read, sample=True) for s in last]
-        bound = self._max_batch_tokens - num_decoding - len(rows)
-        room = min(max(1, max_tokens) - len(rows), bound)
-        num_taken = 0
-        for sequence in sorted(unread, key=self._reading_turn):
-            left = room - num_taken
-            if left <= 0 or num_taken >= max(left, LEAST_TOKENS):
-                break
-            begin = sequence.num_read
-            num = self._gathering.share(sequence, unread, is_anyone_writing=is_anyone_writing)
-            if num > left:
-                num = _whole_tiles(left, bound - num_taken, is_apart=bool(num_decoding or rows))
-            chunk = sequence.tokens[begin : begin + num]
-            is_last = begin + num == len(sequence.tokens)
-            rows.append(Row(sequence.slot, chunk, begin, sample=is_last))
-            self._gathering.note(sequence, num)
-            num_taken += num
-        for row in rows:
+        for row in read:
             self._served.charge(self._running[row.slot].owner, len(row.tokens))
-        return rows
+        return rows + read
 
     def update(
         self,
@@ -342,12 +316,3 @@ class Scheduler:
         del self._running[sequence.slot]
         read = sequence.tokens[: sequence.num_read]
         self._cells.leave(sequence.slot, sequence.owner, read)
-
-
-def _whole_tiles(num: int, bound: int, *, is_apart: bool) -> int:
-    """Return a number of tokens from `num` on that fills whole tiles, if the bound allows it.
-
-    Beside other rows the first token of a chunk is computed with them and the rest apart.
-    """
-    rounded = num + (int(is_apart) - num) % TILE_ROWS
-    return rounded if rounded <= bound else num
