@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MAX_DEBT_TOKENS = 8192
 MAX_REMEMBERED_OWNERS = 1024
-STRETCH = 0.14  # others keep 0.87 of their rate, the machine at least 0.7 of its own
+STRETCH = 0.12  # others keep 0.89 of their rate, the machine at least 0.7 of its own
 KEPT_WEIGHT = 0.99  # of the steps measured before, at each new one
 MIN_VARIANCE = 0.01  # of the number of rows, below which nothing is known of a row's cost
 MAX_SURPRISE = 3.0  # a step that took more than so many times what was expected counts as this

@@ -14,6 +14,7 @@ from webui.engine.queue_news import QueueNews
 from webui.engine.runner import RowFailed
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Sequence
+from webui.engine.surplus import SURPLUS_SHARE
 from webui.errors import Busy, EngineError, WebuiError
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ class GenerationLoop:
         told = self._grow()
         told += self._tell_places()
         num_decoding = self._scheduler.num_decoding
-        rows = self._scheduler.schedule(self._budget.tokens(num_decoding=num_decoding))
+        rows = self._scheduler.schedule(
+            self._budget.tokens(num_decoding=num_decoding), self._budget.tokens_in(SURPLUS_SHARE)
+        )
         if rows:
             news, failed = self._forward(rows)
             told += news

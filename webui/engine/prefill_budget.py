@@ -63,6 +63,13 @@ class PrefillBudget:
         # Sizes between small and large would tell nothing about either cost.
         return num if num >= LARGE_TOKENS else self._min_tokens
 
+    def tokens_in(self, share: float) -> float:
+        """Return how many tokens cost this share of a step that reads nothing."""
+        if self._large is None:
+            return share
+        _, token_s = self._costs(self._small, self._large)
+        return share * self._small.step_s / token_s
+
     def note(self, num_tokens: int, step_s: float) -> None:
         """Learn from a step that read and decoded this many tokens in all."""
         if num_tokens < LARGE_TOKENS:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from webui.engine.fairness import DecodeShares, Ledger
 from webui.engine.kv_pool import KVPool
+from webui.engine.prompt_reading import PromptReading
 from webui.engine.runner import Row, RowFailed
 from webui.engine.sequence import Phase, Sequence
 from webui.engine.waiting import AGING_S, WaitingQueue
@@ -75,6 +77,7 @@ class Scheduler:
         self._running: dict[int, Sequence] = {}  # by slot
         self._served = Ledger()
         self._shares = DecodeShares()
+        self._reading = PromptReading(self._reading_turn)
         self._service_s: float | None = None
 
     @property
@@ -168,10 +171,15 @@ class Scheduler:
                 full.append(sequence)
         return full
 
-    def schedule(self, max_prefill_tokens: int) -> list[Row]:
+    def schedule(self, max_prefill_tokens: int, surplus_tokens: float = inf) -> list[Row]:
         """Return the rows of the next step: who decodes in it, then prompts up to the bound.
 
         After a step that failed its sequences run one at a time until each has passed.
+
+        Args:
+            max_prefill_tokens: What may be read of prompts.
+            surplus_tokens: What may be read in each step, on the average, of prompts that must
+                not slow others; see `surplus`.
         """
         running = list(self._running.values())
         doubted = [sequence for sequence in running if sequence.is_doubted]
@@ -182,18 +190,17 @@ class Scheduler:
             Row(sequence.slot, sequence.tokens[-1:], sequence.num_read, sample=True)
             for sequence in self._shares.pick(decoding)
         ]
-        room = min(max(1, max_prefill_tokens), self._max_batch_tokens - len(rows))
-        reading = [sequence for sequence in running if sequence.phase is Phase.PREFILL]
-        while reading and room > 0:
-            sequence = min(reading, key=self._reading_turn)
-            reading.remove(sequence)
-            begin = sequence.num_read
-            chunk = sequence.tokens[begin : begin + room]
-            is_last = begin + len(chunk) == len(sequence.tokens)
-            rows.append(Row(sequence.slot, chunk, begin, sample=is_last))
-            self._served.charge(sequence.owner, len(chunk))
-            room -= len(chunk)
-        return rows
+        read = self._reading.rows(
+            [sequence for sequence in running if sequence.phase is Phase.PREFILL],
+            decoding,
+            num_decoding=len(rows),
+            max_tokens=max_prefill_tokens,
+            max_batch_tokens=self._max_batch_tokens,
+            surplus_tokens=surplus_tokens,
+        )
+        for row in read:
+            self._served.charge(self._running[row.slot].owner, len(row.tokens))
+        return rows + read
 
     def update(
         self,

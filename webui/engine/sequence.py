@@ -114,6 +114,11 @@ class Sequence:
         return len(self.tokens) - self.num_prompt
 
     @property
+    def num_unread(self) -> int:
+        """Tokens that the model has not read yet."""
+        return len(self.tokens) - self.num_read
+
+    @property
     def max_left(self) -> int:
         """Tokens that may still be sampled."""
         return self._max_reply - self.num_reply

@@ -192,6 +192,7 @@ def test_max_tokens_context_and_eog_end_with_their_reasons():
 def test_prompt_as_long_as_the_context_gets_one_token():
     scheduler = make_scheduler(max_batch_tokens=600)
     scheduler.add(make("full", num=512))
+    step(scheduler, max_prefill=600)  # all but the last token, to see who else comes
     _, touched = step(scheduler, max_prefill=600)
     assert [(s.finish_reason, s.num_reply) for s in touched] == [(FinishReason.LENGTH, 1)]
 
@@ -244,7 +245,8 @@ def test_surplus_of_one_owner_gives_way_after_its_quantum():
     scheduler = make_scheduler(num_slots=4, quantum_tokens=4)
     for i in range(4):
         scheduler.add(make(f"a{i}", "ann", max_tokens=99))
-    step(scheduler)
+    for _ in range(2):
+        step(scheduler)
     for i in range(4):
         scheduler.add(make(f"b{i}", "bob", max_tokens=99))
     for _ in range(3):

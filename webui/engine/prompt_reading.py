@@ -1,0 +1,95 @@
+"""Which prompts the next step reads, and how far.
+
+Ties together who begins with whom (`gathering`), whose reading must not hurry (`surplus`) and
+how llama.cpp likes its rows. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from webui.engine.gathering import Gathering
+from webui.engine.runner import Row
+from webui.engine.surplus import LEAST_TOKENS, SurplusReading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Sequence as Several
+
+    from webui.engine.sequence import Sequence
+
+TILE_ROWS = 4  # llama.cpp multiplies so many rows at once; those left over cost as much each
+
+
+class PromptReading:
+    """The reading part of every step.
+
+    Args:
+        turn: What sorts those who read; smaller reads first.
+    """
+
+    def __init__(self, turn: Callable[[Sequence], tuple[bool, int, int]]) -> None:
+        self._turn = turn
+        self._gathering = Gathering()
+        self._surplus = SurplusReading()
+
+    def rows(
+        self,
+        reading: Several[Sequence],
+        decoding: Several[Sequence],
+        *,
+        num_decoding: int,
+        max_tokens: int,
+        max_batch_tokens: int,
+        surplus_tokens: float,
+    ) -> list[Row]:
+        """Return the rows that read.
+
+        Every length of its own makes llama.cpp go over the weights once more, so that a step
+        that is half full, and large enough, takes in no further prompt.
+
+        Args:
+            reading: All whose tokens are not read to the end.
+            decoding: All others.
+            num_decoding: Rows of the step that decode.
+            max_tokens: What may be read, at least one.
+            max_batch_tokens: What the runner takes in a step, of all rows together.
+            surplus_tokens: What surplus may read in each step on the average.
+        """
+        writing = [sequence for sequence in decoding if not sequence.is_background]
+        is_writing = bool(writing)
+        last, unread = self._gathering.begin(reading, is_anyone_writing=is_writing)
+        rows = [Row(s.slot, s.tokens[-1:], s.num_read, sample=True) for s in last]
+        bound = max_batch_tokens - num_decoding - len(rows)
+        unread, max_tokens = self._surplus.bound(
+            unread, writing, max_tokens=max(1, max_tokens), tokens_per_step=surplus_tokens
+        )
+        room = min(max_tokens - len(rows), bound)
+        num_taken = 0
+        for sequence in sorted(unread, key=self._turn):
+            left = room - num_taken
+            if left <= 0 or num_taken >= max(left, LEAST_TOKENS):
+                break
+            num = self._gathering.share(sequence, unread, is_anyone_writing=is_writing)
+            if num > left:
+                num = _whole_tiles(left, bound - num_taken, is_apart=bool(num_decoding or rows))
+            rows.append(_chunk(sequence, num))
+            self._gathering.note(sequence, num)
+            num_taken += num
+        return rows
+
+
+def _chunk(sequence: Sequence, num_tokens: int) -> Row:
+    begin = sequence.num_read
+    end = begin + num_tokens
+    is_last = end == len(sequence.tokens)
+    return Row(sequence.slot, sequence.tokens[begin:end], begin, sample=is_last)
+
+
+def _whole_tiles(num: int, bound: int, *, is_apart: bool) -> int:
+    """Return a number of tokens from `num` on that fills whole tiles, if the bound allows it.
+
+    Beside other rows the first token of a chunk is computed with them and the rest apart.
+    """
+    rounded = num + (int(is_apart) - num) % TILE_ROWS
+    return rounded if rounded <= bound else num
