@@ -74,7 +74,8 @@ class PromptReading:
             num = self._gathering.share(sequence, unread, is_anyone_writing=is_writing)
             num = min(num, _up_to_border(sequence))
             if num > left:
-                num = _whole_tiles(left, bound - num_taken, is_apart=bool(num_decoding or rows))
+                whole = _whole_tiles(left, bound - num_taken, is_apart=bool(num_decoding or rows))
+                num = min(num, whole)
             rows.append(_chunk(sequence, num))
             self._gathering.note(sequence, num)
             num_taken += num
