@@ -68,6 +68,10 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         params: How to sample.
         grammar: What the reply must keep to, see `AnswerForm`; empty leaves it free.
         json_schema: The same as a schema.
+        keep_state: What was read may be kept for the next request of the same owner, in memory
+            and on disk; False leaves no trace.
+        num_shared_messages: So many messages at the beginning are the administrator's and the
+            same for everybody; what was read of them serves all owners.
     """
 
     request_id: str
@@ -80,6 +84,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     plain_text: str | None = None
     grammar: str = ""
     json_schema: str = ""
+    keep_state: bool = True
+    num_shared_messages: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -254,6 +260,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         can_rerank: Whether it ranks documents by a query; such a model makes no vectors.
         embedding_size: Numbers of a vector; 0 when it makes none.
         max_text_tokens: Tokens of the longest text it makes a vector of, or of query and document.
+        state_key: What states of sequences depend on, besides their tokens: file, library and
+            options; empty when they must not outlive the process.
     """
 
     name: str
@@ -268,6 +276,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     embedding_size: int = 0
     max_text_tokens: int = 0
     kv_cells: int | None = None
+    state_key: str = ""
 
 
 class Engine(Protocol):
@@ -307,6 +316,10 @@ class Engine(Protocol):
             Busy: The queue is full.
             EngineDied: The worker ended.
         """
+        ...
+
+    async def purge(self, owner: str, conversation_id: str | None) -> None:
+        """Forget what was read for an owner, or only for one of its conversations."""
         ...
 
     async def drain(self) -> None:

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import zlib
+from array import array
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -81,6 +82,7 @@ class FakeRunner:
             embedding_size=2,
             max_text_tokens=32,
             kv_cells=self.options.kv_cells,
+            state_key=f"counting {self.options.context_length}",
         )
         self.max_batch_tokens = self.options.max_batch_tokens
         self.chat_template = TEMPLATE
@@ -88,6 +90,8 @@ class FakeRunner:
         self.bos_id = BOS
         self.num_steps = 0
         self.num_tokens_read = 0
+        self.num_saved = 0
+        self.num_restored = 0
         self.is_closed = False
         self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
         self._samplers: dict[int, SamplingParams] = {}
@@ -155,6 +159,19 @@ class FakeRunner:
         if from_position and from_position < len(cells) and not self.options.can_cut:
             return False
         del cells[from_position:]
+        return True
+
+    def save_state(self, slot: int) -> memoryview | None:
+        """Copy the cells, four bytes each."""
+        self.num_saved += 1
+        return memoryview(array("i", self._cells[slot])).cast("B")
+
+    def load_state(self, slot: int, data: memoryview) -> bool:
+        cells = array("i", data.tobytes()).tolist()
+        if len(cells) > self.options.context_length:
+            return False
+        self.num_restored += 1
+        self._cells[slot] = cells
         return True
 
     def close(self) -> None:
