@@ -254,6 +254,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         can_rerank: Whether it ranks documents by a query; such a model makes no vectors.
         embedding_size: Numbers of a vector; 0 when it makes none.
         max_text_tokens: Tokens of the longest text it makes a vector of, or of query and document.
+        state_key: Hex digest of all that decides whether states of the cache mean the same; empty
+            where states are not to be kept.
     """
 
     name: str
@@ -268,6 +270,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     embedding_size: int = 0
     max_text_tokens: int = 0
     kv_cells: int | None = None
+    state_key: str = ""
 
 
 class Engine(Protocol):

@@ -24,6 +24,7 @@ from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads
 from webui.loaders.llama_cpp.sampler import Chain, Recipe, Vocab, choose_seed
+from webui.loaders.llama_cpp.state_identity import state_key
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class LlamaCppRunner:
             self.max_batch_tokens: int = llama_cpp.llama_n_batch(self._context)
             self._batch = Batch(self.max_batch_tokens)
             template: bytes | None = llama_cpp.llama_model_chat_template(self._model, None)
+            key = state_key(path, options, llama_cpp.__version__)
         except BaseException:
             self.close()
             raise
@@ -108,6 +110,7 @@ class LlamaCppRunner:
                 compute_bytes=self._log.compute_bytes,
             ),
             chat_template_sha256=hashlib.sha256(template).hexdigest() if template else "",
+            state_key=key,
         )
 
     @property
