@@ -30,13 +30,39 @@ def test_every_sampling_parameter_is_supported() -> None:
     assert LOADER.supported_params == set(SamplingParams.model_fields)
 
 
-def test_every_option_has_default_title_help_and_control() -> None:
+RARE = {
+    "mmap",
+    "mlock",
+    "swa_full",
+    "check_tensors",
+    "offload_kqv",
+    "op_offload",
+    "rope_scaling",
+    "rope_freq_base",
+    "rope_freq_scale",
+    "yarn_orig_ctx",
+    "yarn_ext_factor",
+    "yarn_attn_factor",
+    "yarn_beta_fast",
+    "yarn_beta_slow",
+}
+
+
+def test_every_option_has_default_title_and_help() -> None:
     assert LlamaCppOptions()
     for field in LlamaCppOptions.model_fields.values():
         assert field.title
         assert field.description
         assert field.description.endswith(".")
-        assert any(isinstance(item, Control) for item in field.metadata)
+
+
+def test_page_draws_all_options_but_the_rare_ones() -> None:
+    drawn = {
+        name
+        for name, field in LlamaCppOptions.model_fields.items()
+        if any(isinstance(item, Control) for item in field.metadata)
+    }
+    assert drawn == set(LlamaCppOptions.model_fields) - RARE
 
 
 @pytest.mark.parametrize(

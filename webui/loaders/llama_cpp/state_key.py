@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 SAMPLE_BYTES = 1 << 20
 NUM_SAMPLES = 16
 # They say how much is computed at once and where, and change no meaning of what is kept.
-HARMLESS = {"context_length", "slots", "threads", "threads_batch", "batch_size", "ubatch_size"}
+HARMLESS = {
+    *("context_length", "slots", "threads", "threads_batch", "batch_size", "ubatch_size"),
+    *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload"),
+}
 
 
 def state_key(path: Path, options: LlamaCppOptions) -> str:
