@@ -246,7 +246,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         num_slots: Sequences that may run at once.
         kv_cells: Tokens that all slots may hold together, at least `context_length`; None
             when each slot has cells for `context_length` of its own.
-        num_threads: Compute threads.
+        num_threads: Compute threads of the first steps.
         memory: Bytes taken.
         chat_template_sha256: Hex digest of the template text; empty when there is none.
         can_generate: Whether it can write; false for models that only make vectors.
@@ -254,6 +254,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         can_rerank: Whether it ranks documents by a query; such a model makes no vectors.
         embedding_size: Numbers of a vector; 0 when it makes none.
         max_text_tokens: Tokens of the longest text it makes a vector of, or of query and document.
+        max_threads: Up to how many compute threads the engine may choose by itself; 0 keeps
+            `num_threads`.
     """
 
     name: str
@@ -268,6 +270,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     embedding_size: int = 0
     max_text_tokens: int = 0
     kv_cells: int | None = None
+    max_threads: int = 0
 
 
 class Engine(Protocol):

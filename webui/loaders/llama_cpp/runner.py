@@ -22,7 +22,7 @@ from webui.loaders.llama_cpp.dry import DrySamplers
 from webui.loaders.llama_cpp.grammar import Candidates, GrammarSampler, GrammarVocab
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
-from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads
+from webui.loaders.llama_cpp.options import LlamaCppOptions, max_threads, num_threads
 from webui.loaders.llama_cpp.sampler import Chain, Recipe, Vocab, choose_seed
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
@@ -108,6 +108,7 @@ class LlamaCppRunner:
                 compute_bytes=self._log.compute_bytes,
             ),
             chat_template_sha256=hashlib.sha256(template).hexdigest() if template else "",
+            max_threads=max_threads(options),
         )
 
     @property
@@ -205,6 +206,10 @@ class LlamaCppRunner:
         if self._model:
             llama_cpp.llama_model_free(self._model)
             self._model = 0
+
+    def set_threads(self, decode: int, batch: int) -> None:
+        """Set the compute threads of steps of one token and of more, from the next one on."""
+        llama_cpp.llama_set_n_threads(self._context, decode, batch)
 
     def _sample(self, slot: int, index: int) -> Sampled | RowFailed:
         sampler = self._samplers[slot]
