@@ -27,6 +27,7 @@ from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Sequence
 from webui.engine.state_keeper import StateKeeper
 from webui.engine.surplus import SURPLUS_SHARE
+from webui.engine.threads import ThreadChoice
 from webui.errors import Busy, EngineError, WebuiError
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class GenerationLoop:
         self._told_s = clock()
         self._queue_news = QueueNews(self._scheduler)
         self._has_newcomers = False
+        self._threads = ThreadChoice(runner.info.num_threads, runner.info.max_threads)
+        self._num_threads = runner.info.num_threads
 
     @property
     def has_work(self) -> bool:
@@ -255,6 +258,8 @@ class GenerationLoop:
 
     def _forward(self, rows: Several[Row]) -> tuple[list[Output], list[ToParent]]:
         """Make a step; return what it has to tell, and the errors of rows that failed alone."""
+        num_tokens = sum(len(row.tokens) for row in rows)
+        self._set_threads(num_tokens)
         begun_s = self._clock()
         try:
             results = self._runner.forward(rows)
@@ -262,7 +267,8 @@ class GenerationLoop:
             return self._tell(), self._doubt(rows, error)
         now_s = self._clock()
         touched = self._scheduler.update(rows, results, self._runner, now_s)
-        self._budget.note(sum(len(row.tokens) for row in rows), now_s - begun_s)
+        self._budget.note(num_tokens, now_s - begun_s)
+        self._threads.note(num_tokens, now_s - begun_s)
         self._scheduler.note_step(rows, now_s - begun_s)
         self._keeper.share(touched)
         self._untold.update((sequence.request_id, sequence) for sequence in touched)
@@ -275,6 +281,12 @@ class GenerationLoop:
         # Half a step earlier, so that it is the nearest step.
         is_due = now_s - self._told_s + (now_s - begun_s) / 2 >= TELL_S / len(rows)
         return (self._tell() if ended or failures or is_due else []), failures
+
+    def _set_threads(self, num_tokens: int) -> None:
+        num_threads = self._threads.threads(num_tokens)
+        if num_threads != self._num_threads:
+            self._num_threads = num_threads
+            self._runner.set_threads(num_threads, num_threads)
 
     def _tell(self) -> list[Output]:
         """Return what came since the last time."""

@@ -252,7 +252,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         num_slots: Sequences that may run at once.
         kv_cells: Tokens that all slots may hold together, at least `context_length`; None
             when each slot has cells for `context_length` of its own.
-        num_threads: Compute threads.
+        num_threads: Compute threads of the first steps.
         memory: Bytes taken.
         chat_template_sha256: Hex digest of the template text; empty when there is none.
         can_generate: Whether it can write; false for models that only make vectors.
@@ -262,6 +262,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         max_text_tokens: Tokens of the longest text it makes a vector of, or of query and document.
         state_key: What states of sequences depend on, besides their tokens: file, library and
             options; empty when they must not outlive the process.
+        max_threads: Up to how many compute threads the engine may choose by itself; 0 keeps
+            `num_threads`.
     """
 
     name: str
@@ -277,6 +279,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_text_tokens: int = 0
     kv_cells: int | None = None
     state_key: str = ""
+    max_threads: int = 0
 
 
 class Engine(Protocol):

@@ -187,6 +187,15 @@ class ModelRunner(Protocol):
         """Free the model; idempotent."""
         ...
 
+    def set_threads(self, decode: int, batch: int) -> None:
+        """Set the compute threads from the next step on; what is computed stays the same.
+
+        Args:
+            decode: For steps of one token, at least 1.
+            batch: For steps of more, at least 1.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class TextRow:

@@ -50,6 +50,7 @@ class FakeOptions(BaseModel):
         once: A file; where it exists already, `on_load` passes and deadly words are harmless.
         can_cut: Whether the memory can be cut.
         kv_cells: Cells that all slots share; None when each has its own.
+        max_threads: Up to how many threads may be chosen; 0 keeps one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +58,7 @@ class FakeOptions(BaseModel):
     context_length: int = 512
     slots: int = 2
     kv_cells: int | None = None
+    max_threads: int = 0
     max_batch_tokens: int = 64
     step_s: float = 0.0
     token_s: float = 0.0
@@ -83,12 +85,14 @@ class FakeRunner:
             max_text_tokens=32,
             kv_cells=self.options.kv_cells,
             state_key=f"counting {self.options.context_length}",
+            max_threads=self.options.max_threads,
         )
         self.max_batch_tokens = self.options.max_batch_tokens
         self.chat_template = TEMPLATE
         self.add_bos = True
         self.bos_id = BOS
         self.num_steps = 0
+        self.threads: list[tuple[int, int]] = []  # as they were set
         self.num_tokens_read = 0
         self.num_saved = 0
         self.num_restored = 0
@@ -176,6 +180,9 @@ class FakeRunner:
 
     def close(self) -> None:
         self.is_closed = True
+
+    def set_threads(self, decode: int, batch: int) -> None:
+        self.threads.append((decode, batch))
 
     def _sample(self, slot: int) -> Sampled | RowFailed:
         cells = self._cells[slot]

@@ -457,6 +457,18 @@ def test_quick_steps_share_a_message_and_the_end_waits_for_nothing():
     assert isinstance(messages[-1].items[-1].delta, Finish)
 
 
+@pytest.mark.parametrize("max_threads", [0, 2])
+def test_other_threads_are_tried_only_where_the_engine_may(max_threads):
+    runner = FakeRunner(FakeOptions(max_threads=max_threads))
+    loop = make_loop(runner)
+    reply = "abcdefghijklmnop"
+    job = Job("ann", tuple(f"user: say {reply}\nassistant: ".encode()), 16, (), 0)
+    got = run(loop, [job])
+    assert "".join(delta.text for delta in got["0"] if isinstance(delta, Text)) == reply
+    # The clock makes all steps alike: two threads are no gain, so the loop goes back to one.
+    assert runner.threads == ([(2, 2), (1, 1)] if max_threads else [])
+
+
 def test_text_before_a_failed_step_is_told():
     class Failing(FakeRunner):
         def forward(self, rows):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from webui.loaders import LOADERS
 from webui.loaders.llama_cpp import LOADER, LlamaCppOptions
-from webui.loaders.llama_cpp.options import num_threads, num_threads_batch
+from webui.loaders.llama_cpp.options import max_threads, num_threads, num_threads_batch
 from webui.sampling_params import Control, SamplingParams
 
 
@@ -94,6 +94,12 @@ def test_one_core_is_left_free_by_default(
     assert num_threads_batch(LlamaCppOptions()) == threads
     assert num_threads_batch(LlamaCppOptions(threads=3)) == 3
     assert num_threads_batch(LlamaCppOptions(threads=3, threads_batch=5)) == 5
+    assert max_threads(LlamaCppOptions()) == (cores or 1)
+
+
+def test_threads_that_were_set_are_not_chosen_anew() -> None:
+    assert max_threads(LlamaCppOptions(threads=3)) == 0
+    assert max_threads(LlamaCppOptions(threads_batch=5)) == 0
 
 
 def test_importing_the_loaders_loads_no_native_library() -> None:

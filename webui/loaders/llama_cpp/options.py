@@ -69,7 +69,8 @@ class LlamaCppOptions(BaseModel):
         ge=0,
         le=MAX_THREADS,
         title="Threads",
-        description="Processor threads that write the reply; 0 takes all cores but one.",
+        description="Processor threads that write the reply; 0 lets the engine find the best number, "
+        "beginning with all cores but one, unless the threads for the prompt are set.",
     )
     threads_batch: Annotated[int, Control("Compute", step=1, soft_max=32)] = Field(
         default=0,
@@ -191,6 +192,13 @@ class LlamaCppOptions(BaseModel):
 def num_threads(options: LlamaCppOptions) -> int:
     """Return the threads that write the reply: as asked, else all physical cores but one."""
     return options.threads or max(1, (psutil.cpu_count(logical=False) or 1) - 1)
+
+
+def max_threads(options: LlamaCppOptions) -> int:
+    """Return up to how many threads the engine may choose by itself; 0 where the user chose."""
+    if options.threads or options.threads_batch:
+        return 0
+    return psutil.cpu_count(logical=False) or 1
 
 
 def num_threads_batch(options: LlamaCppOptions) -> int:

@@ -23,7 +23,7 @@ from webui.loaders.llama_cpp.dry import DrySamplers
 from webui.loaders.llama_cpp.grammar import Candidates, GrammarSampler, GrammarVocab
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
-from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads
+from webui.loaders.llama_cpp.options import LlamaCppOptions, max_threads, num_threads
 from webui.loaders.llama_cpp.sampler import Chain, Recipe, Vocab, choose_seed
 from webui.loaders.llama_cpp.state_key import state_key
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
@@ -111,6 +111,7 @@ class LlamaCppRunner:
             ),
             state_key=state_key(path, options),
             chat_template_sha256=hashlib.sha256(template).hexdigest() if template else "",
+            max_threads=max_threads(options),
         )
 
     @property
@@ -225,6 +226,10 @@ class LlamaCppRunner:
         if self._model:
             llama_cpp.llama_model_free(self._model)
             self._model = 0
+
+    def set_threads(self, decode: int, batch: int) -> None:
+        """Set the compute threads of steps of one token and of more, from the next one on."""
+        llama_cpp.llama_set_n_threads(self._context, decode, batch)
 
     def _sample(self, slot: int, index: int) -> Sampled | RowFailed:
         sampler = self._samplers[slot]
