@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from webui.engine.drafting import Drafting
 from webui.engine.ipc import Output, Outputs, RequestError
 from webui.engine.mail import Aborted, Announced, Mail, Prepared, Refused
 from webui.engine.queue_news import QueueNews
 from webui.engine.runner import RowFailed
 from webui.engine.scheduler import Scheduler
-from webui.engine.sequence import Sequence
+from webui.engine.sequence import Phase, Sequence
 from webui.engine.surplus import SURPLUS_SHARE
 from webui.errors import Busy, EngineError, WebuiError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from webui.engine.ipc import ToParent
     from webui.engine.prefill_budget import PrefillBudget
-    from webui.engine.runner import ModelRunner, Row
+    from webui.engine.runner import ModelRunner, Row, RowResult
 
 # Every message wakes the web process, which costs it more than the tokens in it do; 14 changes a
 # second of a lone reply still read as fluently. The more rows share a message the more often it
@@ -39,6 +40,7 @@ class GenerationLoop:
         budget: How much of the prompts a step may read.
         clock: Monotonic seconds.
         scheduler: Who runs; made to measure when left out.
+        drafting: Guesses tokens for the model to check; None guesses none.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class GenerationLoop:
         budget: PrefillBudget,
         clock: Callable[[], float],
         scheduler: Scheduler | None = None,
+        drafting: Drafting | None = None,
     ) -> None:
         self._runner = runner
         self._budget = budget
@@ -54,6 +57,7 @@ class GenerationLoop:
         self._scheduler = scheduler or Scheduler(
             runner.info, max_batch_tokens=runner.max_batch_tokens
         )
+        self._drafting = drafting or Drafting(runner, 0)
         self._preparing: set[str] = set()
         self._untold: dict[str, Sequence] = {}
         self._told_s = clock()
@@ -159,6 +163,7 @@ class GenerationLoop:
         failures: list[ToParent] = []
         for sequence in sequences:
             sequence.is_rewound = False
+            self._drafting.rewind(sequence)
             failures += self._open(sequence)
         return failures
 
@@ -176,20 +181,22 @@ class GenerationLoop:
         self._has_newcomers = False
         return [Output(request_id, queued) for request_id, queued in news.items()]
 
-    def _forward(self, rows: Several[Row]) -> tuple[list[Output], list[ToParent]]:
+    def _forward(self, rows: list[Row]) -> tuple[list[Output], list[ToParent]]:
         """Make a step; return what it has to tell, and the errors of rows that failed alone."""
         begun_s = self._clock()
+        sequences = self._scheduler.sequences(rows)
+        rows = self._drafting.extend(rows, sequences, self._scheduler.num_spare_cells)
         try:
             results = self._runner.forward(rows)
         except EngineError as error:
             return self._tell(), self._doubt(rows, error)
         now_s = self._clock()
         touched = self._scheduler.update(rows, results, self._runner, now_s)
-        self._budget.note(sum(len(row.tokens) for row in rows), now_s - begun_s)
-        self._scheduler.note_step(rows, now_s - begun_s)
+        self._note_step(rows, results, sequences, now_s - begun_s)
         self._untold.update((sequence.request_id, sequence) for sequence in touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
+        self._drop_wrong_guesses(rows, sequences)
         failures = self._reopen(sequence for sequence in touched if sequence.is_rewound)
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, RowFailed):
@@ -197,6 +204,34 @@ class GenerationLoop:
         # Half a step earlier, so that it is the nearest step.
         is_due = now_s - self._told_s + (now_s - begun_s) / 2 >= TELL_S / len(rows)
         return (self._tell() if ended or failures or is_due else []), failures
+
+    def _note_step(
+        self,
+        rows: Several[Row],
+        results: Several[RowResult],
+        sequences: Several[Sequence],
+        step_s: float,
+    ) -> None:
+        """Let all learn from a step who plan the next ones."""
+        self._drafting.note(rows, results, sequences, step_s)
+        self._scheduler.note_step(rows, step_s)
+        if not any(row.num_draft for row in rows):
+            self._budget.note(sum(len(row.tokens) for row in rows), step_s)
+
+    def _drop_wrong_guesses(self, rows: Several[Row], sequences: Several[Sequence]) -> None:
+        """Drop the cells of guesses that did not hold; one that ended keeps none of them, too."""
+        for row, sequence in zip(rows, sequences, strict=True):
+            num_good = min(sequence.num_read, len(sequence.tokens))
+            if num_good == row.position + len(row.tokens) or not row.num_draft:
+                continue
+            if self._runner.forget(row.slot, num_good):
+                continue
+            self._drafting.stop()
+            self._runner.forget(row.slot, 0)
+            if sequence.phase is Phase.DECODE:
+                sequence.lose_cache()
+            else:
+                self._scheduler.lose_cells(row.slot)
 
     def _tell(self) -> list[Output]:
         """Return what came since the last time."""
@@ -210,7 +245,7 @@ class GenerationLoop:
 
     def _doubt(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
         """After a failed step: undo it and let its rows run one at a time; a lone one fails."""
-        if len(rows) == 1:
+        if len(rows) == 1 and not rows[0].num_draft:
             return self._fail(rows, error)
         for row, sequence in zip(rows, self._scheduler.doubt(rows), strict=True):
             if not self._runner.forget(row.slot, row.position):

@@ -20,6 +20,7 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from webui.engine import ipc
+from webui.engine.drafting import Drafting
 from webui.engine.embed_loop import EmbedLoop
 from webui.engine.embed_texts import TextMaker
 from webui.engine.generation_loop import GenerationLoop
@@ -114,7 +115,10 @@ class _Worker:
             return Prepared(*maker.make(request), arrived_s)
 
         self._prompts.start(prepare)
-        return GenerationLoop(runner, budget, time.monotonic)
+        drafting = Drafting(runner, opened.max_draft)
+        if opened.max_draft and not _can_drop_tail(runner):
+            drafting.stop()
+        return GenerationLoop(runner, budget, time.monotonic, drafting=drafting)
 
     def _open_embedding(self, opened: OpenedModel) -> EmbedLoop | None:
         embedder = opened.embedder
@@ -211,6 +215,15 @@ def _warm_up(runner: ModelRunner) -> float:
     runner.close_sampler(0)
     runner.forget(0, 0)
     return took_s
+
+
+def _can_drop_tail(runner: ModelRunner) -> bool:
+    """Return whether the model can forget the last token it read and keep those before."""
+    first = runner.bos_id if runner.bos_id >= 0 else runner.tokenize("Hello", special=False)[0]
+    runner.forward([Row(0, [first, first], 0, sample=False)])
+    can_drop = runner.forget(0, 1)
+    runner.forget(0, 0)
+    return can_drop
 
 
 def _spec(load: ipc.Load) -> RunnerSpec:
