@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from webui.loaders import LOADERS
 from webui.loaders.llama_cpp import LOADER, LlamaCppOptions
-from webui.loaders.llama_cpp.options import num_threads, num_threads_batch
+from webui.loaders.llama_cpp.options import max_draft, num_threads, num_threads_batch
 from webui.sampling_params import Control, SamplingParams
 
 
@@ -51,6 +51,9 @@ def test_every_option_has_default_title_help_and_control() -> None:
         {"batch_size": 8},
         {"context_length": -1},
         {"context_length": 2**40},
+        {"draft_max": 63},
+        {"draft_max": 0},
+        {"speculation": "maybe"},
         {"no_such_option": 1},
     ],
 )
@@ -68,6 +71,11 @@ def test_one_core_is_left_free_by_default(
     assert num_threads_batch(LlamaCppOptions()) == threads
     assert num_threads_batch(LlamaCppOptions(threads=3)) == 3
     assert num_threads_batch(LlamaCppOptions(threads=3, threads_batch=5)) == 5
+
+
+def test_speculation_that_is_off_guesses_nothing() -> None:
+    assert max_draft(LlamaCppOptions(draft_max=7)) == 7
+    assert max_draft(LlamaCppOptions(speculation="off", draft_max=7)) == 0
 
 
 def test_importing_the_loaders_loads_no_native_library() -> None:
