@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from webui.cli.bench.scenario import SAMPLING
 from webui.cli.bench.streams import Reply
@@ -34,13 +34,15 @@ _numbers = itertools.count(1)
 
 
 @contextlib.asynccontextmanager
-async def own_engine(model: Path, shape: Shape) -> AsyncIterator[LocalEngine]:
+async def own_engine(
+    model: Path, shape: Shape, *, speculation: Literal["ngram", "off"] = "ngram"
+) -> AsyncIterator[LocalEngine]:
     """Load a model and unload it.
 
     Raises:
         LoadFailed: The model cannot be opened so.
     """
-    options = LlamaCppOptions(**shape.load_options())
+    options = LlamaCppOptions(**shape.load_options(), speculation=speculation)
     spec = ModelSpec(model.name, model.stem, model, LOADER, options)
     engine = await LocalEngine.open(spec, lambda _fraction: None)
     try:
@@ -56,6 +58,7 @@ async def ask_as(
     max_tokens: int,
     *,
     system: str = "",
+    temperature: float = SAMPLING["temperature"],
     on_text: Callable[[], None] = lambda: None,
 ) -> Reply:
     """Ask for one reply as an owner and time it as `streams.Stream` does.
@@ -66,6 +69,7 @@ async def ask_as(
         text: The question.
         max_tokens: Length of the reply.
         system: A system message before it.
+        temperature: Of the sampling; 0 is greedy.
         on_text: Called at each piece of text.
 
     Raises:
@@ -73,13 +77,14 @@ async def ask_as(
     """
     before = (Message(Role.SYSTEM, system),) if system else ()
     number = next(_numbers)
+    sampling = {**SAMPLING, "temperature": temperature}
     request = GenerateRequest(
         request_id=f"bench-{number}",
         owner=owner,
         conversation_id=None,
         priority=Priority.API,
         messages=(*before, Message(Role.USER, text)),
-        params=SamplingParams(max_tokens=max_tokens, seed=number, ignore_eos=True, **SAMPLING),
+        params=SamplingParams(max_tokens=max_tokens, seed=number, ignore_eos=True, **sampling),
     )
     started_s = time.perf_counter()
     stamps_s: list[float] = []
