@@ -81,6 +81,8 @@ class Drafting:
                 for s, tokens in zip(sequences, guessed, strict=True)
             ]
         )
+        if not length:
+            return rows
         return [
             replace(row, tokens=[*row.tokens, *tokens[:length]], num_draft=len(tokens[:length]))
             for row, tokens in zip(rows, guessed, strict=True)

@@ -3,7 +3,7 @@
 Learns for each sequence how often guesses hold and for the engine what steps cost with and
 without them. Every step that checks guesses is booked: what it lost against plain steps is taken
 from a credit that plain steps fill with `LOSS_SHARE` of their time, and without credit nothing is
-checked. So the loss is bounded whatever was misjudged.
+checked, nor more than it could pay for. So the loss is bounded whatever was misjudged.
 
 Pure: told how long steps took; knows no tokens, no clock and no model.
 Source: Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", 2023, for
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LENGTHS = (1, 3, 7, 15, 31, 62)  # with the token before them they fill whole tiles
 MAX_ROWS = 4  # a step of more rows is well used without guesses
 LOSS_SHARE = 0.02  # of the time of plain steps, that trying may cost
-FIRST_STEPS = 8.0  # plain steps that the first tries may cost
+FIRST_STEPS = 4.0  # plain steps that the first tries may cost
 MAX_STEPS = 16.0  # and those after a long time of success
 KEPT_GAIN = 0.25  # of what was won, to be risked again
 MIN_GAIN = 1.05  # below that a guess is not worth its risk
@@ -127,19 +127,18 @@ class SpeculationControl:
         """
         costs = self._costs.get(len(guesses))
         longest = max((guess.num_tokens for guess in guesses), default=0)
-        if costs is None or not costs.plain_s or not longest or self._credit_steps <= 0:
+        if costs is None or not costs.plain_s or self._num_checked >= PLAIN_EVERY:
             return 0
-        if self._num_checked >= PLAIN_EVERY:
-            return 0
-        gain, factor, length = max(
+        options = [
             (*self._gain(guesses, length, costs), length)
             for length in LENGTHS
             if length == LENGTHS[0] or length < 2 * longest
-        )
-        if gain >= MIN_GAIN:
-            return length
-        is_due = self._num_plain >= TRY_EVERY and self._credit_steps >= factor - 1
-        return length if is_due and gain > 0 else 0
+        ]
+        # Were all guesses wrong, the credit would have to pay for the whole of what they took.
+        options = [option for option in options if option[1] - 1 <= self._credit_steps]
+        gain, _, length = max(options, default=(0.0, 0.0, 0))
+        is_due = gain > 0 and self._num_plain >= TRY_EVERY
+        return length if longest and (gain >= MIN_GAIN or is_due) else 0
 
     def note(self, num_rows: int, num_extra: int, num_made: int, step_s: float) -> None:
         """Learn from a step that only wrote.

@@ -58,7 +58,6 @@ async def ask_as(
     max_tokens: int,
     *,
     system: str = "",
-    temperature: float = SAMPLING["temperature"],
     on_text: Callable[[], None] = lambda: None,
 ) -> Reply:
     """Ask for one reply as an owner and time it as `streams.Stream` does.
@@ -69,7 +68,6 @@ async def ask_as(
         text: The question.
         max_tokens: Length of the reply.
         system: A system message before it.
-        temperature: Of the sampling; 0 is greedy.
         on_text: Called at each piece of text.
 
     Raises:
@@ -77,15 +75,30 @@ async def ask_as(
     """
     before = (Message(Role.SYSTEM, system),) if system else ()
     number = next(_numbers)
-    sampling = {**SAMPLING, "temperature": temperature}
     request = GenerateRequest(
         request_id=f"bench-{number}",
         owner=owner,
         conversation_id=None,
         priority=Priority.API,
         messages=(*before, Message(Role.USER, text)),
-        params=SamplingParams(max_tokens=max_tokens, seed=number, ignore_eos=True, **sampling),
+        params=SamplingParams(max_tokens=max_tokens, seed=number, ignore_eos=True, **SAMPLING),
     )
+    return await time_reply(engine, request, on_text)
+
+
+async def time_reply(
+    engine: Engine, request: GenerateRequest, on_text: Callable[[], None] = lambda: None
+) -> Reply:
+    """Have one reply written and time it as `streams.Stream` does.
+
+    Args:
+        engine: Who is asked.
+        request: What.
+        on_text: Called at each piece of text.
+
+    Raises:
+        WebuiError: The engine refused or broke off.
+    """
     started_s = time.perf_counter()
     stamps_s: list[float] = []
     async with aclosing(engine.generate(request)) as deltas:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from typing_extensions import override
 
-from webui.cli.bench.own_engine import ask_as, own_engine
+from webui.cli.bench.own_engine import ask_as, own_engine, time_reply
 from webui.cli.bench.peers import Shape
 from webui.cli.bench.scenario import BELOW_HTTP, Contest, Scenario, at_least, prompt
 from webui.cli.bench.statistics import Pair
+from webui.engine.interface import GenerateRequest, Priority
+from webui.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 REPLY_TOKENS = 256
 COPY_WORDS = 24  # few, and said several times: a small model, too, then goes on with them
 COPY_TIMES = 8
+SEED = 1
+PROSE_BEGIN = "Once upon a time, in a small house at the edge of the forest,"
 
 
 class Speculation(Scenario):
@@ -56,13 +60,24 @@ class Speculation(Scenario):
         async with own_engine(contest.model, shape, speculation=speculation) as engine:
             await ask_as(engine, "a", "Hello", 8)
             words = prompt(COPY_WORDS, pair + 1)
-            copied = " ".join(["Repeat this over and over:", *[words] * COPY_TIMES])
+            copied = " ".join([words] * COPY_TIMES)
             return {
-                self.COPY: await _rate(engine, copied, temperature=0.0),
-                self.PROSE: await _rate(engine, f"Write a story about {words}.", temperature=0.8),
+                self.COPY: await _rate(engine, f"copy {pair}", copied, temperature=0.0),
+                self.PROSE: await _rate(engine, f"prose {pair}", PROSE_BEGIN, temperature=0.8),
             }
 
 
-async def _rate(engine: Engine, text: str, *, temperature: float) -> float:
-    reply = await ask_as(engine, "a", text, REPLY_TOKENS, temperature=temperature)
-    return reply.tokens_per_s
+async def _rate(engine: Engine, name: str, begin: str, *, temperature: float) -> float:
+    """Let the model write on; the same text with and without speculation."""
+    request = GenerateRequest(
+        request_id=f"bench {name}",
+        owner="a",
+        conversation_id=None,
+        priority=Priority.API,
+        messages=(),
+        plain_text=begin,
+        params=SamplingParams(
+            max_tokens=REPLY_TOKENS, seed=SEED, ignore_eos=True, temperature=temperature
+        ),
+    )
+    return (await time_reply(engine, request)).tokens_per_s
