@@ -228,10 +228,10 @@ class GenerationLoop:
                 continue
             self._drafting.stop()
             self._runner.forget(row.slot, 0)
-            if sequence.phase is Phase.DECODE:
-                sequence.lose_cache()
-            else:
+            if sequence.phase is Phase.ENDED:
                 self._scheduler.lose_cells(row.slot)
+            else:
+                sequence.lose_cache()
 
     def _tell(self) -> list[Output]:
         """Return what came since the last time."""

@@ -224,9 +224,9 @@ class Sequence:
             now_s: The time.
         """
         self._num_drafted += num_drafted
-        self._num_accepted += len(chosen) - 1
         self.take(chosen[0], vocabulary, now_s)
         for sampled in chosen[1:]:
+            self._num_accepted += 1  # the one before it was as guessed
             if self.phase is Phase.ENDED or self.is_rewound:
                 return
             self.read(1)

@@ -26,6 +26,7 @@ LOSS_SHARE = 0.02  # of the time of plain steps, that trying may cost
 FIRST_STEPS = 4.0  # plain steps that the first tries may cost
 MAX_STEPS = 16.0  # and those after a long time of success
 KEPT_GAIN = 0.25  # of what was won, to be risked again
+MAX_STEP_S = 0.6  # so long newcomers and Stop may have to wait
 MIN_GAIN = 1.05  # below that a guess is not worth its risk
 GUESSED_COST = 0.35  # of a plain step, for each token more, until it is measured
 TRY_EVERY = 64  # plain steps until what did not pay is tried again
@@ -135,7 +136,8 @@ class SpeculationControl:
             if length == LENGTHS[0] or length < 2 * longest
         ]
         # Were all guesses wrong, the credit would have to pay for the whole of what they took.
-        options = [option for option in options if option[1] - 1 <= self._credit_steps]
+        most = min(self._credit_steps, MAX_STEP_S / costs.plain_s - 1)
+        options = [option for option in options if option[1] - 1 <= most]
         gain, _, length = max(options, default=(0.0, 0.0, 0))
         is_due = gain > 0 and self._num_plain >= TRY_EVERY
         return length if longest and (gain >= MIN_GAIN or is_due) else 0

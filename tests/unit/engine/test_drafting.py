@@ -9,7 +9,7 @@ from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
 from webui.engine.drafting import MAX_STEP_TOKENS, Drafting
 from webui.engine.generation_loop import GenerationLoop
 from webui.engine.interface import Finish, Priority, Text
-from webui.engine.ipc import Outputs
+from webui.engine.ipc import Outputs, RequestError
 from webui.engine.mail import Announced, Prepared
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.speculation import SpeculationControl
@@ -150,6 +150,39 @@ def test_memory_that_drops_no_tail_ends_guessing(caplog):
     numbers = [i for i, rows in enumerate(runner.rows) if any(row.num_draft for row in rows)]
     assert len(numbers) < 40
     assert sum("Speculation is off" in record.message for record in caplog.records) == 1
+
+
+def test_row_without_a_choice_fails_at_the_same_place():
+    prompt = list(b"user: say " + b"one two NaN! " * 4 + b"\nassistant: ")
+
+    def told(max_draft):
+        runner = Watched(slots=1)
+        drafting = Drafting(runner, max_draft, Eager())
+        loop = GenerationLoop(runner, PrefillBudget(64, 0.01), lambda: 0.0, drafting=drafting)
+        loop.take(Announced("a"))
+        loop.take(Prepared(request(), prompt, 0.0))
+        messages = []
+        while loop.has_work:
+            messages += loop.step()
+        assert runner._samplers == {}
+        return (
+            runner,
+            "".join(
+                output.delta.text
+                for message in messages
+                if isinstance(message, Outputs)
+                for output in message.items
+                if isinstance(output.delta, Text)
+            ),
+            [message for message in messages if isinstance(message, RequestError)],
+        )
+
+    plain, text, failures = told(0)
+    runner, again, failures_again = told(31)
+    assert again == text
+    assert failures_again == failures
+    assert len(failures) == 1
+    assert runner.num_steps < plain.num_steps
 
 
 def test_guesses_are_charged_to_the_owner():

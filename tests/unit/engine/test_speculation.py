@@ -106,6 +106,15 @@ def test_other_owner_is_not_slowed():
     assert gap(1) >= gap(2)
 
 
+def test_step_that_checks_makes_nobody_wait_long():
+    def slow(num_rows, num_extra):
+        return 0.2 * dear(num_rows, num_extra) / dear(1, 0)
+
+    _, lengths = play(slow, 0.99)
+    assert max(slow(1, length) for length in lengths[500:]) < 0.7
+    assert max(lengths)
+
+
 def test_nothing_is_checked_with_many_rows_or_before_a_plain_step():
     control = SpeculationControl()
     sure = Guess(31, Acceptance(), "a")
