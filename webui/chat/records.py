@@ -231,7 +231,13 @@ def message_view(row: MessageRow) -> MessageView:
     """Return what faces see of a message."""
     usage = timings = error = None
     if row.prompt_tokens is not None and row.completion_tokens is not None:
-        usage = UsageView(row.prompt_tokens, row.completion_tokens, row.cached_tokens or 0)
+        usage = UsageView(
+            row.prompt_tokens,
+            row.completion_tokens,
+            row.cached_tokens or 0,
+            row.drafted_tokens or 0,
+            row.accepted_tokens or 0,
+        )
     if row.queued_s is not None and row.prefill_s is not None and row.decode_s is not None:
         timings = TimingsView(row.queued_s, row.prefill_s, row.decode_s)
     if row.error_code is not None:
@@ -333,6 +339,8 @@ def _end(final: MessageView) -> MessageEnd:
         prompt_tokens=usage.prompt_tokens if usage else None,
         completion_tokens=usage.completion_tokens if usage else None,
         cached_tokens=usage.cached_tokens if usage else None,
+        drafted_tokens=usage.drafted_tokens if usage else None,
+        accepted_tokens=usage.accepted_tokens if usage else None,
         queued_s=timings.queued_s if timings else None,
         prefill_s=timings.prefill_s if timings else None,
         decode_s=timings.decode_s if timings else None,

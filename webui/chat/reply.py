@@ -247,18 +247,20 @@ def _added(order: Order, finish: Finish) -> tuple[UsageView, TimingsView]:
 
     Prompt and waiting are those of the first part: they tell how long the reply took to begin.
     """
-    usage = UsageView(
-        finish.usage.prompt_tokens, finish.usage.completion_tokens, finish.usage.cached_tokens
-    )
+    usage = UsageView(*msgspec.structs.astuple(finish.usage))
     timings = TimingsView(
         finish.timings.queued_s, finish.timings.prefill_s, finish.timings.decode_s
     )
     before, times_before = order.message.usage, order.message.timings
     if not order.is_continuation or before is None or times_before is None:
         return usage, timings
-    total = before.completion_tokens + usage.completion_tokens
     decode_s = times_before.decode_s + timings.decode_s
     return (
-        msgspec.structs.replace(before, completion_tokens=total),
+        msgspec.structs.replace(
+            before,
+            completion_tokens=before.completion_tokens + usage.completion_tokens,
+            drafted_tokens=before.drafted_tokens + usage.drafted_tokens,
+            accepted_tokens=before.accepted_tokens + usage.accepted_tokens,
+        ),
         msgspec.structs.replace(times_before, decode_s=decode_s),
     )

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 
 class UsageView(msgspec.Struct, frozen=True):
-    """Token counts of one reply."""
+    """Token counts of one reply; fields as in `engine.interface.Usage`."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class TimingsView(msgspec.Struct, frozen=True):

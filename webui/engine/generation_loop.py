@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from webui.engine.drafting import Drafting
 from webui.engine.ipc import Output, Outputs, RequestError
 from webui.engine.mail import (
     Aborted,
@@ -24,7 +25,7 @@ from webui.engine.prefix_cache import PrefixCache
 from webui.engine.queue_news import QueueNews
 from webui.engine.runner import RowFailed
 from webui.engine.scheduler import Scheduler
-from webui.engine.sequence import Sequence
+from webui.engine.sequence import Phase, Sequence
 from webui.engine.state_keeper import StateKeeper
 from webui.engine.surplus import SURPLUS_SHARE
 from webui.engine.threads import ThreadChoice
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from webui.engine.ipc import ToParent
     from webui.engine.prefill_budget import PrefillBudget
-    from webui.engine.runner import ModelRunner, Row
+    from webui.engine.runner import ModelRunner, Row, RowResult
 
 # Every message wakes the web process, which costs it more than the tokens in it do; 14 changes a
 # second of a lone reply still read as fluently. The more rows share a message the more often it
@@ -53,6 +54,7 @@ class GenerationLoop:
         clock: Monotonic seconds.
         scheduler: Who runs; made to measure when left out.
         cache: Keeps what was read; one in memory when left out.
+        drafting: Guesses tokens for the model to check; None guesses none.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class GenerationLoop:
         clock: Callable[[], float],
         scheduler: Scheduler | None = None,
         cache: PrefixCache | None = None,
+        drafting: Drafting | None = None,
     ) -> None:
         self._runner = runner
         self._budget = budget
@@ -71,6 +74,7 @@ class GenerationLoop:
         )
         self._cache = cache or PrefixCache()
         self._keeper = StateKeeper(runner, self._scheduler, budget, self._cache, clock)
+        self._drafting = drafting or Drafting(runner, 0)
         self._preparing: set[str] = set()
         self._fetching: dict[str, Sequence] = {}  # waits for a state on disk
         self._untold: dict[str, Sequence] = {}
@@ -189,7 +193,7 @@ class GenerationLoop:
 
     def _purge(self, owner: str, conversation_id: str | None) -> None:
         """Forget what was read for somebody; what is being read now will leave nothing behind."""
-        for sequence in (*self._scheduler.sequences, *self._fetching.values()):
+        for sequence in (*self._scheduler.everybody, *self._fetching.values()):
             if sequence.owner == owner and conversation_id in {
                 None,
                 sequence.request.conversation_id,
@@ -234,6 +238,7 @@ class GenerationLoop:
         failures: list[ToParent] = []
         for sequence in sequences:
             sequence.is_rewound = False
+            self._drafting.rewind(sequence)
             failures += self._open(sequence)
         return failures
 
@@ -256,24 +261,24 @@ class GenerationLoop:
         self._has_newcomers = False
         return [Output(request_id, queued) for request_id, queued in news.items()]
 
-    def _forward(self, rows: Several[Row]) -> tuple[list[Output], list[ToParent]]:
+    def _forward(self, rows: list[Row]) -> tuple[list[Output], list[ToParent]]:
         """Make a step; return what it has to tell, and the errors of rows that failed alone."""
-        num_tokens = sum(len(row.tokens) for row in rows)
-        self._set_threads(num_tokens)
         begun_s = self._clock()
+        sequences = self._scheduler.sequences(rows)
+        rows = self._drafting.extend(rows, sequences, self._scheduler.num_spare_cells)
+        self._set_threads(sum(len(row.tokens) for row in rows))
         try:
             results = self._runner.forward(rows)
         except EngineError as error:
             return self._tell(), self._doubt(rows, error)
         now_s = self._clock()
         touched = self._scheduler.update(rows, results, self._runner, now_s)
-        self._budget.note(num_tokens, now_s - begun_s)
-        self._threads.note(num_tokens, now_s - begun_s)
-        self._scheduler.note_step(rows, now_s - begun_s)
         self._keeper.share(touched)
+        self._note_step(rows, results, sequences, now_s - begun_s)
         self._untold.update((sequence.request_id, sequence) for sequence in touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
+        self._drop_wrong_guesses(rows, sequences)
         failures = self._reopen(sequence for sequence in touched if sequence.is_rewound)
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, RowFailed):
@@ -288,6 +293,36 @@ class GenerationLoop:
             self._num_threads = num_threads
             self._runner.set_threads(num_threads, num_threads)
 
+    def _note_step(
+        self,
+        rows: Several[Row],
+        results: Several[RowResult],
+        sequences: Several[Sequence],
+        step_s: float,
+    ) -> None:
+        """Let all learn from a step who plan the next ones."""
+        self._drafting.note(rows, results, sequences, step_s)
+        self._scheduler.note_step(rows, step_s)
+        num_tokens = sum(len(row.tokens) for row in rows)
+        self._threads.note(num_tokens, step_s)
+        if not any(row.num_draft for row in rows):
+            self._budget.note(num_tokens, step_s)
+
+    def _drop_wrong_guesses(self, rows: Several[Row], sequences: Several[Sequence]) -> None:
+        """Drop the cells of guesses that did not hold; one that ended keeps none of them, too."""
+        for row, sequence in zip(rows, sequences, strict=True):
+            num_good = min(sequence.num_read, len(sequence.tokens))
+            if num_good == row.position + len(row.tokens) or not row.num_draft:
+                continue
+            if self._runner.forget(row.slot, num_good):
+                continue
+            self._drafting.stop()
+            self._runner.forget(row.slot, 0)
+            if sequence.phase is Phase.ENDED:
+                self._scheduler.lose_cells(row.slot)
+            else:
+                sequence.lose_cache()
+
     def _tell(self) -> list[Output]:
         """Return what came since the last time."""
         self._told_s = self._clock()
@@ -300,7 +335,7 @@ class GenerationLoop:
 
     def _doubt(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
         """After a failed step: undo it and let its rows run one at a time; a lone one fails."""
-        if len(rows) == 1:
+        if len(rows) == 1 and not rows[0].num_draft:
             return self._fail(rows, error)
         for row, sequence in zip(rows, self._scheduler.doubt(rows), strict=True):
             if not self._runner.forget(row.slot, row.position):

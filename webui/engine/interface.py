@@ -89,11 +89,21 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Token counts of one request; `cached_tokens` of the prompt were not read anew."""
+    """Token counts of one request.
+
+    Attributes:
+        prompt_tokens: Of what was asked.
+        completion_tokens: Of the reply.
+        cached_tokens: Of the prompt, not read anew.
+        drafted_tokens: Guessed while the reply was written.
+        accepted_tokens: Of those, what held; they are part of the reply.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class Timings(msgspec.Struct, frozen=True):

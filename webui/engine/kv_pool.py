@@ -88,6 +88,16 @@ class KVPool:
         self._evict(slot, owner)
         return True
 
+    def spare(self, slot: int, num_cells: int) -> int:
+        """Return the cells a running sequence may use beyond `num_cells` without asking."""
+        own = self._reserved[slot] if self._is_shared else self._num_cells
+        return max(0, own - num_cells)
+
+    def clear(self, slot: int) -> None:
+        """Note that a slot in which nothing runs holds nothing any more."""
+        assert slot not in self._reserved
+        self._slots.lose(slot)
+
     def leave(self, slot: int, prefix: Prefix | None) -> None:
         """Free a slot whose cells hold these tokens; None says they are in doubt."""
         del self._reserved[slot]

@@ -110,6 +110,10 @@ class ResidentSlots:
         self._displace(slot, 0)
         self._free[slot] = _Resident()
 
+    def lose(self, slot: int) -> None:
+        """Note that the cells of a free slot are gone already."""
+        self._free[slot] = _Resident()
+
     def purge(self, owner: str, conversation_id: str | None) -> list[int]:
         """Forget what belongs to an owner or a conversation; return its slots."""
         purged = [

@@ -36,12 +36,15 @@ class Row:
         tokens: What to read, at least one.
         position: Index of `tokens[0]` in the sequence.
         sample: Choose the next token after the last of these.
+        num_draft: So many of the last tokens are guesses: a token is chosen from the one before
+            them on, for as long as the one chosen is the one guessed.
     """
 
     slot: int
     tokens: Sequence[int]
     position: int
     sample: bool
+    num_draft: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,19 @@ class RowFailed:
     error: EngineError
 
 
-RowResult: TypeAlias = Sampled | RowFailed | None
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The tokens that were chosen for a row with guesses, which may lie in the cells behind them.
+
+    Attributes:
+        chosen: At least one; all but the last are as guessed. Where nothing could be chosen
+            behind a guess that held, that guess is the last.
+    """
+
+    chosen: tuple[Sampled, ...]
+
+
+RowResult: TypeAlias = Sampled | Verified | RowFailed | None
 """What a step made of a row; None when it did not ask for a token."""
 
 
@@ -269,12 +284,14 @@ class OpenedModel:
         runner: Writes text; None when the model cannot.
         embedder: Makes vectors; None when the model cannot.
         close: Frees all; idempotent.
+        max_draft: Tokens that may be guessed at once for a sequence; 0 guesses none.
     """
 
     info: ModelInfo
     runner: ModelRunner | None
     embedder: Embedder | None
     close: Callable[[], None]
+    max_draft: int = 0
 
 
 OpenModel = Callable[[RunnerSpec, Callable[[float], None]], OpenedModel]

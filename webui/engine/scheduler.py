@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from webui.engine.fairness import DecodeShares, Ledger
 from webui.engine.kv_pool import KVPool
 from webui.engine.prompt_reading import PromptReading
-from webui.engine.runner import Row, RowFailed
+from webui.engine.runner import Row, RowFailed, Verified
 from webui.engine.sequence import Phase, Sequence
 from webui.engine.waiting import AGING_S, WaitingQueue
 
@@ -102,7 +102,7 @@ class Scheduler:
         return self._cells.residents
 
     @property
-    def sequences(self) -> list[Sequence]:
+    def everybody(self) -> list[Sequence]:
         """All that run or wait."""
         return [*self._running.values(), *self._waiting]
 
@@ -234,14 +234,29 @@ class Scheduler:
             if isinstance(result, RowFailed):
                 continue
             sequence = self._running[row.slot]
-            sequence.read(len(row.tokens))
-            if result is not None:
+            sequence.read(len(row.tokens) - row.num_draft)
+            if isinstance(result, Verified):
+                self._served.charge(sequence.owner, 1 + row.num_draft)
+                sequence.take_verified(result.chosen, row.num_draft, vocabulary, now_s)
+            elif result is not None:
                 self._served.charge(sequence.owner, 1)
                 sequence.take(result, vocabulary, now_s)
             if sequence.phase is Phase.ENDED:
                 self._end(sequence)
             touched.append(sequence)
         return touched
+
+    def sequences(self, rows: Several[Row]) -> list[Sequence]:
+        """Return whose the rows of a step are, in order."""
+        return [self._running[row.slot] for row in rows]
+
+    def num_spare_cells(self, sequence: Sequence) -> int:
+        """Return the cells a running sequence may use for guesses behind its tokens."""
+        return self._cells.spare(sequence.slot, len(sequence.tokens))
+
+    def lose_cells(self, slot: int) -> None:
+        """Note that what was left in a slot is gone."""
+        self._cells.clear(slot)
 
     def note_step(self, rows: Several[Row], step_s: float) -> None:
         """Learn how long a step took."""
@@ -252,7 +267,7 @@ class Scheduler:
         """Let the sequences of a step that failed run one at a time; return them in order."""
         doubted = [self._running[row.slot] for row in rows]
         for row, sequence in zip(rows, doubted, strict=True):
-            sequence.doubted_until = row.position + len(row.tokens)
+            sequence.doubted_until = row.position + len(row.tokens) - row.num_draft
         return doubted
 
     def fail(self, rows: Several[Row]) -> list[Sequence]:

@@ -24,6 +24,9 @@ from webui.engine.interface import (
 from webui.engine.states import Prefix
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as Several
+
+    from webui.engine.drafting import Draft
     from webui.engine.interface import Delta, GenerateRequest
     from webui.engine.runner import Sampled
     from webui.sampling_params import SamplingParams
@@ -76,6 +79,7 @@ class Sequence:
         picked_at: Larger for who took part in a step of decoding later; `DecodeShares` sets it.
         doubted_until: A step that held its tokens up to here failed; until they are read it
             runs alone.
+        draft: What its next tokens are guessed from; `Drafting` sets it.
     """
 
     def __init__(
@@ -103,6 +107,9 @@ class Sequence:
         self.arrival = 0
         self.picked_at = 0
         self.doubted_until = 0
+        self.draft: Draft | None = None
+        self._num_drafted = 0
+        self._num_accepted = 0
         self.phase = Phase.WAITING
         self.finish_reason: FinishReason | None = None
         room = max(1, context_length - len(prompt))
@@ -234,6 +241,26 @@ class Sequence:
         elif self.num_reply >= self._max_reply:
             self._end(FinishReason.LENGTH)
 
+    def take_verified(
+        self, chosen: Several[Sampled], num_drafted: int, vocabulary: Vocabulary, now_s: float
+    ) -> None:
+        """Take the tokens of a step that checked guesses, up to one that ends it or is taken back.
+
+        Args:
+            chosen: All but the last lie in the KV cache as guesses already.
+            num_drafted: Tokens that were guessed.
+            vocabulary: Of the model.
+            now_s: The time.
+        """
+        self._num_drafted += num_drafted
+        self.take(chosen[0], vocabulary, now_s)
+        for sampled in chosen[1:]:
+            self._num_accepted += 1  # the one before it was as guessed
+            if self.phase is Phase.ENDED or self.is_rewound:
+                return
+            self.read(1)
+            self.take(sampled, vocabulary, now_s)
+
     def sampler_params(self) -> SamplingParams:
         """Return how to sample from here on; each rewind goes on with a seed of its own."""
         params = self.request.params
@@ -267,7 +294,13 @@ class Sequence:
 
     def usage(self) -> Usage:
         """Return the token counts so far."""
-        return Usage(self.num_prompt, self.num_reply, self.num_cached)
+        return Usage(
+            self.num_prompt,
+            self.num_reply,
+            self.num_cached,
+            self._num_drafted,
+            min(self._num_accepted, self.num_reply),
+        )
 
     def timings(self) -> Timings:
         """Return the seconds so far."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from webui.engine import ipc
 from webui.engine.disk_states import DiskStates
+from webui.engine.drafting import Drafting
 from webui.engine.embed_loop import EmbedLoop
 from webui.engine.embed_texts import TextMaker
 from webui.engine.generation_loop import GenerationLoop
@@ -122,7 +123,10 @@ class _Worker:
 
         self._prompts.start(prepare)
         cache = self._open_cache(load.cache, opened.info.state_key)
-        return GenerationLoop(runner, budget, time.monotonic, cache=cache)
+        drafting = Drafting(runner, opened.max_draft)
+        if opened.max_draft and not _can_drop_tail(runner):
+            drafting.stop()
+        return GenerationLoop(runner, budget, time.monotonic, cache=cache, drafting=drafting)
 
     def _open_cache(self, spec: ipc.CacheSpec, state_key: str) -> PrefixCache:
         if not (spec.folder and spec.disk_bytes and state_key):
@@ -237,6 +241,15 @@ def _warm_up(runner: ModelRunner) -> float:
     runner.close_sampler(0)
     runner.forget(0, 0)
     return took_s
+
+
+def _can_drop_tail(runner: ModelRunner) -> bool:
+    """Return whether the model can forget the last token it read and keep those before."""
+    first = runner.bos_id if runner.bos_id >= 0 else runner.tokenize("Hello", special=False)[0]
+    runner.forward([Row(0, [first, first], 0, sample=False)])
+    can_drop = runner.forget(0, 1)
+    runner.forget(0, 0)
+    return can_drop
 
 
 def _spec(load: ipc.Load) -> RunnerSpec:

@@ -58,6 +58,8 @@ class MessageEnd:
     error_code: str | None = None
     error_message: str | None = None
     error_hint: str | None = None
+    drafted_tokens: int | None = None
+    accepted_tokens: int | None = None
 
 
 def list_of(session: Session, owner_id: str, conversation_id: str) -> list[MessageRow]:

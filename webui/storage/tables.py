@@ -211,6 +211,8 @@ class MessageRow(Base, kw_only=True):
     error_hint: Mapped[str | None] = mapped_column(default=None)
     text: Mapped[str] = mapped_column(Text, default="", repr=False)
     reasoning: Mapped[str] = mapped_column(Text, default="", repr=False)
+    drafted_tokens: Mapped[int | None] = mapped_column(default=None)
+    accepted_tokens: Mapped[int | None] = mapped_column(default=None)
 
 
 class GenerationRow(Base, kw_only=True):

@@ -122,6 +122,14 @@ def test_several_owners_are_asked_below_http(program: Path, model: Path) -> None
     assert (errors["reference"], errors["bar"]) == (None, "≤ 0")
 
 
+def test_speculation_is_measured_against_none(program: Path, model: Path) -> None:
+    (scenario,) = run(program, model, "--scenario", "speculation")["scenarios"]
+    assert scenario["peer_command"] == ""
+    copy, prose = scenario["findings"]
+    assert (copy["bar"], prose["bar"]) == ("≥ 1", "≥ 0.97")
+    assert min(copy["ours"], copy["reference"], prose["ours"], prose["reference"]) > 0
+
+
 async def test_others_ask_once_the_first_has_its_first_token(model: Path) -> None:
     async with own_engine(model, SHAPE) as engine:
         owners = ["a", "b", "c"]

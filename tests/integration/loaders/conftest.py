@@ -42,7 +42,7 @@ def best_model(noise: Path) -> Path:
     return Path(os.environ.get(TEST_MODEL) or noise)
 
 
-def spec_of(path: Path, **options: int) -> ModelSpec:
+def spec_of(path: Path, **options: int | str) -> ModelSpec:
     return ModelSpec(
         model_id=path.name,
         name=path.stem,
@@ -53,7 +53,7 @@ def spec_of(path: Path, **options: int) -> ModelSpec:
 
 
 @asynccontextmanager
-async def opened(path: Path, **options: int) -> AsyncIterator[LocalEngine]:
+async def opened(path: Path, **options: int | str) -> AsyncIterator[LocalEngine]:
     engine = await LocalEngine.open(
         spec_of(path, **options), lambda _: None, limits=Limits(backoff_s=(0.05,))
     )

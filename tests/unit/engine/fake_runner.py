@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tests.unit.engine.fake_embedder import FakeEmbedder
 from webui.engine.interface import Memory, ModelInfo
-from webui.engine.runner import OpenedModel, RowFailed, Sampled
+from webui.engine.runner import OpenedModel, RowFailed, Sampled, Verified
 from webui.errors import EngineError, LoadFailed
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class FakeRunner:
             self._misbehave(self._cells[row.slot])
         if delay_s := self.options.step_s + num_tokens * self.options.token_s:
             time.sleep(delay_s)
-        return [self._sample(row.slot) if row.sample else None for row in rows]
+        return [self._result(row) if row.sample else None for row in rows]
 
     def forget(self, slot: int, from_position: int) -> bool:
         cells = self._cells[slot]
@@ -184,9 +184,24 @@ class FakeRunner:
     def set_threads(self, decode: int, batch: int) -> None:
         self.threads.append((decode, batch))
 
-    def _sample(self, slot: int) -> Sampled | RowFailed:
+    def _result(self, row: Row) -> RowResult:
+        result = self._sample(row.slot, row.num_draft)
+        if not row.num_draft or isinstance(result, RowFailed):
+            return result
+        chosen = [result]
+        for num_left in reversed(range(row.num_draft)):
+            if chosen[-1].token != row.tokens[len(row.tokens) - num_left - 1]:
+                break
+            result = self._sample(row.slot, num_left)
+            if isinstance(result, RowFailed):
+                break
+            chosen.append(result)
+        return Verified(tuple(chosen))
+
+    def _sample(self, slot: int, num_unseen: int) -> Sampled | RowFailed:
         cells = self._cells[slot]
         params = self._samplers[slot]
+        cells = cells[: len(cells) - num_unseen]
         if cells[-4:] == list(b"NaN!"):
             return RowFailed(EngineError("No usable probabilities", "It was asked to."))
         token = self._choose(cells, params)

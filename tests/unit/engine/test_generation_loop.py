@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from tests.unit.engine.contract import make_request
 from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
+from webui.engine.drafting import Drafting
 from webui.engine.generation_loop import Aborted, Announced, GenerationLoop, Prepared, Refused
 from webui.engine.interface import Finish, FinishReason, Prefill, Priority, Queued, Text
 from webui.engine.ipc import Outputs, RequestError
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.scheduler import Scheduler
+from webui.engine.speculation import SpeculationControl
 from webui.engine.waiting import WaitingQueue
 from webui.errors import EngineError, InvalidRequest
 
@@ -68,7 +70,33 @@ class Clock:
         return self.now_s
 
 
-def make_loop(runner, look_s=0.003, **bounds):
+class Seer(Drafting):
+    """Guesses what will come, wrongly now and then, and never doubts that it pays."""
+
+    def __init__(self, runner, right_for):
+        super().__init__(runner, 9, Eager())
+        self.runner = runner
+        self.right_for = right_for
+        self.num_asked = 0
+
+    def _propose(self, sequence, most):
+        tokens = list(sequence.tokens)
+        for _ in range(most):
+            self.num_asked += 1
+            token = self.runner._choose(tokens, self.runner._samplers[sequence.slot])
+            tokens.append(98 if self.num_asked % self.right_for == 0 else token)
+        return tokens[len(sequence.tokens) :]
+
+
+class Eager(SpeculationControl):
+    def choose(self, guesses):
+        return 9
+
+    def note(self, *step):
+        pass
+
+
+def make_loop(runner, look_s=0.003, right_for=0, **bounds):
     clock = Clock(look_s)
     budget = PrefillBudget(runner.max_batch_tokens, first_token_s=0.05)
     scheduler = Scheduler(
@@ -78,7 +106,8 @@ def make_loop(runner, look_s=0.003, **bounds):
         reserved_reply_tokens=6,
         quantum_tokens=4,
     )
-    return GenerationLoop(runner, budget, clock, scheduler)
+    drafting = Seer(runner, right_for) if right_for else None
+    return GenerationLoop(runner, budget, clock, scheduler, drafting=drafting)
 
 
 def request_of(job, name):
@@ -187,9 +216,10 @@ def check_nothing_is_left(loop):
         can_cut=st.booleans(),
     ),
     steady_steps=st.sampled_from([0, 2, 5]),
+    right_for=st.sampled_from([0, 1, 3, 1000]),
 )
-def test_batched_output_equals_one_at_a_time(load, options, steady_steps):
-    check_oracle(load, options, steady_steps)
+def test_batched_output_equals_one_at_a_time(load, options, steady_steps, right_for):
+    check_oracle(load, options, steady_steps, right_for)
 
 
 @pytest.mark.soak
@@ -205,14 +235,15 @@ def test_batched_output_equals_one_at_a_time(load, options, steady_steps):
         can_cut=st.booleans(),
     ),
     steady_steps=st.sampled_from([0, 2, 5]),
+    right_for=st.sampled_from([0, 1, 3, 1000]),
 )
 @pytest.mark.timeout(600)
-def test_batched_output_equals_one_at_a_time_in_500_loads(load, options, steady_steps):
-    check_oracle(load, options, steady_steps)
+def test_batched_output_equals_one_at_a_time_in_500_loads(load, options, steady_steps, right_for):
+    check_oracle(load, options, steady_steps, right_for)
 
 
-def check_oracle(load, options, steady_steps):
-    loop = make_loop(Unsteady(options, steady_steps))
+def check_oracle(load, options, steady_steps, right_for):
+    loop = make_loop(Unsteady(options, steady_steps), right_for=right_for)
     got = run(loop, load)
     check_nothing_is_left(loop)
     for name, job in enumerate(load):

@@ -12,7 +12,12 @@ from pydantic import ValidationError
 
 from webui.loaders import LOADERS
 from webui.loaders.llama_cpp import LOADER, LlamaCppOptions
-from webui.loaders.llama_cpp.options import max_threads, num_threads, num_threads_batch
+from webui.loaders.llama_cpp.options import (
+    max_draft,
+    max_threads,
+    num_threads,
+    num_threads_batch,
+)
 from webui.sampling_params import Control, SamplingParams
 
 
@@ -77,6 +82,9 @@ def test_page_draws_all_options_but_the_rare_ones() -> None:
         {"batch_size": 8},
         {"context_length": -1},
         {"context_length": 2**40},
+        {"draft_max": 63},
+        {"draft_max": 0},
+        {"speculation": "maybe"},
         {"no_such_option": 1},
     ],
 )
@@ -100,6 +108,11 @@ def test_one_core_is_left_free_by_default(
 def test_threads_that_were_set_are_not_chosen_anew() -> None:
     assert max_threads(LlamaCppOptions(threads=3)) == 0
     assert max_threads(LlamaCppOptions(threads_batch=5)) == 0
+
+
+def test_speculation_that_is_off_guesses_nothing() -> None:
+    assert max_draft(LlamaCppOptions(draft_max=7)) == 7
+    assert max_draft(LlamaCppOptions(speculation="off", draft_max=7)) == 0
 
 
 def test_importing_the_loaders_loads_no_native_library() -> None:

@@ -149,6 +149,8 @@ def test_finished_reply_keeps_its_figures(session: Session, conversation: Conver
         "prompt_tokens": 7,
         "completion_tokens": 9,
         "cached_tokens": 3,
+        "drafted_tokens": 8,
+        "accepted_tokens": 5,
         "queued_s": 0.1,
         "prefill_s": 0.2,
         "decode_s": 0.3,

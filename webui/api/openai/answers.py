@@ -258,11 +258,17 @@ def usage(finishes: Sequence[Finish]) -> dict[str, object]:
     counts = [finish.usage for finish in finishes]
     prompt_tokens = counts[0].prompt_tokens
     completion_tokens = sum(count.completion_tokens for count in counts)
+    drafted_tokens = sum(count.drafted_tokens for count in counts)
+    accepted_tokens = sum(count.accepted_tokens for count in counts)
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": counts[0].cached_tokens},
+        "completion_tokens_details": {
+            "accepted_prediction_tokens": accepted_tokens,
+            "rejected_prediction_tokens": drafted_tokens - accepted_tokens,
+        },
     }
 
 

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from webui.cli.bench.scenario import SAMPLING
 from webui.cli.bench.streams import Reply
@@ -34,13 +34,15 @@ _numbers = itertools.count(1)
 
 
 @contextlib.asynccontextmanager
-async def own_engine(model: Path, shape: Shape) -> AsyncIterator[LocalEngine]:
+async def own_engine(
+    model: Path, shape: Shape, *, speculation: Literal["ngram", "off"] = "ngram"
+) -> AsyncIterator[LocalEngine]:
     """Load a model and unload it.
 
     Raises:
         LoadFailed: The model cannot be opened so.
     """
-    options = LlamaCppOptions(**shape.load_options())
+    options = LlamaCppOptions(**shape.load_options(), speculation=speculation)
     spec = ModelSpec(model.name, model.stem, model, LOADER, options)
     engine = await LocalEngine.open(spec, lambda _fraction: None)
     try:
@@ -82,6 +84,22 @@ async def ask_as(
         num_shared_messages=len(before),
         params=SamplingParams(max_tokens=max_tokens, seed=number, ignore_eos=True, **SAMPLING),
     )
+    return await time_reply(engine, request, on_text)
+
+
+async def time_reply(
+    engine: Engine, request: GenerateRequest, on_text: Callable[[], None] = lambda: None
+) -> Reply:
+    """Have one reply written and time it as `streams.Stream` does.
+
+    Args:
+        engine: Who is asked.
+        request: What.
+        on_text: Called at each piece of text.
+
+    Raises:
+        WebuiError: The engine refused or broke off.
+    """
     started_s = time.perf_counter()
     stamps_s: list[float] = []
     async with aclosing(engine.generate(request)) as deltas:

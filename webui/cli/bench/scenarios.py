@@ -14,6 +14,7 @@ from webui.cli.bench.served_scenarios import (
     SecondTurn,
     SeveralStreams,
 )
+from webui.cli.bench.speculation_scenario import Speculation
 from webui.errors import NotFound
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     BusyCore(),
     PoolFilled(),
     WorkerMemory(),
+    Speculation(),
 )
 
 

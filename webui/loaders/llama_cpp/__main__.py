@@ -16,7 +16,7 @@ from webui.errors import LoadFailed
 from webui.hub.gguf import read_header
 from webui.loaders.llama_cpp.embedder import LlamaCppEmbedder
 from webui.loaders.llama_cpp.opening import open_model
-from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads_batch
+from webui.loaders.llama_cpp.options import LlamaCppOptions, max_draft, num_threads_batch
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.refusals import place, predicate
 
@@ -56,7 +56,7 @@ def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
         embedder.close()
         runner.close()
 
-    return OpenedModel(info, runner, embedder, close)
+    return OpenedModel(info, runner, embedder, close, max_draft(options))
 
 
 def _open_embedder(

@@ -67,7 +67,8 @@ class Batch:
                 self._positions[start:end] = list(range(row.position, row.position + num))
                 self._slots[start:end] = [row.slot] * num
                 ctypes.memset(ctypes.byref(self._wanted, start), 0, num)
-            self._wanted[end - 1] = row.sample
+            for index in range(end - 1 - row.num_draft, end):
+                self._wanted[index] = row.sample
             last.append(end - 1)
         self.native.n_tokens = end
         return last

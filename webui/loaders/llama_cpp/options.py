@@ -17,6 +17,7 @@ from webui.sampling_params import Control
 
 MAX_THREADS = 256
 MAX_CONTEXT_LENGTH = 16_777_216
+MAX_DRAFT = 62  # with the token before it a step stays below 64 tokens, see `engine.drafting`
 # Read elsewhere than in the sampler chain: by the prompt, the sequence and the runner.
 ENGINE_PARAMS = frozenset(
     {"system_prompt", "max_tokens", "stop", "banned_strings", "logprobs", "top_logprobs"}
@@ -187,6 +188,25 @@ class LlamaCppOptions(BaseModel):
         title="YaRN beta slow",
         description="Turns up to which frequencies are stretched; -1 takes that of the model.",
     )
+    speculation: Annotated[Literal["ngram", "off"], Control("Speculation")] = Field(
+        default="ngram",
+        title="Speculation",
+        description="Guess how a reply goes on and check several tokens in one step: ngram looks "
+        "up what stood there before, off guesses nothing. Replies stay the same; where it does "
+        "not pay it is left out.",
+    )
+    draft_max: Annotated[int, Control("Speculation", step=1, soft_max=MAX_DRAFT)] = Field(
+        default=31,
+        ge=1,
+        le=MAX_DRAFT,
+        title="Longest guess",
+        description="The most tokens that are guessed at once.",
+    )
+
+
+def max_draft(options: LlamaCppOptions) -> int:
+    """Return the most tokens that are guessed at once; 0 guesses none."""
+    return 0 if options.speculation == "off" else options.draft_max
 
 
 def num_threads(options: LlamaCppOptions) -> int:

@@ -16,7 +16,7 @@ import llama_cpp
 import numpy as np
 
 from webui.engine.interface import Memory, ModelInfo
-from webui.engine.runner import RowFailed, Sampled
+from webui.engine.runner import RowFailed, Sampled, Verified
 from webui.errors import EngineError
 from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.dry import DrySamplers
@@ -186,7 +186,7 @@ class LlamaCppRunner:
             said = DECODE_FAILURES.get(code, f"llama.cpp failed in this step (code {code})")
             raise EngineError(said, "Try again; if it happens again, load the model anew.")
         return [
-            self._sample(row.slot, index) if row.sample else None
+            self._choose(row, index) if row.sample else None
             for row, index in zip(rows, last, strict=True)
         ]
 
@@ -230,6 +230,22 @@ class LlamaCppRunner:
     def set_threads(self, decode: int, batch: int) -> None:
         """Set the compute threads of steps of one token and of more, from the next one on."""
         llama_cpp.llama_set_n_threads(self._context, decode, batch)
+
+    def _choose(self, row: Row, last: int) -> RowResult:
+        """Choose from the token before the guesses on, until one is not as guessed."""
+        first = last - row.num_draft
+        result = self._sample(row.slot, first)
+        if not row.num_draft or isinstance(result, RowFailed):
+            return result
+        chosen = [result]
+        for index, guess in enumerate(row.tokens[-row.num_draft :], first + 1):
+            if chosen[-1].token != guess:
+                break
+            result = self._sample(row.slot, index)
+            if isinstance(result, RowFailed):
+                break  # it fails by itself when it comes to that
+            chosen.append(result)
+        return Verified(tuple(chosen))
 
     def _sample(self, slot: int, index: int) -> Sampled | RowFailed:
         sampler = self._samplers[slot]

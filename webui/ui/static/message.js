@@ -168,7 +168,10 @@ export class MessageView {
       if (timings) parts.push(t("chat.first_token", { time: duration(timings.queued_s + timings.prefill_s) }));
     }
     setText(this.stats, parts.join(" · "));
-    this.stats.title = usage?.cached_tokens ? t("chat.cached", { cached: integer(usage.cached_tokens), prompt: integer(usage.prompt_tokens) }) : "";
+    const details = [];
+    if (usage?.cached_tokens) details.push(t("chat.cached", { cached: integer(usage.cached_tokens), prompt: integer(usage.prompt_tokens) }));
+    if (usage?.drafted_tokens) details.push(t("chat.guessed", { accepted: integer(usage.accepted_tokens), drafted: integer(usage.drafted_tokens) }));
+    this.stats.title = details.join("\n");
   }
 
   #drawMade({ created_at: time, model, running }) {

@@ -1,0 +1,199 @@
+"""What is guessed, when, and what becomes of guesses that did not hold."""
+
+from __future__ import annotations
+
+import itertools
+
+from tests.unit.engine.contract import make_request
+from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
+from webui.engine.drafting import MAX_STEP_TOKENS, Drafting
+from webui.engine.generation_loop import GenerationLoop
+from webui.engine.interface import Finish, Priority, Text
+from webui.engine.ipc import Outputs, RequestError
+from webui.engine.mail import Announced, Prepared
+from webui.engine.prefill_budget import PrefillBudget
+from webui.engine.speculation import SpeculationControl
+from webui.errors import EngineError
+
+COPY = b"user: say " + b"one two three; " * 12 + b"\nassistant: "
+
+
+class Eager(SpeculationControl):
+    def choose(self, guesses):
+        return 62
+
+    def note(self, *step):
+        pass
+
+
+class Watched(FakeRunner):
+    """Keeps the rows; fails the steps whose numbers it is told."""
+
+    def __init__(self, failing=(), **options):
+        super().__init__(FakeOptions(**{"max_batch_tokens": 128, **options}))
+        self.rows = []
+        self.failing = failing
+        self.closed = []
+
+    def forward(self, rows):
+        self.rows.append(rows)
+        results = super().forward(rows)
+        if len(self.rows) in self.failing:
+            raise EngineError("out of luck")
+        return results
+
+
+def write(runner, requests, drafting=None):
+    """Return texts and ends by name."""
+    clock = itertools.count()
+    loop = GenerationLoop(
+        runner, PrefillBudget(64, 0.01), lambda: next(clock) / 100, drafting=drafting
+    )
+    for request in requests:
+        loop.take(Announced(request.request_id))
+        loop.take(Prepared(request, list(COPY), 0.0))
+    texts, ends = {request.request_id: "" for request in requests}, {}
+    while loop.has_work:
+        for message in loop.step():
+            assert isinstance(message, Outputs)
+            for output in message.items:
+                if isinstance(output.delta, Text):
+                    texts[output.request_id] += output.delta.text
+                if isinstance(output.delta, Finish):
+                    ends[output.request_id] = output.delta
+    assert runner._samplers == {}
+    return texts, ends
+
+
+def request(name="a", **fields):
+    return make_request("", request_id=name, **{"max_tokens": 150, **fields})
+
+
+def both(make, *requests):
+    """Return what guessing changes: runner, text and end with it; the text is as without."""
+    plain = make()
+    expected, expected_ends = write(plain, requests)
+    runner = make()
+    texts, ends = write(runner, requests, Drafting(runner, 31, Eager()))
+    assert texts == expected
+    for name, end in ends.items():
+        assert end.reason is expected_ends[name].reason
+        assert end.usage.completion_tokens == expected_ends[name].usage.completion_tokens
+        assert end.usage.accepted_tokens <= end.usage.completion_tokens
+    return plain, runner, ends
+
+
+def test_copy_takes_few_steps_and_is_told_in_the_usage():
+    plain, runner, ends = both(Watched, request())
+    assert runner.num_steps < plain.num_steps / 5
+    usage = ends["a"].usage
+    assert 100 < usage.accepted_tokens <= usage.drafted_tokens
+
+
+def test_least_and_most_length_stop_strings_and_bans_are_kept():
+    for fields in (
+        {"max_tokens": 77},
+        {"stop": ("ree; one t",)},
+        {"stop": ("ree;",), "min_tokens": 60},
+        {"banned_strings": ("three; one two three; one",)},
+        {"logprobs": True, "top_logprobs": 2},
+    ):
+        both(Watched, request(**fields))
+
+
+def test_step_stays_small_and_row_within_the_runner():
+    for slots, batch in ((1, 128), (3, 128), (3, 17)):
+        _, runner, _ = both(
+            lambda slots=slots, batch=batch: Watched(slots=slots, max_batch_tokens=batch),
+            *(request(f"r{i}", owner=f"o{i}") for i in range(slots)),
+        )
+        drafted = [rows for rows in runner.rows if any(row.num_draft for row in rows)]
+        assert drafted
+        most = max(sum(len(row.tokens) for row in rows) for rows in drafted)
+        assert most <= min(MAX_STEP_TOKENS, batch)
+
+
+def test_guesses_take_no_cell_from_others():
+    _, runner, _ = both(
+        lambda: Watched(slots=2, kv_cells=700, context_length=400),
+        request("a"),
+        request("b", owner="bob"),
+    )
+    assert any(row.num_draft for rows in runner.rows for row in rows)
+
+
+def test_background_is_guessed_only_when_alone():
+    background = {"priority": Priority.BACKGROUND}
+    _, runner, _ = both(Watched, request(**background))
+    assert any(row.num_draft for rows in runner.rows for row in rows)
+    _, runner, _ = both(Watched, request(**background), request("b", **background))
+    beside = [rows for rows in runner.rows if len(rows) > 1]
+    assert beside
+    assert not any(row.num_draft for rows in beside for row in rows)
+
+
+def test_failed_step_with_guesses_is_done_again_without():
+    runner = Watched()
+    texts, _ = write(runner, [request()], Drafting(runner, 31, Eager()))
+    first = next(i for i, rows in enumerate(runner.rows, 1) if rows[0].num_draft)
+    unlucky = Watched(failing={first})
+    again, _ = write(unlucky, [request()], Drafting(unlucky, 31, Eager()))
+    assert again == texts
+    assert unlucky.rows[first][0].num_draft == 0
+    assert any(rows[0].num_draft for rows in unlucky.rows[first + 1 :])
+
+
+def test_memory_that_drops_no_tail_ends_guessing(caplog):
+    _, runner, _ = both(
+        lambda: Watched(can_cut=False), request(max_tokens=400), request("b", max_tokens=400)
+    )
+    numbers = [i for i, rows in enumerate(runner.rows) if any(row.num_draft for row in rows)]
+    assert len(numbers) < 40
+    assert sum("Speculation is off" in record.message for record in caplog.records) == 1
+
+
+def test_row_without_a_choice_fails_at_the_same_place():
+    prompt = list(b"user: say " + b"one two NaN! " * 4 + b"\nassistant: ")
+
+    def told(max_draft):
+        runner = Watched(slots=1)
+        drafting = Drafting(runner, max_draft, Eager())
+        loop = GenerationLoop(runner, PrefillBudget(64, 0.01), lambda: 0.0, drafting=drafting)
+        loop.take(Announced("a"))
+        loop.take(Prepared(request(), prompt, 0.0))
+        messages = []
+        while loop.has_work:
+            messages += loop.step()
+        assert runner._samplers == {}
+        return (
+            runner,
+            "".join(
+                output.delta.text
+                for message in messages
+                if isinstance(message, Outputs)
+                for output in message.items
+                if isinstance(output.delta, Text)
+            ),
+            [message for message in messages if isinstance(message, RequestError)],
+        )
+
+    plain, text, failures = told(0)
+    runner, again, failures_again = told(31)
+    assert again == text
+    assert failures_again == failures
+    assert len(failures) == 1
+    assert runner.num_steps < plain.num_steps
+
+
+def test_guesses_are_charged_to_the_owner():
+    runner = Watched(slots=1)
+    drafting = Drafting(runner, 31, Eager())
+    loop = GenerationLoop(runner, PrefillBudget(64, 0.01), lambda: 0.0, drafting=drafting)
+    loop.take(Announced("a"))
+    loop.take(Prepared(request(), list(COPY), 0.0))
+    while loop.has_work:
+        loop.step()
+    drafted = sum(row.num_draft for rows in runner.rows for row in rows)
+    num_writing = sum(row.sample for rows in runner.rows for row in rows)
+    num_read = len(COPY)
+    assert loop._scheduler._served.of("ann") == num_read + num_writing + drafted

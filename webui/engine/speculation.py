@@ -1,0 +1,190 @@
+"""How many guessed tokens a step should check, so that checking them pays.
+
+Learns for each sequence how often guesses hold and for the engine what steps cost with and
+without them. Every step that checks guesses is booked: what it lost against plain steps is taken
+from a credit that plain steps fill with `LOSS_SHARE` of their time, and without credit nothing is
+checked, nor more than it could pay for. So the loss is bounded whatever was misjudged.
+
+Pure: told how long steps took; knows no tokens, no clock and no model.
+Source: Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", 2023, for
+the tokens a step is expected to make.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from webui.engine.fairness import STRETCH
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Several
+
+LENGTHS = (1, 3, 7, 15, 31, 62)  # with the token before them they fill whole tiles
+MAX_ROWS = 4  # a step of more rows is well used without guesses
+LOSS_SHARE = 0.02  # of the time of plain steps, that trying may cost
+FIRST_STEPS = 4.0  # plain steps that the first tries may cost
+MAX_STEPS = 16.0  # and those after a long time of success
+KEPT_GAIN = 0.25  # of what was won, to be risked again
+MAX_STEP_S = 0.6  # so long newcomers and Stop may have to wait
+MIN_GAIN = 1.05  # below that a guess is not worth its risk
+GUESSED_COST = 0.35  # of a plain step, for each token more, until it is measured
+TRY_EVERY = 64  # plain steps until what did not pay is tried again
+PLAIN_EVERY = 32  # checking steps until a plain one is measured again
+NEW_SHARE = 0.2
+START_CHANCE = 0.7
+START_WEIGHT = 4.0
+KEPT_WEIGHT = 0.95  # of the guesses before, at each new one
+
+
+class Acceptance:
+    """How often the guesses for one sequence held."""
+
+    def __init__(self) -> None:
+        self._held = START_CHANCE * START_WEIGHT
+        self._seen = START_WEIGHT
+
+    @property
+    def chance(self) -> float:
+        """Return the probability that the next guessed token holds, 0 to 1."""
+        return self._held / self._seen
+
+    def note(self, num_guessed: int, num_held: int) -> None:
+        """Learn from a check: so many held, and the next one, if there was one, did not."""
+        for is_held in [True] * num_held + [False] * (num_held < num_guessed):
+            self._held = self._held * KEPT_WEIGHT + is_held
+            self._seen = self._seen * KEPT_WEIGHT + 1
+
+    def expected(self, num_guessed: int) -> float:
+        """Return the tokens that a step with so many guesses makes on the average."""
+        chance = self.chance
+        return sum(chance**i for i in range(num_guessed + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What is guessed for one row of a step.
+
+    Attributes:
+        num_tokens: So many; 0 when there is nothing to guess from.
+        acceptance: Of its sequence.
+        owner: Whose it is.
+    """
+
+    num_tokens: int
+    acceptance: Acceptance
+    owner: str
+
+
+@dataclass(slots=True)
+class _Costs:
+    """Of steps with a certain number of rows.
+
+    Attributes:
+        plain_s: Of one without guesses; 0 is not known.
+        factors: By index in `LENGTHS`: tokens checked, and how many times a plain step it took.
+    """
+
+    plain_s: float = 0.0
+    factors: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def factor(self, num_extra: int) -> float:
+        """Return how many times as long as a plain step one with so many guesses takes."""
+        known = [(0.0, 1.0), *sorted(self.factors.values())]
+        below = max(point for point in known if point[0] <= num_extra)
+        above = [point for point in known if point[0] > num_extra]
+        if above:
+            steep = (above[0][1] - below[1]) / (above[0][0] - below[0])
+        else:
+            steep = (below[1] - 1) / below[0] if below[0] else GUESSED_COST
+            if _bucket(num_extra) not in self.factors:  # believed to be cheap, so that it is tried
+                steep = min(steep, GUESSED_COST)
+        return below[1] + steep * (num_extra - below[0])
+
+    def note(self, num_extra: int, step_s: float) -> None:
+        if not num_extra:
+            self.plain_s = _mean(self.plain_s or step_s, step_s)
+            return
+        bucket = _bucket(num_extra)
+        now = (float(num_extra), step_s / self.plain_s)
+        old = self.factors.get(bucket, now)
+        self.factors[bucket] = (_mean(old[0], now[0]), _mean(old[1], now[1]))
+
+
+class SpeculationControl:
+    """Chooses for every step how many guesses each row may check."""
+
+    def __init__(self) -> None:
+        self._costs = {num: _Costs() for num in range(1, MAX_ROWS + 1)}
+        self._credit_steps = FIRST_STEPS
+        self._num_plain = 0  # steps since the last try
+        self._num_checked = 0  # steps since the last plain one
+
+    def choose(self, guesses: Several[Guess]) -> int:
+        """Return how many guesses each row of the next step may check; 0 for none.
+
+        Args:
+            guesses: One for each row of the step.
+        """
+        costs = self._costs.get(len(guesses))
+        longest = max((guess.num_tokens for guess in guesses), default=0)
+        if costs is None or not costs.plain_s or self._num_checked >= PLAIN_EVERY:
+            return 0
+        options = [
+            (*self._gain(guesses, length, costs), length)
+            for length in LENGTHS
+            if length == LENGTHS[0] or length < 2 * longest
+        ]
+        # Were all guesses wrong, the credit would have to pay for the whole of what they took.
+        most = min(self._credit_steps, MAX_STEP_S / costs.plain_s - 1)
+        options = [option for option in options if option[1] - 1 <= most]
+        gain, _, length = max(options, default=(0.0, 0.0, 0))
+        is_due = gain > 0 and self._num_plain >= TRY_EVERY
+        return length if longest and (gain >= MIN_GAIN or is_due) else 0
+
+    def note(self, num_rows: int, num_extra: int, num_made: int, step_s: float) -> None:
+        """Learn from a step that only wrote.
+
+        Args:
+            num_rows: Its rows.
+            num_extra: Guesses it checked, of all rows.
+            num_made: Tokens it made, of all rows.
+            step_s: How long it took, with the making of the guesses.
+        """
+        costs = self._costs.get(num_rows)
+        if costs is None or step_s <= 0:
+            return
+        costs.note(num_extra, step_s)
+        if not num_extra:
+            self._num_plain += 1
+            self._num_checked = 0
+            self._credit(LOSS_SHARE)
+            return
+        self._num_plain = 0
+        self._num_checked += 1
+        won_steps = num_made / num_rows - step_s / costs.plain_s
+        self._credit(won_steps * KEPT_GAIN if won_steps > 0 else won_steps)
+
+    def _gain(self, guesses: Several[Guess], length: int, costs: _Costs) -> tuple[float, float]:
+        """Return how many times faster a step is with guesses, and how much longer it takes.
+
+        The first is 0 where it would slow another owner by more than fairness allows.
+        """
+        lengths = [min(length, guess.num_tokens) for guess in guesses]
+        factor = costs.factor(sum(lengths))
+        made = [g.acceptance.expected(num) for g, num in zip(guesses, lengths, strict=True)]
+        is_shared = len({guess.owner for guess in guesses}) > 1
+        if is_shared and min(made) * (1 + STRETCH) < factor:
+            return 0.0, factor
+        return sum(made) / len(made) / factor, factor
+
+    def _credit(self, num_steps: float) -> None:
+        self._credit_steps = min(self._credit_steps + num_steps, MAX_STEPS)
+
+
+def _bucket(num_extra: int) -> int:
+    return next((i for i, most in enumerate(LENGTHS) if num_extra <= most), len(LENGTHS))
+
+
+def _mean(old: float, new: float) -> float:
+    return old + NEW_SHARE * (new - old)
