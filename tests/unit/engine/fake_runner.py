@@ -24,6 +24,7 @@ from webui.errors import EngineError, LoadFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from webui.engine.interface import GrammarTrigger
     from webui.engine.runner import Row, RowResult, RunnerSpec
     from webui.sampling_params import SamplingParams
 
@@ -92,6 +93,7 @@ class FakeRunner:
         self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
         self._samplers: dict[int, SamplingParams] = {}
         self.grammars: dict[int, str] = {}  # as asked for; its letters keep to none
+        self.triggers: dict[int, tuple[GrammarTrigger, ...]] = {}
         self._banned: dict[int, frozenset[int]] = {}  # for the next token
 
     def bos_eos(self) -> tuple[str, str]:
@@ -118,11 +120,13 @@ class FakeRunner:
         num_reply: int = 0,
         banned: frozenset[int] = frozenset(),
         grammar: str = "",
+        triggers: Sequence[GrammarTrigger] = (),
     ) -> None:
         assert banned or slot not in self._samplers, "a sampler was not closed"
         self._samplers[slot] = params
         self._banned[slot] = banned
         self.grammars[slot] = grammar
+        self.triggers[slot] = tuple(triggers)
 
     def close_sampler(self, slot: int) -> None:
         self._samplers.pop(slot, None)

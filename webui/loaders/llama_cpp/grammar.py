@@ -12,6 +12,7 @@ Source: llama.cpp, common/sampling.cpp, common_sampler_sample.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import math
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 import llama_cpp
 import numpy as np
 
-from webui.errors import InvalidRequest
+from webui.errors import EngineError, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,18 +50,24 @@ class Candidates:
         self._array = _token_array(self._data)
         self._logits = np.zeros(vocab_size, np.float32)
 
-    def fill(self, logits: NDArray[np.float32]) -> None:
+    def fill(self, logits: NDArray[np.float32], *, is_free: bool = False) -> None:
         """Begin anew with all tokens.
 
         Args:
             logits: Shape (vocab_size,); read until the next call.
+            is_free: Let those that say nothing be chosen too: no grammar is at work yet.
         """
         self._logits = logits
         self._data["id"] = self._ids
         self._data["logit"] = logits
-        self._data["logit"][self._silent] = -np.inf
+        if not is_free:
+            self.refuse(self._silent)
         self._data["p"] = 0
         self._array = _token_array(self._data)
+
+    def refuse(self, tokens: Sequence[int] | NDArray[np.int32]) -> None:
+        """Take the chance from some tokens."""
+        self._data["logit"][np.asarray(tokens, np.int32)] = -np.inf
 
     def apply(self, sampler: int | None) -> None:
         """Let a sampler of llama.cpp change them."""
@@ -121,7 +128,7 @@ class GrammarSampler:
                 field="grammar",
             )
         for token in reply:
-            llama_cpp.llama_sampler_accept(self._handle, token)
+            self.accept(token)
 
     def sample(self, chain: Chain, logits: NDArray[np.float32]) -> int | None:
         """Choose the next token, and accept it into the chain and the grammar.
@@ -136,9 +143,33 @@ class GrammarSampler:
         """
         token = self._choose(chain, logits)
         if token is not None:
-            llama_cpp.llama_sampler_accept(self._handle, token)
+            self.accept(token)
             chain.accept(token)
         return token
+
+    def allows(self, token: int) -> bool:
+        """Return whether a token may come next."""
+        one = np.zeros(1, TOKEN_DATA)
+        one["id"] = token
+        llama_cpp.llama_sampler_apply(self._handle, ctypes.byref(_token_array(one)))
+        return bool(one["logit"][0] == 0)
+
+    def accept(self, token: int) -> None:
+        """Go on behind a token, which must be allowed: else llama.cpp ends the process."""
+        llama_cpp.llama_sampler_accept(self._handle, token)
+
+    def copy(self) -> GrammarSampler:
+        """Return another that stands at the same place; it must be closed too.
+
+        Raises:
+            EngineError: llama.cpp made none.
+        """
+        handle = llama_cpp.llama_sampler_clone(self._handle)
+        if not handle:
+            raise EngineError("llama.cpp made no copy of a grammar")
+        other = copy.copy(self)
+        other._handle = handle  # noqa: SLF001 - one of this class
+        return other
 
     def close(self) -> None:
         """Free the grammar; idempotent."""
@@ -150,21 +181,15 @@ class GrammarSampler:
         candidates = self._vocab.candidates
         candidates.fill(logits)
         token = chain.choose(candidates)
-        if token is not None and self._allows(token):
+        if token is not None and self.allows(token):
             return token
         candidates.fill(logits)
         candidates.apply(self._handle)
         if candidates.has_chance():
             token = chain.choose(candidates)
-            if token is not None and self._allows(token):
+            if token is not None and self.allows(token):
                 return token
-        return next(filter(self._allows, sorted(self._vocab.eog)), None)
-
-    def _allows(self, token: int) -> bool:
-        one = np.zeros(1, TOKEN_DATA)
-        one["id"] = token
-        llama_cpp.llama_sampler_apply(self._handle, ctypes.byref(_token_array(one)))
-        return bool(one["logit"][0] == 0)
+        return next(filter(self.allows, sorted(self._vocab.eog)), None)
 
 
 def _token_array(data: NDArray[np.void]) -> llama_cpp.llama_token_data_array:

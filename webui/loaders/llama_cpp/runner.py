@@ -20,6 +20,7 @@ from webui.errors import EngineError
 from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.dry import DrySamplers
 from webui.loaders.llama_cpp.grammar import Candidates, GrammarSampler, GrammarVocab
+from webui.loaders.llama_cpp.lazy_grammar import LazyGrammarSampler
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from webui.engine.interface import GrammarTrigger
     from webui.engine.runner import Row, RowResult
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
@@ -55,7 +57,7 @@ class _Sampler:
 
     chain: Chain
     params: SamplingParams
-    grammar: GrammarSampler | None
+    grammar: GrammarSampler | LazyGrammarSampler | None
 
 
 class LlamaCppRunner:
@@ -141,13 +143,14 @@ class LlamaCppRunner:
         num_reply: int = 0,
         banned: frozenset[int] = frozenset(),
         grammar: str = "",
+        triggers: Sequence[GrammarTrigger] = (),
     ) -> None:
         """Give a slot its own sampler chain and grammar, in place of those it had.
 
         Raises:
             EngineError: llama.cpp made no sampler.
-            InvalidRequest: A token that is named does not exist, or llama.cpp does not take the
-                grammar.
+            InvalidRequest: A token that is named does not exist, llama.cpp does not take the
+                grammar, or the grammar cannot begin with a trigger.
         """
         self.close_sampler(slot)
         vocab = Vocab(self._vocabulary.size, self._vocabulary.eog, self.info.context_length)
@@ -156,7 +159,7 @@ class LlamaCppRunner:
         self._samplers[slot] = _Sampler(chain, params, None)
         if grammar:
             reply = tokens[len(tokens) - num_reply :]
-            keeper = GrammarSampler(self._grammar_vocab, grammar, reply)
+            keeper = self._open_grammar(grammar, triggers, reply)
             self._samplers[slot] = _Sampler(chain, params, keeper)
 
     def close_sampler(self, slot: int) -> None:
@@ -222,6 +225,15 @@ class LlamaCppRunner:
         """Return what the latest step gave for a position, shape (vocab_size,); not a copy."""
         logits = llama_cpp.llama_get_logits_ith(self._context, index)
         return np.ctypeslib.as_array(logits, (self._vocabulary.size,))
+
+    def _open_grammar(
+        self, grammar: str, triggers: Sequence[GrammarTrigger], reply: Sequence[int]
+    ) -> GrammarSampler | LazyGrammarSampler:
+        if not triggers:
+            return GrammarSampler(self._grammar_vocab, grammar, reply)
+        return LazyGrammarSampler(
+            self._grammar_vocab, self._vocabulary, grammar=grammar, triggers=triggers, reply=reply
+        )
 
     @cached_property
     def _grammar_vocab(self) -> GrammarVocab:
