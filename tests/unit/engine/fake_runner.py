@@ -35,6 +35,14 @@ TEMPLATE = (
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 DEEDS = {b"fail now", b"crash now", b"hang now", b"raise now", b"show environment"}
+# What a worker might send in place of a message, and whether it dies right behind it.
+BAD_FRAMES = {
+    b"send garbage now": (b"\x00\x00\x00\x03abc", False),
+    b"send too much now": (b"\xff\xff\xff\xff", False),
+    b"send nothing now": (b"\x00\x00\x00\x00", False),
+    b"send half now": (b"\x00\x00\x01\x00\x82\xa4ty", True),
+    b"send half a header now": (b"\x00\x00", True),
+}
 LETTERS = b"abcdefghijklmnopqrstuvwxyz  \n"
 
 
@@ -198,7 +206,7 @@ class FakeRunner:
     def _misbehave(self, cells: Sequence[int]) -> None:
         """Do what the last question asks for; deadly deeds only once where `once` is set."""
         deed = self.text(cells).rpartition(b"user: ")[2].partition(b"\n")
-        if not deed[1] or deed[0] not in DEEDS:
+        if not deed[1] or deed[0] not in {*DEEDS, *BAD_FRAMES}:
             return
         if deed[0] != b"fail now" and self.options.once and self._was_here():
             return
@@ -212,6 +220,12 @@ class FakeRunner:
                 time.sleep(3600)
             case b"raise now":
                 raise RuntimeError("a bug of the runner")
+            case name if name in BAD_FRAMES:
+                frame, is_last = BAD_FRAMES[name]
+                os.write(int(sys.argv[1]), frame)
+                if is_last:
+                    os._exit(9)
+                time.sleep(3600)
             case _:
                 sys.stderr.write(" ".join(sorted(os.environ)) + "\n")
                 os._exit(7)

@@ -25,6 +25,7 @@ MAX_MESSAGES = 10_000
 MAX_CHOICES = 8
 NUM_SEEDS = 2**32 - 1
 ANY_OBJECT = {"type": "object"}
+MAX_TOKEN_ID = 2**31 - 1
 TOKEN_TRIGGER, WORD_TRIGGER = 0, 1  # llama.cpp's common_grammar_trigger_type; 2 and 3 are patterns
 
 
@@ -107,7 +108,7 @@ class Trigger(Known):
 
     type: StrictInt
     value: StrictStr = ""
-    token: StrictInt | None = None
+    token: StrictInt | None = Field(default=None, ge=0, le=MAX_TOKEN_ID)
 
     def ours(self, index: int) -> GrammarTrigger:
         """Return it as the engine reads it.

@@ -7,6 +7,7 @@ the process over it.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from webui.engine.trigger_watch import FIELD, Opening, TriggerWatch
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from webui.loaders.llama_cpp.sampler import Chain
     from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
+MAX_CHECK_S = 0.5  # others wait meanwhile; 2,000 ways to begin cost 0.04 s a letter
 MAX_REFUSED = 64  # tokens in one place that complete a trigger and go on wrongly
 
 
@@ -39,7 +41,7 @@ class LazyGrammarSampler:
 
     Raises:
         InvalidRequest: llama.cpp does not take the grammar, the model has no such token, or the
-            grammar cannot begin with one of the triggers.
+            grammar cannot begin with one of the triggers, or it takes too long to find out.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class LazyGrammarSampler:
         """
         words: list[bytes] = []
         tokens: set[int] = set()
+        begun_s = time.monotonic()
         for index, trigger in enumerate(triggers):
             place = f"{FIELD}[{index}]"
             if trigger.token is None:
@@ -125,6 +128,12 @@ class LazyGrammarSampler:
                     field=FIELD,
                 )
             begun.close()
+            if time.monotonic() - begun_s > MAX_CHECK_S:
+                raise InvalidRequest(
+                    f"{place}: finding out whether the grammar begins with it takes too long",
+                    "Let the grammar have fewer ways to begin, or send fewer and shorter triggers.",
+                    field=FIELD,
+                )
         return words, tokens
 
     def _check_token(self, place: str, token: int) -> None:

@@ -214,7 +214,10 @@ class LlamaCppRunner:
         if sampler.grammar is None:
             token = sampler.chain.sample(self._context, index)
         else:
-            token = sampler.grammar.sample(sampler.chain, self._logits(index))
+            try:
+                token = sampler.grammar.sample(sampler.chain, self._logits(index))
+            except EngineError as error:  # the other rows have their tokens already
+                return RowFailed(error)
         if token is None:
             return RowFailed(_no_choice(has_grammar=sampler.grammar is not None))
         if not sampler.params.logprobs:
