@@ -217,6 +217,18 @@ def test_turns_beside_another_owner_are_those_of_a_worker_that_never_saw_it(
     assert any(end.usage.cached_tokens for end in ends if isinstance(end, Finish)), "no slot reuse"
 
 
+def test_prompt_that_another_owner_sent_is_read_anew(runner: WatchedRunner) -> None:
+    prompt = runner.tokenize(f"{CANARIES[0]} {' '.join(WORDS)}", special=False)
+    loop, got = runner.new_loop(), {}
+    for name, owner in (("1", "ann"), ("2", "bob"), ("3", "cid"), ("4", "ann")):
+        send(loop, ask(name, owner, max_tokens=2), prompt)
+        finish(loop, got)
+    cached = [end.usage.cached_tokens for name in got if isinstance(end := got[name][-1], Finish)]
+    # Who is told that a part was kept learns what somebody else has asked.
+    assert cached == [0, 0, 0, len(prompt) - 1]
+    assert len({tuple(runner.seen[name].values()) for name in "1234"}) == 1
+
+
 def test_cancel_at_every_step_frees_the_sequence(runner: WatchedRunner) -> None:
     prompt = runner.tokenize(" ".join(WORDS * 2), special=False)[:100]
     stay = Job(ask("stay", "bob", max_tokens=10), prompt[:20], 0, None)
