@@ -43,6 +43,7 @@ BAD_FRAMES = {
     b"send half now": (b"\x00\x00\x01\x00\x82\xa4ty", True),
     b"send half a header now": (b"\x00\x00", True),
 }
+VOWELS = "root ::= [aeiou]*"  # the one grammar that its letters keep to
 LETTERS = b"abcdefghijklmnopqrstuvwxyz  \n"
 
 
@@ -100,8 +101,9 @@ class FakeRunner:
         self.is_closed = False
         self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
         self._samplers: dict[int, SamplingParams] = {}
-        self.grammars: dict[int, str] = {}  # as asked for; its letters keep to none
+        self.grammars: dict[int, str] = {}
         self.triggers: dict[int, tuple[GrammarTrigger, ...]] = {}
+        self._reply_begins: dict[int, int] = {}
         self._banned: dict[int, frozenset[int]] = {}  # for the next token
 
     def bos_eos(self) -> tuple[str, str]:
@@ -134,6 +136,7 @@ class FakeRunner:
         self._samplers[slot] = params
         self._banned[slot] = banned
         self.grammars[slot] = grammar
+        self._reply_begins[slot] = len(tokens) - num_reply
         self.triggers[slot] = tuple(triggers)
 
     def close_sampler(self, slot: int) -> None:
@@ -177,7 +180,7 @@ class FakeRunner:
         params = self._samplers[slot]
         if cells[-4:] == list(b"NaN!"):
             return RowFailed(EngineError("No usable probabilities", "It was asked to."))
-        token = self._choose(cells, params)
+        token = self._keep(slot, self._choose(cells, params))
         banned = self._banned.pop(slot, frozenset())
         while token in banned:
             token = (token + 1) % BOS
@@ -199,6 +202,16 @@ class FakeRunner:
         if number % 40 == 0:
             return EOS
         return CRAB_HEAD if number % 7 == 0 else LETTERS[number // 1000 % len(LETTERS)]
+
+    def _keep(self, slot: int, token: int) -> int:
+        """Return a vowel where the grammar is at work, be it lazy or not."""
+        if self.grammars[slot] != VOWELS or token >= BOS:
+            return token
+        said = self.text(self._cells[slot][self._reply_begins[slot] :])
+        triggers = self.triggers[slot]
+        if triggers and not any(trigger.word.encode() in said for trigger in triggers):
+            return token
+        return b"aeiou"[token % 5]
 
     def text(self, cells: Sequence[int]) -> bytes:
         return b"".join(map(self.token_bytes, cells))

@@ -22,12 +22,14 @@ import llama_cpp
 import numpy as np
 
 from webui.errors import EngineError, InvalidRequest
+from webui.loaders.llama_cpp.first_bytes import names_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from webui.loaders.llama_cpp.first_bytes import FirstBytes
     from webui.loaders.llama_cpp.sampler import Chain
 
 ROOT = b"root"
@@ -48,6 +50,7 @@ class Candidates:
         self._silent = np.fromiter(silent, dtype=np.int32)
         self._data = np.zeros(vocab_size, TOKEN_DATA)
         self._array = _token_array(self._data)
+        self._part = self._data
         self._logits = np.zeros(vocab_size, np.float32)
 
     def fill(self, logits: NDArray[np.float32], *, is_free: bool = False) -> None:
@@ -63,7 +66,16 @@ class Candidates:
         if not is_free:
             self.refuse(self._silent)
         self._data["p"] = 0
+        self._part = self._data
         self._array = _token_array(self._data)
+
+    def fill_with(self, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> None:
+        """Begin anew with some tokens only, in the order of their ids; for others as `fill`."""
+        self._logits = logits
+        self._part = np.zeros(len(tokens), TOKEN_DATA)
+        self._part["id"] = tokens
+        self._part["logit"] = logits[tokens]
+        self._array = _token_array(self._part)
 
     def refuse(self, tokens: Sequence[int] | NDArray[np.int32]) -> None:
         """Take the chance from some tokens."""
@@ -86,7 +98,7 @@ class Candidates:
 
     def has_chance(self) -> bool:
         """Return whether any token is left."""
-        return bool((self._data["logit"] > -np.inf).any())
+        return bool((self._part["logit"] > -np.inf).any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +109,13 @@ class GrammarVocab:
         handle: llama.cpp's vocabulary.
         eog: Tokens that end a reply.
         candidates: Shared by all replies of the model.
+        first_bytes: What rules tokens out.
     """
 
     handle: int
     eog: frozenset[int]
     candidates: Candidates
+    first_bytes: FirstBytes
 
 
 class GrammarSampler:
@@ -118,6 +132,7 @@ class GrammarSampler:
 
     def __init__(self, vocab: GrammarVocab, grammar: str, reply: Sequence[int]) -> None:
         self._vocab = vocab
+        self._names_tokens = names_tokens(grammar)
         self._handle: int | None = llama_cpp.llama_sampler_init_grammar(
             vocab.handle, grammar.encode(), ROOT
         )
@@ -149,10 +164,7 @@ class GrammarSampler:
 
     def allows(self, token: int) -> bool:
         """Return whether a token may come next."""
-        one = np.zeros(1, TOKEN_DATA)
-        one["id"] = token
-        llama_cpp.llama_sampler_apply(self._handle, ctypes.byref(_token_array(one)))
-        return bool(one["logit"][0] == 0)
+        return bool(self._allowed(np.array([token], np.int32))[0])
 
     def accept(self, token: int) -> None:
         """Go on behind a token, which must be allowed: else llama.cpp ends the process."""
@@ -183,13 +195,22 @@ class GrammarSampler:
         token = chain.choose(candidates)
         if token is not None and self.allows(token):
             return token
-        candidates.fill(logits)
+        if self._names_tokens:
+            candidates.fill(logits)
+        else:
+            candidates.fill_with(self._vocab.first_bytes.candidates(self._allowed), logits)
         candidates.apply(self._handle)
         if candidates.has_chance():
             token = chain.choose(candidates)
             if token is not None and self.allows(token):
                 return token
         return next(filter(self.allows, sorted(self._vocab.eog)), None)
+
+    def _allowed(self, tokens: NDArray[np.int32]) -> NDArray[np.bool_]:
+        data = np.zeros(len(tokens), TOKEN_DATA)
+        data["id"] = tokens
+        llama_cpp.llama_sampler_apply(self._handle, ctypes.byref(_token_array(data)))
+        return np.asarray(data["logit"] == 0)
 
 
 def _token_array(data: NDArray[np.void]) -> llama_cpp.llama_token_data_array:

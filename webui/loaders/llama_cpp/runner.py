@@ -19,6 +19,7 @@ from webui.engine.runner import RowFailed, Sampled
 from webui.errors import EngineError
 from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.dry import DrySamplers
+from webui.loaders.llama_cpp.first_bytes import FirstBytes
 from webui.loaders.llama_cpp.grammar import Candidates, GrammarSampler, GrammarVocab
 from webui.loaders.llama_cpp.lazy_grammar import LazyGrammarSampler
 from webui.loaders.llama_cpp.logprobs import logprobs_of
@@ -242,7 +243,7 @@ class LlamaCppRunner:
     def _grammar_vocab(self) -> GrammarVocab:
         vocabulary = self._vocabulary
         candidates = Candidates(vocabulary.size, vocabulary.silent)
-        return GrammarVocab(vocabulary.handle, vocabulary.eog, candidates)
+        return GrammarVocab(vocabulary.handle, vocabulary.eog, candidates, FirstBytes(vocabulary))
 
 
 def _no_choice(*, has_grammar: bool) -> EngineError:

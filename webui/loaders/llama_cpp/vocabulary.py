@@ -99,6 +99,22 @@ class Vocabulary:
             known = self._bytes[token] = self._piece(token, special=False)
         return known
 
+    def first_bytes(self) -> bytearray:
+        """Return the first byte of what each token says, in a pass over the vocabulary.
+
+        Zero stands for those that say nothing, too: no grammar can hold a zero byte.
+        """
+        found = bytearray(self.size)
+        spell = llama_cpp.llama_token_to_piece
+        buffer = ctypes.create_string_buffer(PIECE_BYTES)
+        for token in range(self.size):
+            num = spell(self.handle, token, buffer, PIECE_BYTES, 0, False)  # noqa: FBT003 - C
+            if num > 0:
+                found[token] = buffer[0][0]
+            elif num < 0:
+                found[token] = self._piece(token, special=False)[0]
+        return found
+
     @cached_property
     def eog(self) -> frozenset[int]:
         """All tokens that end a turn; found when first asked for, in a pass over the vocabulary."""
