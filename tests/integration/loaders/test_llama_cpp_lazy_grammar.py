@@ -146,6 +146,17 @@ def test_trigger_that_the_grammar_does_not_begin_with_is_refused(
     runner.close_sampler(0)
 
 
+def test_triggers_that_take_too_long_to_check_are_refused(runner: LlamaCppRunner) -> None:
+    # Each letter goes on in all of these rules.
+    num = 1300
+    rules = "\n".join(f'r{i} ::= "a"* "{i}"' for i in range(num))
+    grammar = f"root ::= {' | '.join(f'r{i}' for i in range(num))}\n{rules}"
+    triggers = (GrammarTrigger("a" * 64),) * 32
+    with pytest.raises(InvalidRequest, match="takes too long"):
+        runner.open_sampler(0, GREEDY, [0], grammar=grammar, triggers=triggers)
+    runner.close_sampler(0)
+
+
 @pytest.mark.parametrize("place", [1, 5, WHOLE.index("🙂") - 1, WHOLE.index("🙂"), 20, 24])
 async def test_trigger_at_any_place_of_a_reply_turns_it(parrot: Path, place: int) -> None:
     word = WHOLE[place : place + 2]

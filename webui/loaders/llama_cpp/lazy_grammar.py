@@ -105,7 +105,7 @@ class LazyGrammarSampler:
         """
         words: list[bytes] = []
         tokens: set[int] = set()
-        begun_s = time.monotonic()
+        begun_s = time.thread_time()  # what others cost us does not count
         for index, trigger in enumerate(triggers):
             place = f"{FIELD}[{index}]"
             if trigger.token is None:
@@ -128,7 +128,7 @@ class LazyGrammarSampler:
                     field=FIELD,
                 )
             begun.close()
-            if time.monotonic() - begun_s > MAX_CHECK_S:
+            if time.thread_time() - begun_s > MAX_CHECK_S:
                 raise InvalidRequest(
                     f"{place}: finding out whether the grammar begins with it takes too long",
                     "Let the grammar have fewer ways to begin, or send fewer and shorter triggers.",
