@@ -27,8 +27,10 @@ from webui.chat.generations import Generations
 from webui.chat.models import Models
 from webui.chat.parameters import Parameters
 from webui.engine.fake import FakeEngine
+from webui.engine.ipc import CacheSpec
 from webui.engine.pool import EnginePool
 from webui.engine.process import Limits, LocalEngine
+from webui.engine.saved_states import SavedStates
 from webui.errors import WebuiError
 from webui.hub.catalog import Catalog
 from webui.jobs import Jobs
@@ -92,7 +94,12 @@ def end_streams(app: FastAPI) -> None:
 def _construct(settings: Settings) -> Runtime:
     events = EventLog()
     database = Database(settings.database_path)
-    limits = Limits(max_gap_ms=settings.max_gap_ms)
+    cache = CacheSpec(
+        ram_bytes=settings.cache_ram_mb << 20,
+        disk_bytes=settings.cache_disk_mb << 20,
+        folder=str(settings.states_dir),
+    )
+    limits = Limits(max_gap_ms=settings.max_gap_ms, cache=cache)
     pool = EnginePool(partial(LocalEngine.open, limits=limits), drain_s=settings.drain_s)
     catalog = Catalog(settings.models_dir or default_models_dir(settings.data_dir))
     jobs = Jobs(database)
@@ -107,7 +114,9 @@ def _construct(settings: Settings) -> Runtime:
         jobs=jobs,
         generations=generations,
         embeddings=Embeddings(pool),
-        conversations=Conversations(database, generations, parameters, events),
+        conversations=Conversations(
+            database, generations, parameters, events, SavedStates(pool, settings.states_dir)
+        ),
         models=Models(pool, catalog, jobs, database, events, settings),
         parameters=parameters,
     )

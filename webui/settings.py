@@ -91,9 +91,27 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="How long running replies may go on when their model is unloaded.",
     )
+    cache_ram_mb: int = Field(
+        default=1024,
+        ge=0,
+        le=1_048_576,
+        description="Memory for conversations that models have read, in MiB; 0 keeps none.",
+    )
+    cache_disk_mb: int = Field(
+        default=8192,
+        ge=0,
+        le=16_777_216,
+        description="Disk for the same, so that they are not read anew after a restart, in MiB; "
+        "0 keeps none.",
+    )
     build: Build | None = Field(
         default=None, description="Kind of llama.cpp to compile at install; found out by default."
     )
+
+    @property
+    def states_dir(self) -> Path:
+        """Return the folder of what models have read."""
+        return self.data_dir / "cache" / "states"
 
     @property
     def database_path(self) -> Path:

@@ -131,6 +131,8 @@ def test_flags_of_the_readme_exist() -> None:
 def range_of(info: FieldInfo) -> str:
     if info.annotation is bool:
         return "true or false"
+    if get_origin(info.annotation) is Literal:
+        return ", ".join(get_args(info.annotation))
     low = next((item.ge for item in info.metadata if hasattr(item, "ge")), None)
     high = next((item.le for item in info.metadata if hasattr(item, "le")), None)
     if low is not None and high is not None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from webui.chat.generations import Generations
     from webui.chat.parameters import Parameters
     from webui.chat.views import ConversationView, MessageView
+    from webui.engine.saved_states import SavedStates
     from webui.sampling_params import SamplingParams
     from webui.storage.database import Database
 
@@ -41,6 +42,7 @@ class Conversations:
         generations: Who writes the replies.
         parameters: How each person wants them sampled.
         events: Where owners hear of changes.
+        states: What models have read of conversations.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class Conversations:
         generations: Generations,
         parameters: Parameters,
         events: EventLog,
+        states: SavedStates,
     ) -> None:
+        self._states = states
         self._database = database
         self._generations = generations
         self._parameters = parameters
@@ -105,6 +109,7 @@ class Conversations:
         await self._database.run(records.delete, actor.user_id, conversation_id)
         self._events.append(actor.user_id, ConversationChanged(deleted_id=conversation_id))
         await self._generations.stop_in(conversation_id)
+        await self._states.purge(actor.user_id, conversation_id)
 
     async def restore(self, actor: Actor, conversation_id: str) -> ConversationView:
         """Bring a deleted conversation back."""

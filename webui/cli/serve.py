@@ -73,6 +73,18 @@ class UnknownModel(NotFound):
     help="How long replies may go on when their model is unloaded [30].",
 )
 @click.option(
+    "--cache-ram-mb",
+    type=int,
+    metavar="MIB",
+    help="Memory for conversations that models have read [1024].",
+)
+@click.option(
+    "--cache-disk-mb",
+    type=int,
+    metavar="MIB",
+    help="Disk for the same, to outlive a restart [8192].",
+)
+@click.option(
     "--build",
     type=click.Choice(get_args(Build)),
     help="Kind of llama.cpp to compile at install; found out by default.",

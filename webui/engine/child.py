@@ -66,7 +66,7 @@ class Patience:
     silence_s: float = 30.0
     step_s: float = 60.0
     last_words_s: float = 0.5
-    quit_s: float = 2.0
+    quit_s: float = 4.0
 
 
 class WorkerProcess(asyncio.BufferedProtocol):
@@ -113,7 +113,9 @@ class WorkerProcess(asyncio.BufferedProtocol):
         """Whether the pipe has ended; what is sent now goes nowhere."""
         return self._cut.done()
 
-    async def start(self, spec: ModelSpec, max_gap_ms: int = MAX_GAP_MS) -> None:
+    async def start(
+        self, spec: ModelSpec, max_gap_ms: int = MAX_GAP_MS, cache: ipc.CacheSpec | None = None
+    ) -> None:
         """Start the child and tell it what to load, and how to share its time.
 
         Runs on the main thread: the parent-death signal is tied to the thread that spawns.
@@ -140,6 +142,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             str(spec.path.absolute()),
             spec.options.model_dump(mode="json"),
             max_gap_ms,
+            cache or ipc.CacheSpec(),
         )
         self._link.write(ipc.encode(load))
 

@@ -129,6 +129,9 @@ class FakeEngine:
             if not self._live:
                 self._idle.set()
 
+    async def purge(self, owner: str, conversation_id: str | None) -> None:
+        """Do nothing: it keeps nothing of what it reads."""
+
     async def drain(self) -> None:
         """Wait until no request is at work."""
         await self._idle.wait()

@@ -9,12 +9,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from webui.engine.ipc import Output, Outputs, RequestError
-from webui.engine.mail import Aborted, Announced, Mail, Prepared, Refused
+from webui.engine.mail import (
+    Aborted,
+    Announced,
+    Mail,
+    Prepared,
+    Purged,
+    Refused,
+    StateFetched,
+    StatesListed,
+    StateWritten,
+)
+from webui.engine.prefix_cache import PrefixCache
 from webui.engine.queue_news import QueueNews
 from webui.engine.runner import RowFailed
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Sequence
+from webui.engine.state_keeper import StateKeeper
 from webui.engine.surplus import SURPLUS_SHARE
+from webui.engine.threads import ThreadChoice
 from webui.errors import Busy, EngineError, WebuiError
 
 if TYPE_CHECKING:
@@ -39,6 +52,7 @@ class GenerationLoop:
         budget: How much of the prompts a step may read.
         clock: Monotonic seconds.
         scheduler: Who runs; made to measure when left out.
+        cache: Keeps what was read; one in memory when left out.
     """
 
     def __init__(
@@ -47,6 +61,7 @@ class GenerationLoop:
         budget: PrefillBudget,
         clock: Callable[[], float],
         scheduler: Scheduler | None = None,
+        cache: PrefixCache | None = None,
     ) -> None:
         self._runner = runner
         self._budget = budget
@@ -54,11 +69,16 @@ class GenerationLoop:
         self._scheduler = scheduler or Scheduler(
             runner.info, max_batch_tokens=runner.max_batch_tokens
         )
+        self._cache = cache or PrefixCache()
+        self._keeper = StateKeeper(runner, self._scheduler, budget, self._cache, clock)
         self._preparing: set[str] = set()
+        self._fetching: dict[str, Sequence] = {}  # waits for a state on disk
         self._untold: dict[str, Sequence] = {}
         self._told_s = clock()
         self._queue_news = QueueNews(self._scheduler)
         self._has_newcomers = False
+        self._threads = ThreadChoice(runner.info.num_threads, runner.info.max_threads)
+        self._num_threads = runner.info.num_threads
 
     @property
     def has_work(self) -> bool:
@@ -69,6 +89,19 @@ class GenerationLoop:
     def spare_tokens(self) -> int:
         """How many tokens another kind of step may read now without anybody waiting long."""
         return self._budget.tokens(num_decoding=self._scheduler.num_decoding)
+
+    @property
+    def idle_s(self) -> float | None:
+        """How long to be without work before `idle` has something to do; None if it has not."""
+        return self._keeper.idle_s
+
+    def idle(self) -> None:
+        """Do a piece of what can wait."""
+        self._keeper.idle()
+
+    def close(self) -> None:
+        """Keep what is to outlive the process."""
+        self._keeper.close()
 
     def take(self, mail: Mail) -> list[ToParent]:
         """Take one piece of mail; return what is to be said about it at once."""
@@ -82,11 +115,15 @@ class GenerationLoop:
                     self._preparing.discard(mail.request_id)
                     return [_request_error(mail.request_id, mail.error)]
             case Aborted():
-                self._preparing.discard(mail.request_id)
-                sequence = self._scheduler.abort(mail.request_id)
-                if sequence is not None:
-                    self._untold.pop(mail.request_id, None)
-                    self._close([sequence])
+                self._abort(mail.request_id)
+            case Purged():
+                self._purge(mail.owner, mail.conversation_id)
+            case StatesListed():
+                self._cache.listed(mail.files)
+            case StateWritten():
+                self._cache.written(mail)
+            case StateFetched():
+                return self._take_fetched(mail)
             case _:
                 assert_never(mail)
         return []
@@ -116,21 +153,59 @@ class GenerationLoop:
             mail.prompt,
             context_length=self._runner.info.context_length,
             arrived_s=mail.arrived_s,
+            num_shared=mail.num_shared,
         )
+        if (file := self._keeper.file_for(sequence)) is not None:
+            self._fetching[request_id] = sequence
+            self._cache.fetch(request_id, file)
+            return []
+        return self._queue(sequence)
+
+    def _take_fetched(self, mail: StateFetched) -> list[ToParent]:
+        self._cache.take_fetched(mail.request_id, mail.file, mail.state)
+        sequence = self._fetching.pop(mail.request_id, None)
+        if sequence is not None:
+            return self._queue(sequence)
+        self._cache.forget_fetched(mail.request_id)
+        return []
+
+    def _queue(self, sequence: Sequence) -> list[ToParent]:
         try:
             self._scheduler.add(sequence)
         except Busy as error:
-            return [_request_error(request_id, error)]
+            self._cache.forget_fetched(sequence.request_id)
+            return [_request_error(sequence.request_id, error)]
         self._has_newcomers = True
         return []
+
+    def _abort(self, request_id: str) -> None:
+        self._preparing.discard(request_id)
+        self._fetching.pop(request_id, None)
+        self._cache.forget_fetched(request_id)
+        sequence = self._scheduler.abort(request_id)
+        if sequence is not None:
+            self._untold.pop(request_id, None)
+            self._close([sequence])
+
+    def _purge(self, owner: str, conversation_id: str | None) -> None:
+        """Forget what was read for somebody; what is being read now will leave nothing behind."""
+        for sequence in (*self._scheduler.sequences, *self._fetching.values()):
+            if sequence.owner == owner and conversation_id in {
+                None,
+                sequence.request.conversation_id,
+            }:
+                sequence.keeps_state = False
+        self._keeper.purge(owner, conversation_id)
 
     def _admit(self) -> list[ToParent]:
         failures: list[ToParent] = []
         admitted = self._scheduler.admit(self._clock())
+        self._drop_evicted()
         for slot in admitted.vacated:
             self._has_newcomers = True
             self._runner.close_sampler(slot)
         for sequence in admitted.placed:
+            self._keeper.restore(sequence)
             failures += self._open(sequence)
         return failures
 
@@ -168,9 +243,14 @@ class GenerationLoop:
         full = self._scheduler.grow()
         self._untold.update((sequence.request_id, sequence) for sequence in full)
         self._close(full)
+        self._drop_evicted()
+        return self._tell() if full else []
+
+    def _drop_evicted(self) -> None:
+        """Keep what slots held that others need, then drop it."""
+        self._keeper.save(self._scheduler.residents.take_displaced())
         for slot in self._scheduler.take_evicted():
             self._runner.forget(slot, 0)
-        return self._tell() if full else []
 
     def _tell_places(self) -> list[Output]:
         news = self._queue_news.take(self._clock(), has_newcomers=self._has_newcomers)
@@ -179,6 +259,8 @@ class GenerationLoop:
 
     def _forward(self, rows: Several[Row]) -> tuple[list[Output], list[ToParent]]:
         """Make a step; return what it has to tell, and the errors of rows that failed alone."""
+        num_tokens = sum(len(row.tokens) for row in rows)
+        self._set_threads(num_tokens)
         begun_s = self._clock()
         try:
             results = self._runner.forward(rows)
@@ -186,8 +268,10 @@ class GenerationLoop:
             return self._tell(), self._doubt(rows, error)
         now_s = self._clock()
         touched = self._scheduler.update(rows, results, self._runner, now_s)
-        self._budget.note(sum(len(row.tokens) for row in rows), now_s - begun_s)
+        self._budget.note(num_tokens, now_s - begun_s)
+        self._threads.note(num_tokens, now_s - begun_s)
         self._scheduler.note_step(rows, now_s - begun_s)
+        self._keeper.share(touched)
         self._untold.update((sequence.request_id, sequence) for sequence in touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
@@ -198,6 +282,12 @@ class GenerationLoop:
         # Half a step earlier, so that it is the nearest step.
         is_due = now_s - self._told_s + (now_s - begun_s) / 2 >= TELL_S / len(rows)
         return (self._tell() if ended or failures or is_due else []), failures
+
+    def _set_threads(self, num_tokens: int) -> None:
+        num_threads = self._threads.threads(num_tokens)
+        if num_threads != self._num_threads:
+            self._num_threads = num_threads
+            self._runner.set_threads(num_threads, num_threads)
 
     def _tell(self) -> list[Output]:
         """Return what came since the last time."""
@@ -230,6 +320,8 @@ class GenerationLoop:
         for sequence in sequences:
             if sequence.slot >= 0:
                 self._runner.close_sampler(sequence.slot)
+                if not sequence.keeps_state:
+                    self._runner.forget(sequence.slot, 0)
 
 
 def _request_error(request_id: str, error: WebuiError) -> RequestError:

@@ -84,6 +84,10 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         grammar: What the reply must keep to, see `AnswerForm`; empty leaves it free.
         json_schema: The same as a schema.
         grammar_triggers: What either waits for, see `AnswerForm`.
+        keep_state: What was read may be kept for the next request of the same owner, in memory
+            and on disk; False leaves no trace.
+        num_shared_messages: So many messages at the beginning are the administrator's and the
+            same for everybody; what was read of them serves all owners.
     """
 
     request_id: str
@@ -97,6 +101,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     grammar: str = ""
     json_schema: str = ""
     grammar_triggers: tuple[GrammarTrigger, ...] = ()
+    keep_state: bool = True
+    num_shared_messages: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -263,7 +269,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         num_slots: Sequences that may run at once.
         kv_cells: Tokens that all slots may hold together, at least `context_length`; None
             when each slot has cells for `context_length` of its own.
-        num_threads: Compute threads.
+        num_threads: Compute threads of the first steps.
         memory: Bytes taken.
         chat_template_sha256: Hex digest of the template text; empty when there is none.
         can_generate: Whether it can write; false for models that only make vectors.
@@ -271,6 +277,10 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         can_rerank: Whether it ranks documents by a query; such a model makes no vectors.
         embedding_size: Numbers of a vector; 0 when it makes none.
         max_text_tokens: Tokens of the longest text it makes a vector of, or of query and document.
+        state_key: What states of sequences depend on, besides their tokens: file, library and
+            options; empty when they must not outlive the process.
+        max_threads: Up to how many compute threads the engine may choose by itself; 0 keeps
+            `num_threads`.
     """
 
     name: str
@@ -285,6 +295,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     embedding_size: int = 0
     max_text_tokens: int = 0
     kv_cells: int | None = None
+    state_key: str = ""
+    max_threads: int = 0
 
 
 class Engine(Protocol):
@@ -324,6 +336,10 @@ class Engine(Protocol):
             Busy: The queue is full.
             EngineDied: The worker ended.
         """
+        ...
+
+    async def purge(self, owner: str, conversation_id: str | None) -> None:
+        """Forget what was read for an owner, or only for one of its conversations."""
         ...
 
     async def drain(self) -> None:

@@ -30,6 +30,20 @@ MAX_FRAME_TO_WORKER_BYTES: Final = 64 << 20
 MAX_FRAME_TO_PARENT_BYTES: Final = 8 << 20
 
 
+class CacheSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a worker keeps what it has read.
+
+    Attributes:
+        ram_bytes: Of states in memory; 0 keeps none.
+        disk_bytes: Of the states of all models on disk; 0 keeps none.
+        folder: Of the states on disk; empty keeps none.
+    """
+
+    ram_bytes: int = 1 << 30
+    disk_bytes: int = 0
+    folder: str = ""
+
+
 class Load(msgspec.Struct, frozen=True, tag="load", forbid_unknown_fields=True):
     """Open this model; the first message of every worker."""
 
@@ -38,6 +52,14 @@ class Load(msgspec.Struct, frozen=True, tag="load", forbid_unknown_fields=True):
     path: str
     options: dict[str, Any]
     max_gap_ms: int = MAX_GAP_MS
+    cache: CacheSpec = CacheSpec()
+
+
+class Purge(msgspec.Struct, frozen=True, tag="purge", forbid_unknown_fields=True):
+    """Forget what was read for an owner, or only for one of its conversations."""
+
+    owner: str
+    conversation_id: str | None
 
 
 class Add(msgspec.Struct, frozen=True, tag="add", forbid_unknown_fields=True):
@@ -117,7 +139,7 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", forbid_unknown_fie
     busy_s: float
 
 
-ToWorker = Load | Add | Embed | Abort | Quit
+ToWorker = Load | Add | Embed | Abort | Purge | Quit
 ToParent = LoadProgress | Loaded | LoadError | Outputs | RequestError | Heartbeat
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webui.engine.prefix_cache import ResidentSlots
+from webui.engine.resident_slots import ResidentSlots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
+
+    from webui.engine.states import Prefix
 
 GROWTH_CELLS = 16  # asked for at once, so that not every token asks
 
@@ -32,6 +34,11 @@ class KVPool:
         self._slots = ResidentSlots(num_slots)
         self._reserved: dict[int, int] = {}  # by running slot
         self._evicted: list[int] = []
+
+    @property
+    def residents(self) -> ResidentSlots:
+        """What lies in the free slots."""
+        return self._slots
 
     @property
     def num_free_slots(self) -> int:
@@ -81,10 +88,10 @@ class KVPool:
         self._evict(slot, owner)
         return True
 
-    def leave(self, slot: int, owner: str, tokens: Several[int]) -> None:
-        """Free a slot whose cells hold `tokens`; an empty list says they are in doubt."""
+    def leave(self, slot: int, prefix: Prefix | None) -> None:
+        """Free a slot whose cells hold these tokens; None says they are in doubt."""
         del self._reserved[slot]
-        self._slots.leave(slot, owner, tokens)
+        self._slots.leave(slot, prefix)
 
     def take_evicted(self) -> list[int]:
         """Return the slots whose cells must be dropped before the next step."""

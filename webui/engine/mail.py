@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from webui.engine.interface import EmbedRequest, GenerateRequest
+    from webui.engine.state_files import StateFile
+    from webui.engine.states import State
     from webui.errors import WebuiError
 
 
@@ -24,11 +27,12 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The tokens of a request that was announced."""
+    """The tokens of a request that was announced; `num_shared` as `Sequence` has it."""
 
     request: GenerateRequest
     prompt: list[int]
     arrived_s: float
+    num_shared: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,5 +65,38 @@ class Aborted:
     request_id: str
 
 
-Mail: TypeAlias = Announced | Prepared | Refused | Aborted
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What was read for an owner, or for one of its conversations, must be forgotten."""
+
+    owner: str
+    conversation_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatesListed:
+    """The states of this model that lie on disk."""
+
+    files: list[StateFile]
+
+
+@dataclass(frozen=True, slots=True)
+class StateWritten:
+    """A state lies on disk now; other files are gone."""
+
+    file: StateFile
+    gone: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StateFetched:
+    """A state that a request waits for; None when it cannot be used, and its file is gone."""
+
+    request_id: str
+    file: StateFile
+    state: State | None
+
+
+StateMail: TypeAlias = Purged | StatesListed | StateWritten | StateFetched
+Mail: TypeAlias = Announced | Prepared | Refused | Aborted | StateMail
 TextMail: TypeAlias = TextsAnnounced | TextsPrepared | Refused | Aborted

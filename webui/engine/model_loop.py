@@ -12,7 +12,11 @@ from webui.engine.mail import (
     Announced,
     Mail,
     Prepared,
+    Purged,
     Refused,
+    StateFetched,
+    StatesListed,
+    StateWritten,
     TextMail,
     TextsAnnounced,
     TextsPrepared,
@@ -44,6 +48,21 @@ class ModelLoop:
         return any(loop is not None and loop.has_work for loop in self._loops)
 
     @property
+    def idle_s(self) -> float | None:
+        """How long to be without work before `idle` has something to do; None if it has not."""
+        return None if self._generation is None else self._generation.idle_s
+
+    def idle(self) -> None:
+        """Do a piece of what can wait."""
+        if self._generation is not None:
+            self._generation.idle()
+
+    def close(self) -> None:
+        """Keep what is to outlive the process."""
+        if self._generation is not None:
+            self._generation.close()
+
+    @property
     def _loops(self) -> tuple[GenerationLoop | None, EmbedLoop | None]:
         return self._generation, self._embedding
 
@@ -53,7 +72,16 @@ class ModelLoop:
         What the model cannot do was refused by the web process and does not come here.
         """
         match mail:
-            case Announced() | Prepared():
+            case Purged() if self._generation is None:
+                return []
+            case (
+                Announced()
+                | Prepared()
+                | Purged()
+                | StatesListed()
+                | StateWritten()
+                | StateFetched()
+            ):
                 assert self._generation is not None
                 return self._generation.take(mail)
             case TextsAnnounced() | TextsPrepared():

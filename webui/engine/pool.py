@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from webui.engine.interface import EngineState
-from webui.engine.pool_status import LoadOutcome, PoolError, PoolState, PoolStatus
+from webui.engine.pool_status import SEEN_AS, LoadOutcome, PoolError, PoolState, PoolStatus
 from webui.engine.process import LocalEngine
 from webui.errors import Conflict, EngineError, ModelNotLoaded
 
@@ -218,6 +218,11 @@ class EnginePool:
             raise ModelNotLoaded(self._error.message, self._error.hint)
         raise ModelNotLoaded("No model is loaded", "Choose one in the Model tab.")
 
+    async def purge(self, owner: str, conversation_id: str | None = None) -> None:
+        """Let the loaded model forget what it read for an owner, or only for one conversation."""
+        if self._resident is not None:
+            await self._resident.engine.purge(owner, conversation_id)
+
     async def close(self) -> None:
         """End everything; idempotent."""
         self._is_closed = True
@@ -376,7 +381,7 @@ class EnginePool:
             own = resident.error
             error = PoolError(own.message, own.hint) if own else self._error
             return PoolStatus(
-                _STATES[resident.engine.state],
+                SEEN_AS[resident.engine.state],
                 resident.model_id,
                 resident.engine.info.name,
                 None,
@@ -389,12 +394,3 @@ class EnginePool:
                 PoolState.FAILED, *self._failed, None, self._error, outcome=self._outcome
             )
         return PoolStatus(outcome=self._outcome)
-
-
-_STATES = {
-    EngineState.STARTING: PoolState.RESTARTING,
-    EngineState.READY: PoolState.READY,
-    EngineState.RESTARTING: PoolState.RESTARTING,
-    EngineState.FAILED: PoolState.FAILED,
-    EngineState.CLOSED: PoolState.FAILED,
-}

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from webui.engine.interface import EngineState
+
 if TYPE_CHECKING:
     from webui.engine.interface import ModelInfo
 
@@ -21,6 +23,15 @@ class PoolState(StrEnum):
     READY = "ready"
     RESTARTING = "restarting"
     FAILED = "failed"
+
+
+SEEN_AS = {
+    EngineState.STARTING: PoolState.RESTARTING,
+    EngineState.READY: PoolState.READY,
+    EngineState.RESTARTING: PoolState.RESTARTING,
+    EngineState.FAILED: PoolState.FAILED,
+    EngineState.CLOSED: PoolState.FAILED,
+}
 
 
 class LoadOutcome(StrEnum):

@@ -43,6 +43,7 @@ class PrefillBudget:
         self._large: _Mean | None = None
         self._latest = LARGE_TOKENS
         self._num_long = 0  # long steps since the fixed cost was last measured
+        self._paused_s = 0.0  # since the latest step
         self._num_short = 0  # least steps since the cost of a token was last measured
 
     def tokens(self, *, num_decoding: int) -> int:
@@ -52,7 +53,7 @@ class PrefillBudget:
             return self._min_tokens
         if self._large is None or self._num_short >= PROBE_STEPS:
             return min(LARGE_TOKENS, self._max_tokens)
-        step_s = self._shared_step_s if num_decoding else ALONE_STEP_S
+        step_s = self._shared_step_s - self._paused_s if num_decoding else ALONE_STEP_S
         fixed_s, token_s = self._costs(self._small, self._large)
         num = int(max(step_s - fixed_s, fixed_s) / token_s)
         num = min(num, MAX_GROWTH * self._latest, self._max_tokens)
@@ -70,8 +71,13 @@ class PrefillBudget:
         _, token_s = self._costs(self._small, self._large)
         return share * self._small.step_s / token_s
 
+    def pause(self, pause_s: float) -> None:
+        """Note that something else took time since the latest step; the next one is shorter."""
+        self._paused_s += pause_s
+
     def note(self, num_tokens: int, step_s: float) -> None:
         """Learn from a step that read and decoded this many tokens in all."""
+        self._paused_s = 0.0
         if num_tokens < LARGE_TOKENS:
             self._small.add(num_tokens, step_s)
             self._num_short += num_tokens >= SMALL_TOKENS

@@ -1,98 +1,189 @@
-"""Which tokens lie in the KV cells of each slot, and who may use them again.
+"""What was read once and need not be read again: the tiers behind the slots.
 
-Knows token lists and owners; touches no cells itself. Tokens are compared, never hashes, and
-only with those of the same owner.
+Knows prefixes, states and the index of the disk; the loop that owns the model asks it and does
+what touches cells. First come the slots that still hold what they read (`resident_slots`), then
+states in memory, then states on disk. A prefix serves its owner alone, but for what the
+administrator gave everybody to read, which is kept under an owner of its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence as Tokens
+from webui.engine.ram_states import RamStates
+from webui.engine.states import SHARED_OWNER, Prefix, State, num_common
 
-MIN_KEPT_SHARE = 1 / 3  # of a resident, that must serve on for its rest to be given up
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Several
+    from pathlib import Path
+
+    from webui.engine.disk_states import DiskStates
+    from webui.engine.mail import StateWritten
+    from webui.engine.sequence import Sequence
+    from webui.engine.state_files import StateFile
+
+DEFAULT_RAM_BYTES = 1 << 30
 
 
 @dataclass(slots=True)
-class _Resident:
-    """What a free slot still holds."""
+class CacheCounts:
+    """What the cache was good for so far, and what it holds.
 
-    owner: str | None = None
-    tokens: list[int] = field(default_factory=list)
-    left: int = 0
-
-
-class ResidentSlots:
-    """The slots of a runner: taken by running sequences, else holding what was read last.
-
-    Args:
-        num_slots: How many there are.
+    Attributes:
+        num_slot_tokens: Prompt tokens that lay in a slot.
+        num_ram_tokens: Prompt tokens whose state came from memory.
+        num_disk_tokens: Prompt tokens whose state came from disk.
+        num_shared_tokens: Of those from memory or disk, the administrator's.
     """
 
-    def __init__(self, num_slots: int) -> None:
-        self._free = {slot: _Resident() for slot in range(num_slots)}
-        self._clock = 0
+    num_slot_tokens: int = 0
+    num_ram_tokens: int = 0
+    num_disk_tokens: int = 0
+    num_shared_tokens: int = 0
+
+
+class PrefixCache:
+    """States in memory and on disk.
+
+    Args:
+        max_ram_bytes: Of the states in memory.
+        disk: Where states outlive the process; None keeps none there.
+    """
+
+    def __init__(
+        self, max_ram_bytes: int = DEFAULT_RAM_BYTES, disk: DiskStates | None = None
+    ) -> None:
+        self._ram = RamStates(max_ram_bytes)
+        self._disk = disk
+        self._files: dict[Path, StateFile] = {}
+        self._fetched: dict[str, State] = {}  # by request, until it has a slot
+        self.counts = CacheCounts()
 
     @property
-    def num_free(self) -> int:
-        """Slots that no sequence runs in."""
-        return len(self._free)
+    def has_disk(self) -> bool:
+        """Whether states outlive the process."""
+        return self._disk is not None
 
-    def take(self, owner: str, prompt: Tokens[int]) -> tuple[int, int]:
-        """Choose a free slot for a prompt; return it and how many of its cells serve.
+    @property
+    def num_ram_bytes(self) -> int:
+        """Bytes of the states in memory."""
+        return self._ram.num_bytes
 
-        The last prompt token never counts: it is read again to get what follows it.
-        A slot with a common beginning is taken when that is worth the rest it holds; else an
-        empty one, else the one left longest ago.
+    @property
+    def num_disk_bytes(self) -> int:
+        """Bytes of this model's states on disk."""
+        return sum(file.num_bytes for file in self._files.values())
+
+    def find(self, sequence: Sequence) -> tuple[State | None, int]:
+        """Return the state in memory that spares a sequence most of its reading.
+
+        Returns:
+            The state and how many tokens of it serve; the last token is always read again.
         """
-        common = {
-            slot: _num_common(resident.tokens, prompt) if resident.owner == owner else 0
-            for slot, resident in self._free.items()
-        }
-        best = max(common, key=lambda slot: (common[slot], -slot))
-        held = len(self._free[best].tokens)
-        if not common[best] or common[best] < held * MIN_KEPT_SHARE:
-            best = min(self._free, key=lambda slot: (self._free[slot].left, slot))
-        del self._free[best]
-        return best, min(common[best], len(prompt) - 1)
+        most = len(sequence.tokens) - 1
+        found = [self._ram.find(sequence.owner, sequence.tokens, most)]
+        if sequence.num_shared:
+            found.append(self._ram.find(SHARED_OWNER, sequence.tokens, sequence.num_shared))
+        if fetched := self._fetched.get(sequence.request_id):
+            found.append((fetched, _num_usable(sequence, fetched.prefix)))
+        return max(found, key=lambda item: item[1])
 
-    def held(self) -> dict[int, int]:
-        """Return how many cells each free slot still holds, by slot; those that hold any."""
-        return {slot: len(kept.tokens) for slot, kept in self._free.items() if kept.tokens}
+    def find_file(self, sequence: Sequence) -> tuple[StateFile | None, int]:
+        """Return the state on disk that spares a sequence most, and how many tokens."""
+        best, most = None, 0
+        for file in self._files.values():
+            num = _num_usable(sequence, file.prefix)
+            if num > most:
+                best, most = file, num
+        return best, most
 
-    def by_age(self, owner: str) -> list[int]:
-        """Return the free slots that hold anything: left longest ago first, this owner's last."""
-        holding = [
-            (kept.owner == owner, kept.left, slot)
-            for slot, kept in self._free.items()
-            if kept.tokens
-        ]
-        return [slot for _, _, slot in sorted(holding)]
+    def fetch(self, request_id: str, file: StateFile) -> None:
+        """Have a state on disk read for a request."""
+        assert self._disk is not None
+        self._disk.fetch(request_id, file)
 
-    def clear(self, slot: int) -> None:
-        """Forget what a free slot holds."""
-        self._free[slot] = _Resident()
+    def take_fetched(self, request_id: str, file: StateFile, state: State | None) -> None:
+        """Take what came from disk; it is kept for the request until `forget_fetched`."""
+        if state is None:
+            self._files.pop(file.path, None)
+        elif file.path in self._files:  # else it was purged meanwhile
+            self._fetched[request_id] = state
 
-    def leave(self, slot: int, owner: str, tokens: Tokens[int]) -> None:
-        """Free a slot whose cells hold `tokens`; an empty list says they are in doubt."""
-        self._clock += 1
-        self._free[slot] = (
-            _Resident(owner, list(tokens), self._clock) if tokens else _Resident(left=0)
-        )
+    def forget_fetched(self, request_id: str) -> bool:
+        """Let go what was fetched for a request; return whether there was anything."""
+        return self._fetched.pop(request_id, None) is not None
+
+    def keep(self, state: State) -> None:
+        """Keep a state in memory; what has to go for it is kept on disk."""
+        for gone in self._ram.put(state):
+            self.write(gone)
+
+    def write(self, state: State) -> bool:
+        """Have a state written to disk, unless it lies there already; False if that cannot be."""
+        if self._disk is None:
+            return False
+        tokens = state.prefix.tokens
+        replaced: list[Path] = []
+        for path, file in self._files.items():
+            if file.prefix.owner != state.prefix.owner:
+                continue
+            held = file.prefix.tokens
+            if held[: len(tokens)] == tokens:
+                return True
+            if tokens[: len(held)] == held:
+                replaced.append(path)
+        return self._disk.write(state, tuple(replaced))
+
+    def write_all(self) -> None:
+        """Have all states in memory written to disk."""
+        for state in reversed(self._ram.states):
+            self.write(state)
+
+    def has_shared(self, sequence: Sequence) -> bool:
+        """Return whether all of the administrator's tokens of a sequence are kept."""
+        _, num = self._ram.find(SHARED_OWNER, sequence.tokens, sequence.num_shared)
+        return num >= sequence.num_shared
+
+    def keep_shared(self, sequence: Sequence, data: memoryview) -> None:
+        """Keep the state of a sequence that has read what everybody reads, and nothing else."""
+        assert sequence.num_read == sequence.num_shared
+        prefix = Prefix(SHARED_OWNER, None, sequence.tokens[: sequence.num_shared])
+        self.keep(State(prefix, data))
+
+    def listed(self, files: Several[StateFile]) -> None:
+        """Note what lies on disk."""
+        self._files.update((file.path, file) for file in files)
+
+    def written(self, mail: StateWritten) -> None:
+        """Note a new file, and those that are gone."""
+        self._files[mail.file.path] = mail.file
+        for path in mail.gone:
+            self._files.pop(path, None)
+
+    def purge(self, owner: str, conversation_id: str | None) -> None:
+        """Drop what belongs to an owner, or only to one conversation, in memory and on disk."""
+        self._ram.purge(owner, conversation_id)
+        for path, file in list(self._files.items()):
+            if file.prefix.belongs_to(owner, conversation_id):
+                del self._files[path]
+        for request_id, state in list(self._fetched.items()):
+            if state.prefix.belongs_to(owner, conversation_id):
+                del self._fetched[request_id]
+        if self._disk is not None:
+            self._disk.purge(owner, conversation_id)
+
+    def close(self, timeout_s: float) -> None:
+        """Let the disk finish what waits, at most for so long."""
+        if self._disk is not None:
+            self._disk.close(timeout_s)
 
 
-def _num_common(a: Tokens[int], b: Tokens[int]) -> int:
-    """Return the length of the longest common prefix."""
-    longest = min(len(a), len(b))
-    if a[:longest] == b[:longest]:
-        return longest
-    low, high = 0, longest  # a[:low] agrees, a[:high] does not; slices compare in C
-    while high - low > 1:
-        middle = (low + high) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low
+def _num_usable(sequence: Sequence, prefix: Prefix) -> int:
+    """Return how many tokens of a prefix a sequence may have."""
+    most = len(sequence.tokens) - 1
+    if prefix.owner == SHARED_OWNER:
+        most = min(most, sequence.num_shared)
+    elif prefix.owner != sequence.owner:
+        return 0
+    return min(num_common(prefix.tokens, sequence.tokens), most)

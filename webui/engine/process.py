@@ -66,6 +66,7 @@ class Limits:
         deaths_window_s: See `max_deaths`.
         max_requests: Live requests in all, running and waiting.
         max_gap_ms: Between two tokens of a reply while somebody's prompt is read.
+        cache: Where the worker keeps what it has read.
     """
 
     patience: Patience = field(default_factory=Patience)
@@ -74,6 +75,7 @@ class Limits:
     deaths_window_s: float = 60.0
     max_requests: int = 512
     max_gap_ms: int = MAX_GAP_MS
+    cache: ipc.CacheSpec = field(default_factory=ipc.CacheSpec)
 
 
 class LocalEngine:
@@ -194,6 +196,11 @@ class LocalEngine:
             if mailbox.worker is not None and not mailbox.is_over:
                 mailbox.worker.send(ipc.encode(ipc.Abort(request_id)))
 
+    async def purge(self, owner: str, conversation_id: str | None) -> None:
+        """Forget what was read for an owner, or only for one of its conversations."""
+        if self._state is EngineState.READY:
+            self._worker.send(ipc.encode(ipc.Purge(owner, conversation_id)))
+
     async def drain(self) -> None:
         """Wait until no request is at work or waiting."""
         await self._idle.wait()
@@ -213,7 +220,7 @@ class LocalEngine:
     async def _start_worker(self, on_progress: Callable[[float], None]) -> None:
         """Bring up a worker that has loaded the model; none is left if that fails."""
         worker = WorkerProcess(self._limits.patience, self._deliver, on_progress)
-        await worker.start(self._spec, self._limits.max_gap_ms)
+        await worker.start(self._spec, self._limits.max_gap_ms, self._limits.cache)
         try:
             self._info = await worker.loaded()
         except BaseException:

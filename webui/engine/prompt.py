@@ -12,8 +12,10 @@ import msgspec
 
 from webui.engine.answer_grammar import answer_grammar
 from webui.engine.chat_template import ChatTemplate
+from webui.engine.states import num_common
 from webui.engine.trigger_watch import check_triggers
 from webui.errors import ContextLengthExceeded, InvalidRequest
+from webui.messages import Message, Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from webui.engine.interface import GenerateRequest
     from webui.engine.runner import ModelRunner
 
+# In place of what follows the administrator's messages: the two have no beginning in common.
+PROBES = ("A word", "7 numbers")
 # So much text takes less than a second: 250,000 characters of prose 0.4 s, of one letter 0.75 s
 # (llama.cpp's tokenizer with SmolLM2's vocabulary on one core). It is counted to the end.
 COUNTED_CHARS = 250_000
@@ -42,6 +46,7 @@ class PromptMaker:
         self._max_tokens = runner.info.context_length
         bos_id = runner.bos_id if runner.add_bos else -1
         self._template = ChatTemplate(runner.chat_template, bos, eos, bos_id=bos_id)
+        self._latest_shared: tuple[tuple[Message, ...], list[int]] = (), []
 
     def make(self, request: GenerateRequest) -> tuple[GenerateRequest, list[int]]:
         """Return the request with the template's own stop strings and its grammar, and its tokens.
@@ -78,6 +83,32 @@ class PromptMaker:
             params = request.params.model_copy(update={"stop": stop})
             request = msgspec.structs.replace(request, params=params)
         return request, prompt
+
+    def num_shared(self, request: GenerateRequest, prompt: Sequence[int]) -> int:
+        """Return how many tokens at its beginning depend on the administrator's messages alone.
+
+        They are what a prompt has in common with two others that go on with something else
+        behind those messages; so nothing of what anybody typed is ever among them.
+        """
+        num = request.num_shared_messages
+        shared = request.messages[:num]
+        if not shared or num >= len(request.messages) or request.plain_text is not None:
+            return 0
+        if self._latest_shared[0] != shared:
+            try:
+                one, other = (
+                    self._template.tokenize(
+                        (*shared, Message(Role.USER, probe)),
+                        add_generation_prompt=True,
+                        continue_last=False,
+                        tokenize=self._runner.tokenize,
+                    )
+                    for probe in PROBES
+                )
+            except InvalidRequest:  # the template takes no such conversation
+                return 0
+            self._latest_shared = shared, one[: num_common(one, other)]
+        return num_common(self._latest_shared[1], prompt)
 
     def _plain(self, text: str) -> list[int]:
         """Return the tokens of a text that is no conversation."""

@@ -64,6 +64,7 @@ class PromptReading:
         unread, max_tokens = self._surplus.bound(
             unread, writing, max_tokens=max(1, max_tokens), tokens_per_step=surplus_tokens
         )
+        unread = [sequence for sequence in unread if not _follows(sequence, unread)]
         room = min(max_tokens - len(rows), bound)
         num_taken = 0
         for sequence in sorted(unread, key=self._turn):
@@ -71,12 +72,33 @@ class PromptReading:
             if left <= 0 or num_taken >= max(left, LEAST_TOKENS):
                 break
             num = self._gathering.share(sequence, unread, is_anyone_writing=is_writing)
+            num = min(num, _up_to_border(sequence))
             if num > left:
-                num = _whole_tiles(left, bound - num_taken, is_apart=bool(num_decoding or rows))
+                whole = _whole_tiles(left, bound - num_taken, is_apart=bool(num_decoding or rows))
+                num = min(num, whole)
             rows.append(_chunk(sequence, num))
             self._gathering.note(sequence, num)
             num_taken += num
         return rows
+
+
+def _follows(sequence: Sequence, unread: Several[Sequence]) -> bool:
+    """Return whether somebody else is reading what is the same for everybody, further on."""
+    if sequence.num_read >= sequence.num_shared:
+        return False
+    mine = sequence.num_read, -sequence.arrival
+    return any(
+        other.num_read < other.num_shared == sequence.num_shared
+        and other.shared_mark == sequence.shared_mark
+        and (other.num_read, -other.arrival) > mine
+        for other in unread
+    )
+
+
+def _up_to_border(sequence: Sequence) -> int:
+    """Return how far a chunk may go, so that the state of what everybody reads can be kept."""
+    to_border = sequence.num_shared - sequence.num_read
+    return to_border if to_border > 0 else sequence.num_unread
 
 
 def _chunk(sequence: Sequence, num_tokens: int) -> Row:

@@ -171,8 +171,31 @@ class ModelRunner(Protocol):
         """
         ...
 
+    def save_state(self, slot: int) -> memoryview | None:
+        """Copy what a slot remembers; None where that cannot be done."""
+        ...
+
+    def load_state(self, slot: int, data: memoryview) -> bool:
+        """Let a slot remember what `save_state` copied, in place of what it has.
+
+        The bytes come from `save_state` of a runner with the same `info.state_key`, unchanged.
+
+        Returns:
+            False when it does not fit; the slot is in doubt then.
+        """
+        ...
+
     def close(self) -> None:
         """Free the model; idempotent."""
+        ...
+
+    def set_threads(self, decode: int, batch: int) -> None:
+        """Set the compute threads from the next step on; what is computed stays the same.
+
+        Args:
+            decode: For steps of one token, at least 1.
+            batch: For steps of more, at least 1.
+        """
         ...
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
     from webui.engine.interface import ModelInfo
+    from webui.engine.resident_slots import ResidentSlots
     from webui.engine.runner import RowResult
     from webui.engine.sequence import Vocabulary
 
@@ -94,6 +95,21 @@ class Scheduler:
     def num_decoding(self) -> int:
         """Sequences whose next step makes a token."""
         return sum(s.phase is Phase.DECODE for s in self._running.values())
+
+    @property
+    def residents(self) -> ResidentSlots:
+        """What lies in the slots where nobody runs."""
+        return self._cells.residents
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """All that run or wait."""
+        return [*self._running.values(), *self._waiting]
+
+    @property
+    def reading(self) -> list[Sequence]:
+        """Those with a slot whose tokens are not read to the end."""
+        return [s for s in self._running.values() if s.phase is Phase.PREFILL]
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence.
@@ -314,5 +330,4 @@ class Scheduler:
 
     def _vacate(self, sequence: Sequence) -> None:
         del self._running[sequence.slot]
-        read = sequence.tokens[: sequence.num_read]
-        self._cells.leave(sequence.slot, sequence.owner, read)
+        self._cells.leave(sequence.slot, sequence.prefix())

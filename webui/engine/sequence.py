@@ -21,6 +21,7 @@ from webui.engine.interface import (
     TokenLogprob,
     Usage,
 )
+from webui.engine.states import Prefix
 
 if TYPE_CHECKING:
     from webui.engine.interface import Delta, GenerateRequest
@@ -63,8 +64,12 @@ class Sequence:
         context_length: Tokens that prompt and reply may have together; a prompt that fills
             it alone still gets one token.
         arrived_s: When the request came.
+        num_shared: How many tokens at the beginning depend on nothing but what the administrator
+            gave everybody to read.
 
     Attributes:
+        shared_mark: Equal where the shared tokens are equal.
+        keeps_state: What it reads may serve later; see `GenerateRequest.keep_state`.
         is_rewound: It took tokens back: whoever runs it drops the cells behind `num_read`,
             opens a new sampler and sets this to False before the next step.
         arrival: Its number among all requests; the queue sets it.
@@ -74,14 +79,24 @@ class Sequence:
     """
 
     def __init__(
-        self, request: GenerateRequest, prompt: list[int], *, context_length: int, arrived_s: float
+        self,
+        request: GenerateRequest,
+        prompt: list[int],
+        *,
+        context_length: int,
+        arrived_s: float,
+        num_shared: int = 0,
     ) -> None:
         assert prompt
+        assert 0 <= num_shared <= len(prompt)
         self.request = request
         self.request_id = request.request_id
         self.owner = request.owner
         self.tokens = list(prompt)
         self.num_prompt = len(prompt)
+        self.num_shared = min(num_shared, len(prompt) - 1)
+        self.shared_mark = hash(tuple(prompt[: self.num_shared]))
+        self.keeps_state = request.keep_state
         self.num_read = 0  # tokens that lie in the KV cache
         self.num_cached = 0
         self.slot = -1
@@ -143,6 +158,20 @@ class Sequence:
     def num_since_place(self) -> int:
         """Tokens sampled since it got its slot."""
         return len(self.tokens) - self._num_at_place
+
+    def prefix(self) -> Prefix | None:
+        """Return what its cells hold, if that may be used again."""
+        if not self.keeps_state:
+            return None
+        return Prefix(self.owner, self.request.conversation_id, self.tokens[: self.num_read])
+
+    def restore(self, num_tokens: int) -> None:
+        """Note that a state was put into its slot, which holds so many of its tokens."""
+        assert self.phase is Phase.PREFILL
+        assert 0 < num_tokens < len(self.tokens)
+        self.num_read = num_tokens
+        if not self.num_reply:
+            self.num_cached = num_tokens
 
     def place(self, slot: int, num_cached: int, now_s: float) -> None:
         """Give it a slot whose first `num_cached` cells already hold its tokens."""

@@ -9,6 +9,7 @@ that takes.
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from webui.engine.interface import Priority
@@ -16,7 +17,7 @@ from webui.errors import Busy
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from webui.engine.fairness import Ledger
     from webui.engine.sequence import Sequence
@@ -44,6 +45,9 @@ class WaitingQueue:
 
     def __len__(self) -> int:
         return sum(map(len, self._by_owner.values()))
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return chain.from_iterable(self._by_owner.values())
 
     def __bool__(self) -> bool:
         return bool(self._by_owner)

@@ -17,9 +17,11 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from webui.engine import ipc
+from webui.engine.disk_states import DiskStates
 from webui.engine.embed_loop import EmbedLoop
 from webui.engine.embed_texts import TextMaker
 from webui.engine.generation_loop import GenerationLoop
@@ -28,12 +30,14 @@ from webui.engine.mail import (
     Announced,
     Mail,
     Prepared,
+    Purged,
     TextMail,
     TextsAnnounced,
     TextsPrepared,
 )
 from webui.engine.model_loop import ModelLoop
 from webui.engine.prefill_budget import PrefillBudget
+from webui.engine.prefix_cache import PrefixCache
 from webui.engine.preparer import Preparer
 from webui.engine.prompt import PromptMaker
 from webui.engine.runner import Row, RowFailed, RunnerSpec
@@ -91,30 +95,41 @@ class _Worker:
             self._send(ipc.LoadError(error.message, error.hint))
             return
         try:
-            loop = self._open_loop(opened, load.max_gap_ms / 1000)
+            loop = self._open_loop(opened, load)
         except EngineError as error:
             self._send(ipc.LoadError(error.message, error.hint))
         else:
             self._send(ipc.Loaded(opened.info))
             self._generate(loop)
+            loop.close()
         opened.close()
 
-    def _open_loop(self, opened: OpenedModel, max_gap_s: float) -> ModelLoop:
-        generation = self._open_generation(opened, max_gap_s)
+    def _open_loop(self, opened: OpenedModel, load: ipc.Load) -> ModelLoop:
+        generation = self._open_generation(opened, load)
         return ModelLoop(generation, self._open_embedding(opened))
 
-    def _open_generation(self, opened: OpenedModel, max_gap_s: float) -> GenerationLoop | None:
+    def _open_generation(self, opened: OpenedModel, load: ipc.Load) -> GenerationLoop | None:
         runner = opened.runner
         if runner is None:
             return None
+        max_gap_s = load.max_gap_ms / 1000
         budget = PrefillBudget(runner.max_batch_tokens, _warm_up(runner), max_gap_s)
         maker = PromptMaker(runner)
 
         def prepare(request: GenerateRequest, arrived_s: float) -> Prepared:
-            return Prepared(*maker.make(request), arrived_s)
+            request, prompt = maker.make(request)
+            return Prepared(request, prompt, arrived_s, maker.num_shared(request, prompt))
 
         self._prompts.start(prepare)
-        return GenerationLoop(runner, budget, time.monotonic)
+        cache = self._open_cache(load.cache, opened.info.state_key)
+        return GenerationLoop(runner, budget, time.monotonic, cache=cache)
+
+    def _open_cache(self, spec: ipc.CacheSpec, state_key: str) -> PrefixCache:
+        if not (spec.folder and spec.disk_bytes and state_key):
+            return PrefixCache(spec.ram_bytes)
+        disk = DiskStates(Path(spec.folder), spec.disk_bytes, state_key, self._mail.put)
+        disk.start()
+        return PrefixCache(spec.ram_bytes, disk)
 
     def _open_embedding(self, opened: OpenedModel) -> EmbedLoop | None:
         embedder = opened.embedder
@@ -131,8 +146,7 @@ class _Worker:
     def _generate(self, loop: ModelLoop) -> None:
         while True:
             while not loop.has_work or not self._mail.empty():
-                self._step_begun_s = None
-                mail = self._mail.get()
+                mail = self._next_mail(loop)
                 self._step_begun_s = time.monotonic()
                 if isinstance(mail, ipc.Quit):
                     return
@@ -142,6 +156,16 @@ class _Worker:
             self._step_begun_s = time.monotonic()
             for message in loop.step():
                 self._send(message)
+
+    def _next_mail(self, loop: ModelLoop) -> Mail | TextMail | ipc.Load | ipc.Quit:
+        """Wait for mail; do meanwhile what can wait."""
+        while True:
+            self._step_begun_s = None
+            try:
+                return self._mail.get(timeout=loop.idle_s)
+            except queue.Empty:
+                self._step_begun_s = time.monotonic()
+                loop.idle()
 
     def _read(self) -> None:
         """Take mail until the other side is gone; then there is nothing left to live for."""
@@ -169,6 +193,8 @@ class _Worker:
                 self._prompts.drop(message.request_id)
                 self._texts.drop(message.request_id)
                 self._mail.put(Aborted(message.request_id))
+            case ipc.Purge():
+                self._mail.put(Purged(message.owner, message.conversation_id))
             case ipc.Load() | ipc.Quit():
                 self._mail.put(message)
 

@@ -21,6 +21,7 @@ from webui.engine.interface import (
     Usage,
 )
 from webui.engine.pool import EnginePool
+from webui.engine.saved_states import SavedStates
 from webui.storage.database import Database
 from webui.storage.tables import UserRow
 
@@ -40,6 +41,7 @@ class ScriptedEngine:
         )
         self.state = EngineState.READY
         self.requests = []
+        self.purged = []
         self.num_ended = 0
         self.on_request = None
         self.mailboxes = []  # of running requests
@@ -68,6 +70,9 @@ class ScriptedEngine:
         finally:
             self.num_ended += 1
             self.mailboxes.remove(mailbox)
+
+    async def purge(self, owner, conversation_id):
+        self.purged.append((owner, conversation_id))
 
     async def drain(self):
         while self.mailboxes:  # noqa: ASYNC110 - as a reader of a made-up engine may
@@ -107,7 +112,11 @@ class House:
         self.parameters = Parameters(self.database)
         self.generations = Generations(self.database, pool, self.events, tick_s=0.01, retry_s=0.01)
         self.conversations = Conversations(
-            self.database, self.generations, self.parameters, self.events
+            self.database,
+            self.generations,
+            self.parameters,
+            self.events,
+            SavedStates(pool, None),
         )
         self.me = local_actor()
         self.other = Actor("other", "Other", frozenset(Permission))

@@ -255,6 +255,7 @@ async def test_delete_stops_the_reply_and_restore_brings_all_back(house, engine)
     await house.conversations.delete(house.me, conversation_id)
     await house.ended(turn)
     assert engine.num_ended == 1
+    assert engine.purged == [("local", conversation_id)]
     assert house.generations.running(conversation_id) is None
     with pytest.raises(NotFound):
         await house.conversations.get(house.me, conversation_id)

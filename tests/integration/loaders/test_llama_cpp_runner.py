@@ -243,3 +243,33 @@ def test_closing_twice_is_one_closing(noise: Path) -> None:
     runner.open_sampler(0, GREEDY, [])
     runner.close()
     runner.close()
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_threads_change_nothing_of_what_is_written(
+    chat_runner: LlamaCppRunner, num_threads: int
+) -> None:
+    prompt = chat_runner.tokenize("The quick brown fox jumps over the dog", special=False)
+    expected = write(chat_runner, 0, prompt, 12, 7)
+    chat_runner.set_threads(num_threads, num_threads)
+    try:
+        assert write(chat_runner, 0, prompt, 12, 7) == expected
+    finally:
+        chat_runner.set_threads(1, 1)
+
+
+def test_threads_that_change_at_every_step_change_nothing(chat_runner: LlamaCppRunner) -> None:
+    prompt = chat_runner.tokenize("The quick brown fox jumps over the dog", special=False)
+    expected = write(chat_runner, 0, prompt, 12, 7)
+    chat_runner.forget(0, 0)
+    chat_runner.open_sampler(0, GREEDY, prompt)
+    (result,) = chat_runner.forward([Row(0, prompt, 0, sample=True)])
+    written = []
+    for position in range(len(prompt), len(prompt) + 12):
+        chat_runner.set_threads(1 + position % 3, 1 + position % 2)
+        assert isinstance(result, Sampled)
+        written.append(result.token)
+        (result,) = chat_runner.forward([Row(0, [result.token], position, sample=True)])
+    chat_runner.close_sampler(0)
+    chat_runner.set_threads(1, 1)
+    assert written == expected

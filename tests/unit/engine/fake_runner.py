@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import zlib
+from array import array
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -59,6 +60,7 @@ class FakeOptions(BaseModel):
         once: A file; where it exists already, `on_load` passes and deadly words are harmless.
         can_cut: Whether the memory can be cut.
         kv_cells: Cells that all slots share; None when each has its own.
+        max_threads: Up to how many threads may be chosen; 0 keeps one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +68,7 @@ class FakeOptions(BaseModel):
     context_length: int = 512
     slots: int = 2
     kv_cells: int | None = None
+    max_threads: int = 0
     max_batch_tokens: int = 64
     step_s: float = 0.0
     token_s: float = 0.0
@@ -91,13 +94,18 @@ class FakeRunner:
             embedding_size=2,
             max_text_tokens=32,
             kv_cells=self.options.kv_cells,
+            state_key=f"counting {self.options.context_length}",
+            max_threads=self.options.max_threads,
         )
         self.max_batch_tokens = self.options.max_batch_tokens
         self.chat_template = TEMPLATE
         self.add_bos = True
         self.bos_id = BOS
         self.num_steps = 0
+        self.threads: list[tuple[int, int]] = []  # as they were set
         self.num_tokens_read = 0
+        self.num_saved = 0
+        self.num_restored = 0
         self.is_closed = False
         self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
         self._samplers: dict[int, SamplingParams] = {}
@@ -172,8 +180,24 @@ class FakeRunner:
         del cells[from_position:]
         return True
 
+    def save_state(self, slot: int) -> memoryview | None:
+        """Copy the cells, four bytes each."""
+        self.num_saved += 1
+        return memoryview(array("i", self._cells[slot])).cast("B")
+
+    def load_state(self, slot: int, data: memoryview) -> bool:
+        cells = array("i", data.tobytes()).tolist()
+        if len(cells) > self.options.context_length:
+            return False
+        self.num_restored += 1
+        self._cells[slot] = cells
+        return True
+
     def close(self) -> None:
         self.is_closed = True
+
+    def set_threads(self, decode: int, batch: int) -> None:
+        self.threads.append((decode, batch))
 
     def _sample(self, slot: int) -> Sampled | RowFailed:
         cells = self._cells[slot]

@@ -128,3 +128,13 @@ def test_rows_never_exceed_the_bound_of_a_step():
     for _ in range(60):
         rows, _ = step(scheduler, max_prefill=600)
         assert sum(len(row.tokens) for row in rows) <= 6
+
+
+def test_rounding_up_never_goes_beyond_a_prompt():
+    scheduler = make_scheduler(num_slots=3, max_batch_tokens=64)
+    scheduler.add(make("writes", num=3, max_tokens=99))
+    step(scheduler, max_prefill=BUDGET)
+    scheduler.add(make("a", "bob", num=7, max_tokens=99))
+    scheduler.admit(0.0)
+    rows = scheduler.schedule(6)
+    assert [(len(row.tokens), row.sample) for row in rows] == [(1, True), (7, True)]

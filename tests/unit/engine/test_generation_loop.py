@@ -110,20 +110,24 @@ def request_of(job, name):
     )
 
 
-def send(loop, job, name):
+def send(loop, job, name, num_shared=0):
     assert loop.take(Announced(name)) == []
-    return loop.take(Prepared(request_of(job, name), list(job.prompt), 0.0))
+    return loop.take(Prepared(request_of(job, name), list(job.prompt), 0.0, num_shared))
 
 
-def run(loop, load, failing=frozenset()) -> dict[str, list]:
-    """Play a load to its end; return the deltas by name."""
+def run(loop, load, failing=frozenset(), num_shared=None) -> dict[str, list]:
+    """Play a load to its end; return the deltas by name.
+
+    `num_shared` says by name how many tokens are the administrator's.
+    """
+    shared = num_shared or {}
     failed = set()
     got = {str(i): [] for i in range(len(load))}
     for step in itertools.count():
         assert step < 5000, "it does not end"
         for i, job in enumerate(load):
             if job.arrives == step:
-                assert send(loop, job, str(i)) == []
+                assert send(loop, job, str(i), shared.get(str(i), 0)) == []
             if job.leaves is not None and job.arrives + job.leaves == step:
                 loop.take(Aborted(str(i)))
         if loop.has_work:
@@ -143,8 +147,9 @@ def text_of(deltas):
     return "".join(delta.text for delta in deltas if isinstance(delta, Text))
 
 
-def alone(job) -> list:
-    runner = FakeRunner(FakeOptions(context_length=48, slots=1, max_batch_tokens=7))
+def alone(job, context_length=48) -> list:
+    options = FakeOptions(context_length=context_length, slots=1, max_batch_tokens=7)
+    runner = FakeRunner(options)
     still = replace(job, arrives=0, leaves=None)
     return run(make_loop(runner), [still])["0"]
 
@@ -466,6 +471,18 @@ def test_quick_steps_share_a_message_and_the_end_waits_for_nothing():
     assert len(texts) < 8
     assert sum(text.num_tokens for text in texts) == 16
     assert isinstance(messages[-1].items[-1].delta, Finish)
+
+
+@pytest.mark.parametrize("max_threads", [0, 2])
+def test_other_threads_are_tried_only_where_the_engine_may(max_threads):
+    runner = FakeRunner(FakeOptions(max_threads=max_threads))
+    loop = make_loop(runner)
+    reply = "abcdefghijklmnop"
+    job = Job("ann", tuple(f"user: say {reply}\nassistant: ".encode()), 16, (), 0)
+    got = run(loop, [job])
+    assert "".join(delta.text for delta in got["0"] if isinstance(delta, Text)) == reply
+    # The clock makes all steps alike: two threads are no gain, so the loop goes back to one.
+    assert runner.threads == ([(2, 2), (1, 1)] if max_threads else [])
 
 
 def test_text_before_a_failed_step_is_told():

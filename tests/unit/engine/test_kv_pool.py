@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webui.engine.kv_pool import KVPool
+from webui.engine.states import Prefix
 
 owners = st.sampled_from(["ann", "bob", "cid"])
 acts = st.one_of(
@@ -38,15 +39,15 @@ def test_cells_are_never_more_than_there_are(script, num_slots, num_cells, is_sh
             else:
                 del running[slot]
                 real[slot] = num_tokens if args[1] else 0
-                pool.leave(slot, owner, [7] * real[slot])
+                pool.leave(slot, Prefix(owner, None, [7] * real[slot]))
         for slot in pool.take_evicted():
             assert slot not in running
             real[slot] = 0
         if is_shared:
             assert sum(real.values()) <= pool.num_held_cells <= num_cells
         assert all(num <= num_cells for num in real.values())
-    for slot, (owner, _) in running.items():
-        pool.leave(slot, owner, [])
+    for slot in running:
+        pool.leave(slot, None)
     assert pool.num_free_slots == num_slots
     assert pool.fits(num_cells)
 
@@ -55,7 +56,7 @@ def test_idle_prefixes_give_way_oldest_first_and_own_ones_last():
     pool = KVPool(4, 100, is_shared=True)
     slots = [pool.place(owner, [i] * 20, 20)[0] for i, owner in enumerate(["ann", "bob", "cid"])]
     for i, (slot, owner) in enumerate(zip(slots, ["ann", "bob", "cid"], strict=True)):
-        pool.leave(slot, owner, [i] * 20)
+        pool.leave(slot, Prefix(owner, None, [i] * 20))
     pool.place("ann", [9] * 70, 70)
     assert pool.take_evicted() == [slots[1], slots[2]]
 
@@ -63,7 +64,7 @@ def test_idle_prefixes_give_way_oldest_first_and_own_ones_last():
 def test_own_prefix_counts_once():
     pool = KVPool(2, 100, is_shared=True)
     slot, _ = pool.place("ann", [1] * 60, 60)
-    pool.leave(slot, "ann", [1] * 60)
+    pool.leave(slot, Prefix("ann", None, [1] * 60))
     assert pool.place("ann", [1] * 90, 100) == (slot, 60)
     assert pool.take_evicted() == []
 
@@ -74,7 +75,7 @@ def test_growth_ends_where_others_run():
     second, _ = pool.place("bob", [2], 40)
     assert pool.grow(first, "ann", 60)
     assert not pool.grow(second, "bob", 41)
-    pool.leave(first, "ann", [])
+    pool.leave(first, None)
     assert pool.grow(second, "bob", 100)
     assert not pool.grow(second, "bob", 101)
 

@@ -140,3 +140,49 @@ def test_form_that_cannot_be_kept_is_refused_before_anything_is_tokenised():
     with pytest.raises(InvalidRequest):
         maker.make(make_request("hi", grammar="root ::= root"))
     assert runner.num_chars == 0
+
+
+class Shared:
+    """Requests that begin with an administrator's message."""
+
+    def __init__(self, template=None):
+        runner = make_runner(context_length=4000)
+        if template is not None:
+            runner.chat_template = template
+        self.maker = PromptMaker(runner)
+
+    def prefix(self, said, system="Be kind.", num=1):
+        """Return what of a prompt serves everybody."""
+        messages = (Message(Role.SYSTEM, system), Message(Role.USER, said))
+        request = make_request("", messages=messages, num_shared_messages=num)
+        request, prompt = self.maker.make(request)
+        return bytes(prompt[1 : self.maker.num_shared(request, prompt)])
+
+
+@pytest.mark.parametrize("said", ["A word more", "7 numbers", "hi", "\n", "assistant: "])
+def test_what_serves_everybody_ends_where_somebody_speaks(said):
+    assert Shared().prefix(said) == b"system: Be kind.\nuser: "
+
+
+def test_nothing_serves_everybody_unless_it_is_said_so():
+    assert Shared().prefix("hi", num=0) == b""
+    assert Shared().prefix("hi", num=2) == b"", "then nothing would be the asker's own"
+
+
+def test_another_administrators_text_is_not_taken_for_the_latest():
+    shared = Shared()
+    assert shared.prefix("hi", system="Be kind.") == b"system: Be kind.\nuser: "
+    assert shared.prefix("hi", system="Be brief.") == b"system: Be brief.\nuser: "
+
+
+def test_template_that_puts_the_question_first_shares_nothing_of_it():
+    template = "{% for m in messages | reverse %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    assert Shared(template).prefix("A word more") == b"user: "
+
+
+def test_template_that_refuses_the_probe_shares_nothing():
+    template = (
+        "{% if '7 num' in messages[1].content %}{{ raise_exception('no') }}{% endif %}"
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    assert Shared(template).prefix("hi") == b""

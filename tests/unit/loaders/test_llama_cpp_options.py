@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from webui.loaders import LOADERS
 from webui.loaders.llama_cpp import LOADER, LlamaCppOptions
-from webui.loaders.llama_cpp.options import num_threads, num_threads_batch
+from webui.loaders.llama_cpp.options import max_threads, num_threads, num_threads_batch
 from webui.sampling_params import Control, SamplingParams
 
 
@@ -30,13 +30,39 @@ def test_every_sampling_parameter_is_supported() -> None:
     assert LOADER.supported_params == set(SamplingParams.model_fields)
 
 
-def test_every_option_has_default_title_help_and_control() -> None:
+RARE = {
+    "mmap",
+    "mlock",
+    "swa_full",
+    "check_tensors",
+    "offload_kqv",
+    "op_offload",
+    "rope_scaling",
+    "rope_freq_base",
+    "rope_freq_scale",
+    "yarn_orig_ctx",
+    "yarn_ext_factor",
+    "yarn_attn_factor",
+    "yarn_beta_fast",
+    "yarn_beta_slow",
+}
+
+
+def test_every_option_has_default_title_and_help() -> None:
     assert LlamaCppOptions()
     for field in LlamaCppOptions.model_fields.values():
         assert field.title
         assert field.description
         assert field.description.endswith(".")
-        assert any(isinstance(item, Control) for item in field.metadata)
+
+
+def test_page_draws_all_options_but_the_rare_ones() -> None:
+    drawn = {
+        name
+        for name, field in LlamaCppOptions.model_fields.items()
+        if any(isinstance(item, Control) for item in field.metadata)
+    }
+    assert drawn == set(LlamaCppOptions.model_fields) - RARE
 
 
 @pytest.mark.parametrize(
@@ -68,6 +94,12 @@ def test_one_core_is_left_free_by_default(
     assert num_threads_batch(LlamaCppOptions()) == threads
     assert num_threads_batch(LlamaCppOptions(threads=3)) == 3
     assert num_threads_batch(LlamaCppOptions(threads=3, threads_batch=5)) == 5
+    assert max_threads(LlamaCppOptions()) == (cores or 1)
+
+
+def test_threads_that_were_set_are_not_chosen_anew() -> None:
+    assert max_threads(LlamaCppOptions(threads=3)) == 0
+    assert max_threads(LlamaCppOptions(threads_batch=5)) == 0
 
 
 def test_importing_the_loaders_loads_no_native_library() -> None:

@@ -65,7 +65,7 @@ async def ask_as(
         owner: Who asks.
         text: The question.
         max_tokens: Length of the reply.
-        system: A system message before it.
+        system: A system message before it, the administrator's.
         on_text: Called at each piece of text.
 
     Raises:
@@ -79,6 +79,7 @@ async def ask_as(
         conversation_id=None,
         priority=Priority.API,
         messages=(*before, Message(Role.USER, text)),
+        num_shared_messages=len(before),
         params=SamplingParams(max_tokens=max_tokens, seed=number, ignore_eos=True, **SAMPLING),
     )
     started_s = time.perf_counter()

@@ -89,10 +89,7 @@ class OwnerShare(Scenario):
 
 
 class SharedPrompt(Scenario):
-    """The first of 16 owners reads an administrator's long prompt; 15 come while it answers.
-
-    Nothing marks a prompt as the administrator's yet: it is an ordinary system message.
-    """
+    """The first of 16 owners reads an administrator's long prompt; 15 come while it answers."""
 
     name = "shared_prompt"
     title = "16 owners, one 1k-token administrator prompt: the 2nd to 16th"

@@ -163,10 +163,11 @@ def own_server(
         # Standard output is for figures alone.
         with subprocess.Popen(command, stdout=STDERR) as process:
             try:
-                _wait_for_model_state(process, port, "none")
-                body = {"model_id": model.name, "options": dict(options)}
-                _ask(port, "POST", "/api/models/load", body)
-                _wait_for_model_state(process, port, "ready")
+                # A kept folder remembers the model and how it was loaded.
+                if _wait_for_model_state(process, port, "none", "ready") == "none":
+                    body = {"model_id": model.name, "options": dict(options)}
+                    _ask(port, "POST", "/api/models/load", body)
+                    _wait_for_model_state(process, port, "ready")
                 yield Served(port, process.pid)
             finally:
                 _end(process)
@@ -216,14 +217,18 @@ def _ask(port: int, method: str, path: str, body: object = None) -> dict[str, An
     return answer
 
 
-def _wait_for_model_state(process: subprocess.Popen[bytes], port: int, wanted: str) -> None:
-    states = {wanted, "failed"}
-    if not _is_ready(process, port, lambda health: health["model"]["state"] in states) or (
-        _ask(port, "GET", "/health")["model"]["state"] != wanted
-    ):
-        raise LoadFailed(
-            "the server for the measurement did not get ready", "See its output above."
-        )
+def _wait_for_model_state(process: subprocess.Popen[bytes], port: int, *wanted: str) -> str:
+    """Wait until the model is in one of the states, and return that.
+
+    Raises:
+        LoadFailed: It did not get there.
+    """
+    states = {*wanted, "failed"}
+    if _is_ready(process, port, lambda health: health["model"]["state"] in states):
+        state: str = _ask(port, "GET", "/health")["model"]["state"]
+        if state in wanted:
+            return state
+    raise LoadFailed("the server for the measurement did not get ready", "See its output above.")
 
 
 def _is_ready(

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp
 import psutil
 
 from webui.errors import LoadFailed
+from webui.loaders.llama_cpp.cache_types import CACHE_TYPES
+from webui.loaders.llama_cpp.combinations import check_heads, check_options, longest_context
 from webui.loaders.llama_cpp.native_log import NativeLog
 from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads, num_threads_batch
 
@@ -23,8 +25,25 @@ if TYPE_CHECKING:
 DEFAULT_CONTEXT_LENGTH = 8192
 SHORT_CONTEXT_LENGTH = 4096  # the default where the longer one would crowd the memory
 KV_SHARE = 0.25  # of the free memory, that the default context may take
-KV_ELEMENT_BYTES = 2  # keys and values are kept as f16
 GIB = 1024**3
+FLASH_ATTN = {
+    "auto": llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO,
+    "on": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+ROPE_SCALING = {
+    "auto": llama_cpp.LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED,
+    "none": llama_cpp.LLAMA_ROPE_SCALING_TYPE_NONE,
+    "linear": llama_cpp.LLAMA_ROPE_SCALING_TYPE_LINEAR,
+    "yarn": llama_cpp.LLAMA_ROPE_SCALING_TYPE_YARN,
+}
+# By (mmap, mlock).
+LOAD_MODES = {
+    (True, False): llama_cpp.LLAMA_LOAD_MODE_AUTO,
+    (True, True): llama_cpp.LLAMA_LOAD_MODE_MMAP_MLOCK,
+    (False, True): llama_cpp.LLAMA_LOAD_MODE_MLOCK,
+    (False, False): llama_cpp.LLAMA_LOAD_MODE_NONE,
+}
 HINTS = {
     "unknown model architecture": "This version of llama.cpp does not know this kind of model.",
     "tensor": "The file is damaged or of a newer format: download it again.",
@@ -50,8 +69,10 @@ def open_model(
     """Read the weights; return the model's handle and the log.
 
     Raises:
-        LoadFailed: llama.cpp refuses the file, or `on_progress` said False.
+        LoadFailed: The options contradict each other, llama.cpp refuses the file, or `on_progress`
+            said False.
     """
+    check_options(options)
     log = NativeLog()
     log.install()
     llama_cpp.llama_backend_init()
@@ -67,6 +88,8 @@ def open_model(
 
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = options.gpu_layers
+    params.load_mode = LOAD_MODES[options.mmap, options.mlock]
+    params.check_tensors = options.check_tensors
     # The struct keeps the bare pointer: `callback` lives until the load is over.
     callback = llama_cpp.llama_progress_callback(report)
     params.progress_callback = callback
@@ -89,7 +112,7 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
     Raises:
         LoadFailed: The length is more than the model knows or the memory holds.
     """
-    token_bytes = _kv_bytes_per_token(model)
+    token_bytes = _kv_bytes_per_token(model, options)
     length = _choose_context_length(model, options, token_bytes)
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = length * options.slots
@@ -101,6 +124,7 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
     # One pool for all would make everybody's attention run over everybody's cells.
     params.kv_unified = False
     params.no_perf = True
+    _set_cache_and_positions(params, options)
     log.forget_memory()
     context: int | None = llama_cpp.llama_init_from_model(model, params)
     if not context or not llama_cpp.llama_get_memory(context):
@@ -118,19 +142,43 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
     )
 
 
+def _set_cache_and_positions(params: Any, options: LlamaCppOptions) -> None:  # noqa: ANN401 - a C struct
+    params.type_k = CACHE_TYPES[options.cache_type_k].ggml_type
+    params.type_v = CACHE_TYPES[options.cache_type_v].ggml_type
+    params.flash_attn_type = FLASH_ATTN[options.flash_attn]
+    params.offload_kqv = options.offload_kqv
+    params.op_offload = options.op_offload
+    params.swa_full = options.swa_full
+    params.rope_scaling_type = ROPE_SCALING[options.rope_scaling]
+    params.rope_freq_base = options.rope_freq_base
+    params.rope_freq_scale = options.rope_freq_scale
+    params.yarn_orig_ctx = options.yarn_orig_ctx
+    params.yarn_ext_factor = options.yarn_ext_factor
+    params.yarn_attn_factor = options.yarn_attn_factor
+    params.yarn_beta_fast = options.yarn_beta_fast
+    params.yarn_beta_slow = options.yarn_beta_slow
+
+
 def _choose_context_length(model: int, options: LlamaCppOptions, token_bytes: int) -> int:
     trained: int = llama_cpp.llama_model_n_ctx_train(model)
     free_bytes = psutil.virtual_memory().available
     asked = options.context_length
-    if asked > trained:
+    longest = longest_context(options, trained)
+    if asked > longest:
+        is_stretched = longest > trained
+        reached = (
+            f"reaches with this RoPE scale ({longest})"
+            if is_stretched
+            else (f"was made for ({longest})")
+        )
         raise LoadFailed(
-            f"A context of {asked} tokens is more than this model was made for ({trained})",
-            f"Set the context length to {trained} or less.",
+            f"A context of {asked} tokens is more than this model {reached}",
+            f"Set the context length to {longest} or less.",
         )
     if not asked:
-        longest = min(trained, DEFAULT_CONTEXT_LENGTH)
-        fits = longest * options.slots * token_bytes <= free_bytes * KV_SHARE
-        asked = longest if fits else min(trained, SHORT_CONTEXT_LENGTH)
+        usual = min(trained, DEFAULT_CONTEXT_LENGTH)
+        fits = usual * options.slots * token_bytes <= free_bytes * KV_SHARE
+        asked = usual if fits else min(trained, SHORT_CONTEXT_LENGTH)
     needed_bytes = asked * options.slots * token_bytes
     if needed_bytes > free_bytes and not llama_cpp.llama_supports_gpu_offload():
         raise LoadFailed(
@@ -141,17 +189,30 @@ def _choose_context_length(model: int, options: LlamaCppOptions, token_bytes: in
     return asked
 
 
-def _kv_bytes_per_token(model: int) -> int:
-    """Return the bytes of keys and values of one token in all layers (upper bound)."""
+def _kv_bytes_per_token(model: int, options: LlamaCppOptions) -> int:
+    """Return the bytes of keys and values of one token in all layers (upper bound).
+
+    Raises:
+        LoadFailed: A head does not fit the blocks of the types.
+    """
+    key_size, value_size = _head_sizes(model)
+    check_heads(options, key_size, value_size)
+    num_kv_heads: int = llama_cpp.llama_model_n_head_kv(model)
+    num_layers: int = llama_cpp.llama_model_n_layer(model)
+    key_bytes = CACHE_TYPES[options.cache_type_k].num_bytes(key_size)
+    value_bytes = CACHE_TYPES[options.cache_type_v].num_bytes(value_size)
+    return num_layers * num_kv_heads * (key_bytes + value_bytes)
+
+
+def _head_sizes(model: int) -> tuple[int, int]:
+    """Return the numbers of one head's key and of its value."""
     num_heads: int = llama_cpp.llama_model_n_head(model)
     head_size = llama_cpp.llama_model_n_embd(model) // max(1, num_heads)
     architecture = _metadata(model, "general.architecture")
     key_size = _metadata(model, f"{architecture}.attention.key_length")
     value_size = _metadata(model, f"{architecture}.attention.value_length")
-    sizes = [int(size) if size.isdigit() else head_size for size in (key_size, value_size)]
-    num_kv_heads: int = llama_cpp.llama_model_n_head_kv(model)
-    num_layers: int = llama_cpp.llama_model_n_layer(model)
-    return num_layers * num_kv_heads * sum(sizes) * KV_ELEMENT_BYTES
+    key, value = (int(size) if size.isdigit() else head_size for size in (key_size, value_size))
+    return key, value
 
 
 def _metadata(model: int, key: str) -> str:

@@ -6,15 +6,17 @@ Knows no llama_cpp: the web process draws and checks these values, only the chil
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
+from webui.loaders.llama_cpp.cache_types import CacheTypeName
 from webui.loaders.llama_cpp.sampler import SAMPLED_PARAMS
 from webui.sampling_params import Control
 
 MAX_THREADS = 256
+MAX_CONTEXT_LENGTH = 16_777_216
 # Read elsewhere than in the sampler chain: by the prompt, the sequence and the runner.
 ENGINE_PARAMS = frozenset(
     {"system_prompt", "max_tokens", "stop", "banned_strings", "logprobs", "top_logprobs"}
@@ -22,14 +24,17 @@ ENGINE_PARAMS = frozenset(
 
 
 class LlamaCppOptions(BaseModel):
-    """How llama.cpp loads and runs one model; every bound is inclusive."""
+    """How llama.cpp loads and runs one model; every bound is inclusive.
+
+    The Model tab draws those with a `Control`; the API takes all.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     context_length: Annotated[int, Control("Memory", step=256, soft_max=32_768)] = Field(
         default=0,
         ge=0,
-        le=16_777_216,
+        le=MAX_CONTEXT_LENGTH,
         title="Context length",
         description="How many tokens of one conversation the model can see; 0 takes up to 8192, "
         "or 4096 where memory is short.",
@@ -41,6 +46,16 @@ class LlamaCppOptions(BaseModel):
         title="Parallel replies",
         description="How many replies are written at the same time; each takes memory for a "
         "whole context.",
+    )
+    cache_type_k: Annotated[CacheTypeName, Control("Memory")] = Field(
+        default="f16",
+        title="Type of cached keys",
+        description="How keys of read tokens are kept; q8_0 takes half the memory of f16.",
+    )
+    cache_type_v: Annotated[CacheTypeName, Control("Memory")] = Field(
+        default="f16",
+        title="Type of cached values",
+        description="How values of read tokens are kept; smaller than f16 needs flash attention.",
     )
     gpu_layers: Annotated[int, Control("Compute", step=1, soft_max=100)] = Field(
         default=-1,
@@ -54,7 +69,8 @@ class LlamaCppOptions(BaseModel):
         ge=0,
         le=MAX_THREADS,
         title="Threads",
-        description="Processor threads that write the reply; 0 takes all cores but one.",
+        description="Processor threads that write the reply; 0 lets the engine find the best number, "
+        "beginning with all cores but one, unless the threads for the prompt are set.",
     )
     threads_batch: Annotated[int, Control("Compute", step=1, soft_max=32)] = Field(
         default=0,
@@ -78,11 +94,111 @@ class LlamaCppOptions(BaseModel):
         description="The most tokens computed at once; larger reads prompts faster and takes "
         "more memory.",
     )
+    flash_attn: Annotated[Literal["auto", "on", "off"], Control("Compute")] = Field(
+        default="auto",
+        title="Flash attention",
+        description="Compute attention in pieces, which takes less memory; auto asks the device.",
+    )
+    # From here on rarely needed: without a `Control`, so that they do not crowd the page.
+    mmap: bool = Field(
+        default=True,
+        title="Map the file",
+        description="Read weights from the file as they are needed, instead of copying them.",
+    )
+    mlock: bool = Field(
+        default=False,
+        title="Lock in memory",
+        description="Keep the system from moving weights out to disk, where it permits that.",
+    )
+    swa_full: bool = Field(
+        default=True,
+        title="Whole cache for sliding windows",
+        description="Keep all tokens for models that see only the last ones; off saves memory, "
+        "and then an edited conversation is read anew.",
+    )
+    check_tensors: bool = Field(
+        default=False,
+        title="Check the weights",
+        description="Look for damaged numbers while loading; takes longer.",
+    )
+    offload_kqv: bool = Field(
+        default=True,
+        title="Cache on the graphics card",
+        description="Keep keys and values of the layers that are on the graphics card there too.",
+    )
+    op_offload: bool = Field(
+        default=True,
+        title="Read prompts on the graphics card",
+        description="Compute large steps on the graphics card, with weights that lie elsewhere.",
+    )
+    rope_scaling: Literal["auto", "none", "linear", "yarn"] = Field(
+        default="auto",
+        title="RoPE scaling",
+        description="How positions are stretched for a longer context; auto does as the model "
+        "file says.",
+    )
+    rope_freq_base: float = Field(
+        default=0,
+        ge=0,
+        le=10_000_000_000,
+        title="RoPE base",
+        description="Base of the position frequencies; 0 takes that of the model.",
+    )
+    rope_freq_scale: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        title="RoPE scale",
+        description="Factor of the position frequencies: 0.5 doubles the context; 0 takes that of "
+        "the model.",
+    )
+    yarn_orig_ctx: int = Field(
+        default=0,
+        ge=0,
+        le=4_194_304,
+        title="YaRN original context",
+        description="Context length that the model was trained with; 0 takes that of the model.",
+    )
+    yarn_ext_factor: float = Field(
+        default=-1,
+        ge=-1,
+        le=1,
+        title="YaRN extrapolation",
+        description="Share of extrapolation, 0 interpolates only; -1 takes that of the model.",
+    )
+    yarn_attn_factor: float = Field(
+        default=-1,
+        ge=-1,
+        le=10,
+        title="YaRN attention factor",
+        description="Factor of the attention's size; -1 takes that of the model.",
+    )
+    yarn_beta_fast: float = Field(
+        default=-1,
+        ge=-1,
+        le=1024,
+        title="YaRN beta fast",
+        description="Turns from which on frequencies stay as they are; -1 takes that of the model.",
+    )
+    yarn_beta_slow: float = Field(
+        default=-1,
+        ge=-1,
+        le=1024,
+        title="YaRN beta slow",
+        description="Turns up to which frequencies are stretched; -1 takes that of the model.",
+    )
 
 
 def num_threads(options: LlamaCppOptions) -> int:
     """Return the threads that write the reply: as asked, else all physical cores but one."""
     return options.threads or max(1, (psutil.cpu_count(logical=False) or 1) - 1)
+
+
+def max_threads(options: LlamaCppOptions) -> int:
+    """Return up to how many threads the engine may choose by itself; 0 where the user chose."""
+    if options.threads or options.threads_batch:
+        return 0
+    return psutil.cpu_count(logical=False) or 1
 
 
 def num_threads_batch(options: LlamaCppOptions) -> int:

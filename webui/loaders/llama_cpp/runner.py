@@ -6,6 +6,7 @@ that `Vocabulary` answers. A slot is a sequence id of llama.cpp with a cache par
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,8 +25,9 @@ from webui.loaders.llama_cpp.grammar import Candidates, GrammarSampler, GrammarV
 from webui.loaders.llama_cpp.lazy_grammar import LazyGrammarSampler
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
-from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads
+from webui.loaders.llama_cpp.options import LlamaCppOptions, max_threads, num_threads
 from webui.loaders.llama_cpp.sampler import Chain, Recipe, Vocab, choose_seed
+from webui.loaders.llama_cpp.state_key import state_key
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -110,7 +112,9 @@ class LlamaCppRunner:
                 kv_bytes=opened.kv_bytes,
                 compute_bytes=self._log.compute_bytes,
             ),
+            state_key=state_key(path, options),
             chat_template_sha256=hashlib.sha256(template).hexdigest() if template else "",
+            max_threads=max_threads(options),
         )
 
     @property
@@ -198,6 +202,23 @@ class LlamaCppRunner:
         start = from_position or -1
         return bool(llama_cpp.llama_memory_seq_rm(self._memory, slot, start, -1))
 
+    def save_state(self, slot: int) -> memoryview | None:
+        """Copy keys and values of a slot; None where llama.cpp gives none."""
+        size: int = llama_cpp.llama_state_seq_get_size(self._context, slot)
+        data = np.empty(size, np.uint8)  # not zeroed: tens of megabytes
+        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        num_bytes: int = llama_cpp.llama_state_seq_get_data(self._context, pointer, size, slot)
+        return data[:num_bytes].data if num_bytes else None
+
+    def load_state(self, slot: int, data: memoryview) -> bool:
+        """Put keys and values into a slot; False where they do not fit."""
+        array = np.frombuffer(data, np.uint8)
+        pointer = array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        num_bytes: int = llama_cpp.llama_state_seq_set_data(
+            self._context, pointer, array.size, slot
+        )
+        return num_bytes == array.size
+
     def close(self) -> None:
         """Free everything; idempotent."""
         for slot in list(self._samplers):
@@ -209,6 +230,10 @@ class LlamaCppRunner:
         if self._model:
             llama_cpp.llama_model_free(self._model)
             self._model = 0
+
+    def set_threads(self, decode: int, batch: int) -> None:
+        """Set the compute threads of steps of one token and of more, from the next one on."""
+        llama_cpp.llama_set_n_threads(self._context, decode, batch)
 
     def _sample(self, slot: int, index: int) -> Sampled | RowFailed:
         sampler = self._samplers[slot]

@@ -1,0 +1,281 @@
+"""The loop with the tiers behind its slots: what is read again, what is not, and for whom."""
+
+import queue
+from itertools import chain
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
+from tests.unit.engine.test_generation_loop import (
+    Clock,
+    Job,
+    alone,
+    check_nothing_is_left,
+    request_of,
+    run,
+    send,
+    text_of,
+)
+from webui.engine.disk_states import DiskStates
+from webui.engine.generation_loop import GenerationLoop
+from webui.engine.ipc import Outputs
+from webui.engine.mail import Aborted, Announced, Prepared, Purged
+from webui.engine.prefill_budget import PrefillBudget
+from webui.engine.prefix_cache import PrefixCache
+from webui.engine.scheduler import Scheduler
+from webui.engine.states import SHARED_OWNER
+
+A, B, C = 97, 98, 99
+OPTIONS = FakeOptions(slots=1, context_length=512, max_batch_tokens=64)
+
+
+def make_loop(runner, cache=None):
+    budget = PrefillBudget(runner.max_batch_tokens, first_token_s=0.05)
+    scheduler = Scheduler(
+        runner.info,
+        max_batch_tokens=runner.max_batch_tokens,
+        reserved_reply_tokens=6,
+        quantum_tokens=4,
+    )
+    return GenerationLoop(runner, budget, Clock(0.003), scheduler, cache or PrefixCache())
+
+
+def job(owner, prompt, num=3, **fields):
+    return Job(owner, tuple(prompt), num, (), 0, **fields)
+
+
+def cached(loop, load):
+    got = run(loop, [load])["0"]
+    assert text_of(got) == text_of(alone(load, 512)), "what was restored is not what was read"
+    return got[-1].usage.cached_tokens
+
+
+long_texts = st.lists(st.sampled_from([[A] * 50, [B] * 60, [C] * 30]), min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            lambda owner, parts, arrives, leaves, shared: (
+                Job(
+                    owner, (*[A] * shared, *chain.from_iterable(parts)), 12, (), 0, arrives, leaves
+                ),
+                shared,
+            ),
+            st.sampled_from(["ann", "bob", "cid"]),
+            long_texts,
+            st.integers(0, 40),
+            st.one_of(st.none(), st.none(), st.integers(0, 30)),
+            st.sampled_from([0, 0, 70]),
+        ),
+        max_size=8,
+    ),
+    st.integers(1, 3),
+    st.sampled_from([None, 520, 700]),
+    st.sampled_from([0, 1000, 4000, 1 << 20]),
+    st.booleans(),
+)
+def test_any_load_writes_what_each_would_alone(load, num_slots, kv_cells, ram_bytes, can_cut):
+    options = FakeOptions(slots=num_slots, context_length=512, kv_cells=kv_cells, can_cut=can_cut)
+    loop = make_loop(FakeRunner(options), PrefixCache(ram_bytes))
+    jobs = [job for job, _ in load]
+    got = run(loop, jobs, num_shared={str(i): shared for i, (_, shared) in enumerate(load)})
+    for name, one in enumerate(jobs):
+        if one.leaves is None:
+            assert text_of(got[str(name)]) == text_of(alone(one, context_length=512))
+    check_nothing_is_left(loop)
+
+
+def test_chat_that_lost_its_slot_is_not_read_again():
+    runner = FakeRunner(OPTIONS)
+    loop = make_loop(runner)
+    assert cached(loop, job("ann", [A] * 100)) == 0
+    assert cached(loop, job("bob", [B] * 100)) == 0
+    before = runner.num_tokens_read
+    assert cached(loop, job("ann", [A] * 100 + [C] * 5)) == 100
+    assert runner.num_tokens_read - before <= 10
+    assert runner.num_restored == 1
+
+
+def test_state_of_another_owner_is_never_used():
+    loop = make_loop(FakeRunner(OPTIONS))
+    cached(loop, job("ann", [A] * 100))
+    cached(loop, job("bob", [B] * 100))
+    assert cached(loop, job("eve", [A] * 100)) == 0
+    assert cached(loop, job("eve", [A] * 100)) > 90, "her own she may use"
+
+
+def test_request_that_leaves_no_trace_leaves_none(tmp_path):
+    runner = FakeRunner(OPTIONS)
+    loop, _, disk = with_disk(runner, tmp_path)
+    play(loop, job("ann", [A] * 100), keep_state=False)
+    assert runner._cells[0] == []
+    loop.close()
+    disk.close(5)
+    assert list(tmp_path.glob("*/*")) == []
+    assert cached(loop, job("ann", [A] * 100)) == 0
+
+
+def play(loop, one, name="x", **fields):
+    """Run one request with fields of its own; return its deltas."""
+    request = msgspec.structs.replace(request_of(one, name), **fields)
+    loop.take(Announced(name))
+    loop.take(Prepared(request, list(one.prompt), 0.0))
+    told = []
+    while loop.has_work:
+        for message in loop.step():
+            assert isinstance(message, Outputs)
+            told += [output.delta for output in message.items]
+    return told
+
+
+def with_disk(runner, root, max_bytes=1 << 20, ram_bytes=1 << 20):
+    """Return a loop with a disk, and what takes the disk's mail to the loop."""
+    mail = queue.SimpleQueue()
+    disk = DiskStates(root, max_bytes, runner.info.state_key, mail.put)
+    disk.start()
+    loop = make_loop(runner, PrefixCache(ram_bytes, disk))
+
+    def deliver():
+        """Wait for one piece of mail and take it."""
+        return loop.take(mail.get(timeout=10))
+
+    deliver()  # what lies there
+    return loop, deliver, disk
+
+
+def test_yesterdays_chat_is_restored_after_a_restart(tmp_path):
+    loop, _, _ = with_disk(FakeRunner(OPTIONS), tmp_path)
+    play(loop, job("ann", [A] * 100))
+    play(loop, job("bob", [B] * 100))
+    loop.close()
+    runner = FakeRunner(OPTIONS)
+    loop, deliver, _ = with_disk(runner, tmp_path)
+    one = job("ann", [A] * 100 + [C] * 5)
+    loop.take(Announced("1"))
+    assert loop.take(Prepared(request_of(one, "1"), list(one.prompt), 0.0)) == []
+    assert not loop.has_work, "it waits for the disk and holds up nobody"
+    deliver()
+    told = []
+    while loop.has_work:
+        told += [output.delta for message in loop.step() for output in message.items]
+    assert text_of(told) == text_of(alone(one, context_length=512))
+    assert told[-1].usage.cached_tokens == 100
+    assert runner.num_tokens_read <= 10
+    assert cached(loop, job("eve", [B] * 100)) == 0
+
+
+def test_request_that_is_stopped_while_the_disk_reads_is_gone(tmp_path):
+    loop, _, _ = with_disk(FakeRunner(OPTIONS), tmp_path)
+    play(loop, job("ann", [A] * 100))
+    loop.close()
+    loop, deliver, _ = with_disk(FakeRunner(OPTIONS), tmp_path)
+    send(loop, job("ann", [A] * 100 + [C] * 5), "1")
+    loop.take(Aborted("1"))
+    deliver()
+    assert not loop.has_work
+    assert not loop._cache.forget_fetched("1")
+
+
+def test_idle_chat_is_written_before_anything_ends(tmp_path):
+    loop, deliver, disk = with_disk(FakeRunner(OPTIONS), tmp_path)
+    assert loop.idle_s is None
+    play(loop, job("ann", [A] * 100))
+    assert loop.idle_s is not None
+    loop.idle()
+    deliver()
+    assert len(list(tmp_path.glob("*/*.state"))) == 1
+    while loop.idle_s is not None:
+        loop.idle()
+    disk.close(5)
+    assert len(list(tmp_path.glob("*/*.state"))) == 1, "once is enough"
+
+
+def test_purge_reaches_slots_memory_and_disk(tmp_path):
+    runner = FakeRunner(replace_options(slots=2))
+    loop, deliver, disk = with_disk(runner, tmp_path)
+    for number, letter in enumerate([A, B, C]):  # two lie in slots, one in memory
+        play(loop, job("ann", [letter] * 100), conversation_id=f"c{number}")
+    loop.idle()
+    deliver()
+    for number in range(3):
+        loop.take(Purged("ann", f"c{number}"))
+    assert all(not cells for cells in runner._cells.values())
+    loop.close()
+    disk.close(5)
+    assert list(tmp_path.glob("*/*")) == []
+    for letter in [A, B, C]:
+        assert cached(loop, job("ann", [letter] * 100)) == 0
+
+
+def test_purge_reaches_what_is_just_being_read():
+    runner = FakeRunner(OPTIONS)
+    loop = make_loop(runner)
+    send(loop, job("ann", [A] * 100, num=5), "1")
+    loop.step()
+    loop.take(Purged("ann", None))
+    while loop.has_work:
+        loop.step()
+    assert runner._cells[0] == []
+    assert cached(loop, job("ann", [A] * 100)) == 0
+
+
+def replace_options(**fields):
+    return OPTIONS.model_copy(update=fields)
+
+
+@pytest.mark.parametrize("num_owners", [2, 6])
+def test_what_everybody_reads_is_read_once(num_owners):
+    runner = FakeRunner(replace_options(slots=num_owners))
+    loop = make_loop(runner)
+    load = [job(f"owner{i}", [A] * 200 + [B + i] * 10) for i in range(num_owners)]
+    got = run(loop, load, num_shared={str(i): 200 for i in range(num_owners)})
+    for name, one in enumerate(load):
+        assert text_of(got[str(name)]) == text_of(alone(one, context_length=512))
+    assert runner.num_tokens_read <= 200 + num_owners * 20
+    told = sorted(got[str(i)][-1].usage.cached_tokens for i in range(num_owners))
+    assert told == [0] + [200] * (num_owners - 1)
+
+
+def test_shared_state_holds_the_administrators_tokens_alone():
+    loop = make_loop(FakeRunner(OPTIONS))
+    run(loop, [job("ann", [A] * 200 + [B] * 50)], num_shared={"0": 200})
+    (state,) = [s for s in loop._cache._ram.states if s.prefix.owner == SHARED_OWNER]
+    assert state.prefix.tokens == [A] * 200
+    assert len(state.data) == 4 * 200
+
+
+def test_shared_state_serves_no_one_who_only_says_the_same():
+    loop = make_loop(FakeRunner(OPTIONS))
+    run(loop, [job("ann", [A] * 200 + [B] * 50)], num_shared={"0": 200})
+    assert cached(loop, job("eve", [A] * 200 + [C] * 5)) == 0
+
+
+def test_model_that_cannot_cut_uses_whole_states_only():
+    runner = FakeRunner(replace_options(can_cut=False))
+    loop = make_loop(runner)
+    said = text_of(run(loop, [job("ann", [A] * 100)])["0"]).encode()
+    cached(loop, job("bob", [B] * 100))
+    assert cached(loop, job("ann", [A] * 80 + [C] * 5)) == 0, "its tail cannot be cut off"
+    cached(loop, job("bob", [B] * 100))
+    whole = [A] * 100 + list(said)
+    assert cached(loop, job("ann", [*whole, C])) in {len(whole) - 1, len(whole)}
+
+
+def test_full_memory_never_fails_a_request():
+    loop = make_loop(FakeRunner(OPTIONS), PrefixCache(0))
+    for letter in [A, B, A, B]:
+        assert cached(loop, job("ann", [letter] * 100)) == 0
+
+
+def test_state_that_does_not_fit_is_read_anew():
+    runner = FakeRunner(OPTIONS)
+    loop = make_loop(runner)
+    cached(loop, job("ann", [A] * 100))
+    cached(loop, job("bob", [B] * 100))
+    runner.load_state = lambda slot, data: False
+    assert cached(loop, job("ann", [A] * 100 + [C])) == 0

@@ -1,0 +1,148 @@
+"""Which load options go together, what types of the cache take, and what makes states the same."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from webui.errors import LoadFailed
+from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
+from webui.loaders.llama_cpp.combinations import check_heads, check_options, longest_context
+from webui.loaders.llama_cpp.options import MAX_CONTEXT_LENGTH
+from webui.loaders.llama_cpp.state_key import HARMLESS, state_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUANTIZED = [name for name, kind in CACHE_TYPES.items() if kind.is_quantized]
+
+
+def options_of(**options: object) -> LlamaCppOptions:
+    return LlamaCppOptions.model_validate(options)
+
+
+def test_every_type_that_can_be_chosen_has_a_size() -> None:
+    assert set(CACHE_TYPES) == set(get_args(CacheTypeName))
+
+
+@pytest.mark.parametrize(
+    ("name", "num_bytes"),
+    [("f32", 256), ("f16", 128), ("bf16", 128), ("q8_0", 68), ("q5_1", 48), ("q4_0", 36)],
+)
+def test_head_of_64_numbers_takes(name: CacheTypeName, num_bytes: int) -> None:
+    assert CACHE_TYPES[name].num_bytes(64) == num_bytes
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cache_type_k": "q3_k"},
+        {"flash_attn": "maybe"},
+        {"rope_scaling": "longrope"},
+        {"rope_freq_scale": 1.5},
+        {"rope_freq_scale": float("nan")},
+        {"rope_freq_base": -1},
+        {"yarn_ext_factor": float("nan")},
+        {"yarn_attn_factor": -2},
+        {"yarn_beta_fast": float("inf")},
+        {"yarn_orig_ctx": -1},
+    ],
+)
+def test_value_out_of_bounds_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        options_of(**options)
+
+
+def test_defaults_go_together() -> None:
+    check_options(LlamaCppOptions())
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_quantized_values_need_flash_attention(name: str) -> None:
+    with pytest.raises(LoadFailed, match=f"kept as {name} with flash attention off"):
+        check_options(options_of(cache_type_v=name, flash_attn="off"))
+    check_options(options_of(cache_type_v=name))
+    check_options(options_of(cache_type_k=name, flash_attn="off"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rope_freq_scale": 0.5, "rope_scaling": "none"}, "no effect"),
+        ({"rope_freq_scale": 0.0001}, "below the smallest"),
+    ],
+)
+def test_scale_that_cannot_work_is_refused(options: dict[str, object], said: str) -> None:
+    with pytest.raises(LoadFailed, match=said):
+        check_options(options_of(**options))
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_head_must_be_whole_blocks(name: str) -> None:
+    with pytest.raises(LoadFailed, match=r"Keys .* 80 numbers"):
+        check_heads(options_of(cache_type_k=name), 80, 64)
+    with pytest.raises(LoadFailed, match=r"Values .* 80 numbers"):
+        check_heads(options_of(cache_type_v=name), 64, 80)
+    check_heads(options_of(cache_type_k=name, cache_type_v=name), 128, 64)
+    check_heads(LlamaCppOptions(), 80, 80)
+
+
+@pytest.mark.parametrize(
+    ("options", "longest"),
+    [
+        ({}, 2048),
+        ({"rope_freq_scale": 0.5}, 4096),
+        ({"rope_freq_scale": 1}, 2048),
+        ({"rope_scaling": "linear"}, 2048),
+        ({"rope_freq_scale": 0.25, "rope_scaling": "yarn", "yarn_orig_ctx": 4096}, 16_384),
+        ({"rope_freq_scale": 0.5, "yarn_orig_ctx": 8192}, 4096),
+        ({"rope_freq_base": 500_000}, MAX_CONTEXT_LENGTH),
+    ],
+)
+def test_context_reaches_as_far_as_positions_are_stretched(
+    options: dict[str, object], longest: int
+) -> None:
+    assert longest_context(options_of(**options), 2048) == longest
+
+
+OTHER_VALUES: dict[str, object] = {
+    "cache_type_k": "q8_0",
+    "cache_type_v": "q8_0",
+    "flash_attn": "on",
+    "rope_scaling": "yarn",
+    "rope_freq_base": 5.0,
+    "rope_freq_scale": 0.5,
+    "yarn_orig_ctx": 7,
+    "yarn_ext_factor": 0.5,
+    "yarn_attn_factor": 0.5,
+    "yarn_beta_fast": 0.5,
+    "yarn_beta_slow": 0.5,
+    "swa_full": False,
+}
+
+
+def test_each_option_that_shapes_states_changes_their_key(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(b"weights")
+    assert set(OTHER_VALUES) <= set(LlamaCppOptions.model_fields) - HARMLESS
+    assert set(LlamaCppOptions.model_fields) >= HARMLESS
+    keys = [state_key(path, options_of(**{name: one})) for name, one in OTHER_VALUES.items()]
+    keys.append(state_key(path, LlamaCppOptions()))
+    assert len(set(keys)) == len(keys)
+    assert state_key(path, options_of(threads=3, slots=9)) == keys[-1]
+
+
+def test_another_file_has_another_key(tmp_path: Path) -> None:
+    parts = [tmp_path / f"[a]-0000{number}-of-00002.gguf" for number in (1, 2)]
+    for part in parts:
+        part.write_bytes(b"weights")
+        os.utime(part, ns=(1, 1))
+    before = state_key(parts[0], LlamaCppOptions())
+    assert state_key(parts[0], LlamaCppOptions()) == before
+    parts[1].write_bytes(b"Weights")
+    os.utime(parts[1], ns=(1, 1))
+    assert state_key(parts[0], LlamaCppOptions()) != before

@@ -1,0 +1,165 @@
+"""The thread that reads and writes states on disk: the third tier of the prefix cache.
+
+Knows files and a queue of work. The loop that owns the model never waits for it: what comes of a
+piece of work is mail. When the disk refuses once, nothing more is written.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from webui.engine import state_files
+from webui.engine.mail import StateFetched, StatesListed, StateWritten
+from webui.engine.state_files import SUFFIX, BadStateFile, StateFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from webui.engine.mail import StateMail
+    from webui.engine.states import State
+
+
+MAX_PENDING_BYTES = 512 << 20  # of states that wait to be written
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    state: State
+    replaced: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    request_id: str
+    file: StateFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Purge:
+    owner: str
+    conversation_id: str | None
+
+
+class DiskStates:
+    """States of one model in one folder.
+
+    Args:
+        root: Folder of the states of all models.
+        max_bytes: Of all of them together.
+        state_key: Of the model that is loaded.
+        put: Takes the mail for the loop.
+    """
+
+    def __init__(
+        self, root: Path, max_bytes: int, state_key: str, put: Callable[[StateMail], None]
+    ) -> None:
+        self._root = root
+        self._folder = state_files.folder_of(root, state_key)
+        self._max_bytes = max_bytes
+        self._key = state_key
+        self._put = put
+        self._work: queue.SimpleQueue[_Write | _Fetch | _Purge | None] = queue.SimpleQueue()
+        self._num_pending_bytes = 0  # added by the loop, taken by the thread: only nearly right
+        self._is_refused = False
+        self._thread = threading.Thread(target=self._run, name="states", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work; what lies in the folder comes as mail."""
+        self._thread.start()
+
+    def write(self, state: State, replaced: tuple[Path, ...] = ()) -> bool:
+        """Write a state some time; False when too much waits already.
+
+        Args:
+            state: What to write.
+            replaced: Files that are of no use once it is written.
+        """
+        if self._is_refused or self._num_pending_bytes + state.num_bytes > MAX_PENDING_BYTES:
+            return False
+        self._num_pending_bytes += state.num_bytes
+        self._work.put(_Write(state, replaced))
+        return True
+
+    def fetch(self, request_id: str, file: StateFile) -> None:
+        """Read a state for a request; it comes as mail, or None if it is gone or damaged."""
+        self._work.put(_Fetch(request_id, file))
+
+    def purge(self, owner: str, conversation_id: str | None) -> None:
+        """Remove the files of an owner or a conversation, those that wait to be written too."""
+        self._work.put(_Purge(owner, conversation_id))
+
+    def close(self, timeout_s: float) -> None:
+        """Finish what waits, at most for so long."""
+        self._work.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        self._put(StatesListed(self._list()))
+        while (work := self._work.get()) is not None:
+            match work:
+                case _Write():
+                    self._write(work)
+                case _Fetch():
+                    self._put(StateFetched(work.request_id, work.file, self._read(work.file)))
+                case _Purge():
+                    self._purge(work)
+                case _:
+                    assert_never(work)
+
+    def _list(self) -> list[StateFile]:
+        """Return what is whole and of this model; remove the rest."""
+        found: list[StateFile] = []
+        for path in sorted(self._folder.glob("*"), key=lambda path: path.name):
+            try:
+                if path.suffix != SUFFIX:
+                    raise BadStateFile("a writer died over it")
+                found.append(state_files.read_header(path, self._key))
+            except (BadStateFile, OSError):
+                _unlink(path)
+        return found
+
+    def _write(self, work: _Write) -> None:
+        self._num_pending_bytes -= work.state.num_bytes
+        if self._is_refused:
+            return
+        try:
+            for folder in (self._root, self._folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = state_files.write(self._folder, self._key, work.state)
+            for path in work.replaced:
+                path.unlink(missing_ok=True)
+            gone = state_files.trim(self._root, self._max_bytes)
+        except OSError as error:
+            self._is_refused = True
+            # Standard error is what the web process logs; this thread has no other way out.
+            sys.stderr.write(f"prompt states are not kept on disk any more: {error}\n")
+            return
+        self._put(StateWritten(file, (*work.replaced, *gone)))
+
+    def _read(self, file: StateFile) -> State | None:
+        try:
+            return state_files.read(file.path, self._key)
+        except FileNotFoundError:
+            return None
+        except (BadStateFile, OSError) as error:
+            sys.stderr.write(f"a prompt state on disk cannot be used: {error}\n")
+            _unlink(file.path)
+            return None
+
+    def _purge(self, work: _Purge) -> None:
+        try:
+            state_files.purge(self._root, work.owner, work.conversation_id)
+        except OSError as error:
+            sys.stderr.write(f"prompt states on disk cannot be removed: {error}\n")
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        sys.stderr.write(f"a prompt state on disk cannot be removed: {error}\n")

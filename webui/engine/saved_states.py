@@ -1,0 +1,42 @@
+"""Forgetting on demand what models have read: in the loaded one, and on disk for all of them.
+
+Knows the pool and the folder of states; asked when a conversation or an account is deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from webui.engine import state_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from webui.engine.pool import EnginePool
+
+logger = logging.getLogger(__name__)
+
+
+class SavedStates:
+    """What models have read for people, wherever it lies.
+
+    Args:
+        pool: Holds the loaded model.
+        folder: Of the states on disk; None where there are none.
+    """
+
+    def __init__(self, pool: EnginePool, folder: Path | None) -> None:
+        self._pool = pool
+        self._folder = folder
+
+    async def purge(self, owner: str, conversation_id: str | None = None) -> None:
+        """Forget all of an owner, or only what belongs to one of its conversations."""
+        await self._pool.purge(owner, conversation_id)
+        if self._folder is None:
+            return
+        try:
+            await asyncio.to_thread(state_files.purge, self._folder, owner, conversation_id)
+        except OSError as error:
+            logger.warning("prompt states on disk cannot be removed: %s", error)

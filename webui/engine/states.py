@@ -1,0 +1,64 @@
+"""What the prefix cache keeps: the tokens that were read for somebody, and the state behind them.
+
+A value file. Tokens are compared, never hashes; a state is bytes that only a runner understands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Several
+
+# Owner of what the administrator gave everybody to read; no request comes from it.
+SHARED_OWNER = "\0shared"
+MIN_STATE_TOKENS = 48  # fewer are read again sooner than their state is kept and found
+MIN_GAIN_TOKENS = 16  # by so many a state must beat what lies in the slots
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prefix:
+    """Tokens that were read.
+
+    Attributes:
+        owner: Whose they are.
+        conversation_id: Which conversation they belong to; None for none.
+        tokens: All of them from the beginning.
+    """
+
+    owner: str
+    conversation_id: str | None
+    tokens: list[int]
+
+    def belongs_to(self, owner: str, conversation_id: str | None) -> bool:
+        """Return whether it is of an owner and, unless that is None, of a conversation."""
+        return self.owner == owner and conversation_id in {None, self.conversation_id}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """A prefix and the model's memory of it, as `ModelRunner.save_state` gave it."""
+
+    prefix: Prefix
+    data: memoryview
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the state itself."""
+        return self.data.nbytes
+
+
+def num_common(a: Several[int], b: Several[int]) -> int:
+    """Return the length of the longest common prefix."""
+    longest = min(len(a), len(b))
+    if a[:longest] == b[:longest]:
+        return longest
+    low, high = 0, longest  # a[:low] agrees, a[:high] does not; slices compare in C
+    while high - low > 1:
+        middle = (low + high) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low

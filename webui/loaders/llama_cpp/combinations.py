@@ -1,0 +1,83 @@
+"""Which load options go together, and which context they allow.
+
+llama.cpp asserts some of this, which would end the worker; so it is asked here first. Pure: knows
+options and sizes, no llama_cpp.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from webui.errors import LoadFailed
+from webui.loaders.llama_cpp.cache_types import CACHE_TYPES
+from webui.loaders.llama_cpp.options import MAX_CONTEXT_LENGTH
+
+if TYPE_CHECKING:
+    from webui.loaders.llama_cpp.options import LlamaCppOptions
+
+# Smaller ones would stretch a context beyond what llama.cpp counts in 32 bits.
+MIN_ROPE_SCALE = 1 / 512
+
+
+def check_options(options: LlamaCppOptions) -> None:
+    """Refuse options that contradict each other, whatever the model.
+
+    Raises:
+        LoadFailed: Two options do not go together, or one has no effect beside another.
+    """
+    if CACHE_TYPES[options.cache_type_v].is_quantized and options.flash_attn == "off":
+        raise LoadFailed(
+            f"Values cannot be kept as {options.cache_type_v} with flash attention off",
+            "Set flash attention to auto or on, or keep values as f16.",
+        )
+    scale = options.rope_freq_scale
+    if scale and options.rope_scaling == "none":
+        raise LoadFailed(
+            f"A RoPE scale of {scale:g} has no effect with RoPE scaling none",
+            "Set RoPE scaling to linear or yarn, or the RoPE scale to 0.",
+        )
+    if 0 < scale < MIN_ROPE_SCALE:
+        raise LoadFailed(
+            f"A RoPE scale of {scale:g} is below the smallest, {MIN_ROPE_SCALE:g}",
+            f"Set the RoPE scale to 0 or to at least {MIN_ROPE_SCALE:g}.",
+        )
+
+
+def check_heads(options: LlamaCppOptions, key_size: int, value_size: int) -> None:
+    """Refuse types whose blocks do not fill a head; llama.cpp would abort on some of them.
+
+    Args:
+        options: Name the types.
+        key_size: Numbers of one head's key.
+        value_size: Numbers of one head's value.
+
+    Raises:
+        LoadFailed: A head is not made of whole blocks.
+    """
+    for what, name, size in (
+        ("Keys", options.cache_type_k, key_size),
+        ("Values", options.cache_type_v, value_size),
+    ):
+        block_size = CACHE_TYPES[name].block_size
+        if size % block_size:
+            raise LoadFailed(
+                f"{what} of this model cannot be kept as {name}: a head has {size} numbers, "
+                f"and {name} needs a multiple of {block_size}",
+                "Choose f16, bf16 or f32.",
+            )
+
+
+def longest_context(options: LlamaCppOptions, trained: int) -> int:
+    """Return how long a context may be, in tokens.
+
+    Stretched positions reach as much further as they are stretched. With another base nobody
+    can say how far they reach: that is left to whoever sets it.
+    """
+    if options.rope_freq_base:
+        return MAX_CONTEXT_LENGTH
+    if not options.rope_freq_scale:
+        return trained
+    original = trained
+    if options.rope_scaling == "yarn" and options.yarn_orig_ctx:
+        original = options.yarn_orig_ctx
+    return min(MAX_CONTEXT_LENGTH, max(trained, int(original / options.rope_freq_scale)))

@@ -1,0 +1,56 @@
+"""What the state of a sequence depends on, besides its tokens.
+
+Knows the model file and the options; knows no states.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+import llama_cpp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from webui.loaders.llama_cpp.options import LlamaCppOptions
+
+SAMPLE_BYTES = 1 << 20
+NUM_SAMPLES = 16
+# They say how much is computed at once and where, and change no meaning of what is kept.
+HARMLESS = {
+    *("context_length", "slots", "threads", "threads_batch", "batch_size", "ubatch_size"),
+    *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload"),
+}
+
+
+def state_key(path: Path, options: LlamaCppOptions) -> str:
+    """Return a hex digest that differs where a state must not be loaded.
+
+    A model of many gigabytes is not read whole: its length, its beginning with all names, sizes
+    and the vocabulary, its end and some places between tell one file from another. Who wants to
+    fool that can write into the folder of states as well.
+    """
+    digest = hashlib.sha256(llama_cpp.__version__.encode())
+    digest.update(options.model_dump_json(exclude=HARMLESS).encode())
+    for part in _parts(path):
+        size = part.stat().st_size
+        digest.update(size.to_bytes(8, "little"))
+        with part.open("rb") as file:
+            for index in range(NUM_SAMPLES):
+                file.seek(max(0, size - SAMPLE_BYTES) * index // (NUM_SAMPLES - 1))
+                digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return all files of a model, of which the first is named."""
+    found = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", path.name)
+    if found is None:
+        return [path]
+    return sorted(path.parent.glob(f"{_literal(found[1])}-*-of-{found[2]}.gguf"))
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", text)
