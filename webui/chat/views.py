@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from webui.engine.interface import Priority
+from webui.engine.stats import STEP_BOUNDS_S
+
 if TYPE_CHECKING:
     from webui.engine.interface import ModelInfo
     from webui.engine.pool_status import PoolStatus
+    from webui.engine.stats import EngineStats
     from webui.jobs import Job
 
 
@@ -238,3 +242,15 @@ def _info_view(info: ModelInfo) -> ModelInfoView:
         info.num_threads,
         MemoryView(memory.weights_bytes, memory.kv_bytes, memory.compute_bytes),
     )
+
+
+def stats_view(stats: EngineStats) -> dict[str, object]:
+    """Return figures of an engine with a name for each number.
+
+    Of `writing_steps`, each number is of the steps up to a bound, the last of those above all.
+    """
+    view: dict[str, object] = msgspec.to_builtins(stats)
+    names = (priority.name.lower() for priority in Priority)
+    view["waiting"] = dict(zip(names, stats.waiting, strict=True))
+    view["writing_steps"] = {"bounds_s": STEP_BOUNDS_S, "counts": stats.writing_steps}
+    return view

@@ -17,6 +17,8 @@ from webui.sampling_params import SamplingParams
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from webui.engine.stats import EngineStats
+
 
 MAX_GAP_MS = 300  # between two tokens of a reply while somebody else's prompt is read
 
@@ -320,6 +322,11 @@ class Engine(Protocol):
     @property
     def state(self) -> EngineState:
         """Where it stands now; advisory."""
+        ...
+
+    @property
+    def stats(self) -> EngineStats:
+        """What was done since the model was loaded, and what is so now; a second old or so."""
         ...
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
