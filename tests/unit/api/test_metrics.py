@@ -86,7 +86,7 @@ async def test_without_a_model_there_is_only_that(client, runtime) -> None:
     kinds, samples = parse((await client.get("/metrics")).text)
     assert set(kinds) == {"hearthside_info", "hearthside_model_loaded"}
     assert samples["hearthside_model_loaded"] == 0
-    assert (await client.get("/api/models/stats")).json() == {"stats": None}
+    assert (await client.get("/api/models/stats")).json() == {"stats": None, "figures": None}
 
 
 async def test_stats_have_a_name_for_each_number(client) -> None:
