@@ -131,15 +131,21 @@ class DiskStates:
             for folder in (self._root, self._folder):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = state_files.write(self._folder, self._key, work.state)
-            for path in work.replaced:
-                path.unlink(missing_ok=True)
-            gone = state_files.trim(self._root, self._max_bytes)
         except OSError as error:
             self._is_refused = True
             # Standard error is what the web process logs; this thread has no other way out.
             sys.stderr.write(f"prompt states are not kept on disk any more: {error}\n")
             return
-        self._put(StateWritten(file, (*work.replaced, *gone)))
+        for path in work.replaced:
+            _unlink(path)
+        self._put(StateWritten(file, (*work.replaced, *self._trim())))
+
+    def _trim(self) -> list[Path]:
+        try:
+            return state_files.trim(self._root, self._max_bytes)
+        except OSError as error:
+            sys.stderr.write(f"prompt states on disk cannot be removed: {error}\n")
+            return []
 
     def _read(self, file: StateFile) -> State | None:
         try:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import llama_cpp
 
+from webui.loaders.llama_cpp.options import flash_attention
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,7 +23,7 @@ NUM_SAMPLES = 16
 # They say how much is computed at once and where, and change no meaning of what is kept.
 HARMLESS = {
     *("context_length", "slots", "threads", "threads_batch", "batch_size", "ubatch_size"),
-    *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload"),
+    *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload", "speculation", "draft_max"),
 }
 
 
@@ -34,6 +36,9 @@ def state_key(path: Path, options: LlamaCppOptions) -> str:
     """
     digest = hashlib.sha256(llama_cpp.__version__.encode())
     digest.update(options.model_dump_json(exclude=HARMLESS).encode())
+    # Values lie the other way round without flash attention.
+    has_gpu = bool(llama_cpp.llama_supports_gpu_offload())
+    digest.update(flash_attention(options, has_gpu=has_gpu).encode())
     for part in _parts(path):
         size = part.stat().st_size
         digest.update(size.to_bytes(8, "little"))
