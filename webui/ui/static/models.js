@@ -38,11 +38,12 @@ export class Models extends Emitter {
 
   async load() {
     const heard = this.#heard;
+    const known = this.figures;
     const [list, { jobs }, { figures }] = await Promise.all([api.models(), api.jobs(), api.modelStats()]);
     this.files = list.models;
     this.starter = list.starter;
     if (heard === this.#heard) this.status = list.status; // else an event said something newer
-    this.figures ??= figures; // else an event said something newer
+    if (this.figures === known) this.figures = figures;
     this.starterJob = jobs.find((job) => job.kind.includes(STARTER) && job.status === "running") ?? this.starterJob;
     this.loaded = true;
     this.emit("change");
