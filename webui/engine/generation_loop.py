@@ -116,7 +116,7 @@ class GenerationLoop:
             num_running=self._scheduler.num_running,
             waiting=self._scheduler.waiting_by_priority(),
             decode_threads=decode_threads,
-            prompt_threads=prompt_threads,
+            prompt_threads=self._runner.info.num_prompt_threads or prompt_threads,
             cached_ram_bytes=self._cache.num_ram_bytes,
             cached_disk_bytes=self._cache.num_disk_bytes,
         )

@@ -293,6 +293,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
             options; empty when they must not outlive the process.
         max_threads: Up to how many compute threads the engine may choose by itself; 0 keeps
             `num_threads`.
+        num_prompt_threads: Compute threads of steps that read prompts, where somebody set them
+            apart; 0 takes those of all other steps.
     """
 
     name: str
@@ -309,6 +311,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     kv_cells: int | None = None
     state_key: str = ""
     max_threads: int = 0
+    num_prompt_threads: int = 0
 
 
 class Engine(Protocol):

@@ -241,6 +241,19 @@ async def test_stats_are_summed_over_deaths_and_new_ones_are_told_rarely():
         assert len(told) == num_told, "nothing is told while nothing happens"
 
 
+async def test_threads_change_under_the_watchdog_and_are_told():
+    async with opened(step_s=0.04, max_threads=4, scales=True) as engine:
+        pid = engine.pid
+        assert engine.stats.decode_threads in {0, 1}  # 0 until it first tells
+        async with aclosing(engine.generate(make_request("hello", **ENDLESS))) as deltas:
+            async with asyncio.timeout(20):
+                async for _ in deltas:
+                    if engine.stats.decode_threads == 4:
+                        break
+        assert text_of(await collect(engine, make_request("say alive"))) == "alive"
+        assert (engine.pid, engine.stats.num_deaths) == (pid, 0)
+
+
 async def test_step_that_hangs_is_found_although_the_process_beats(tmp_path):
     async with opened(once=str(tmp_path / "hung")) as engine:
         with pytest.raises(EngineDied, match="one step took more than"):

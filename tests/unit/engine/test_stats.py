@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.engine.contract import make_request
 from tests.unit.engine.fake_runner import FakeRunner
 from tests.unit.engine.test_model_loop import Bench
 from webui.engine import ipc
+from webui.engine.generation_loop import GenerationLoop
 from webui.engine.interface import Embedded, Finish, FinishReason, Priority, Text, Timings, Usage
 from webui.engine.mail import Aborted, Announced, Refused
+from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.runner import Row
 from webui.engine.sequence import Sequence
 from webui.engine.stats import NO_STEPS, STEP_BOUNDS_S, EngineStats, total
@@ -174,4 +177,12 @@ class TestLoop:
         assert bench.loop.stats.num_embedded_tokens == ended.num_tokens > 0
 
     def test_threads_are_those_of_the_next_steps(self):
-        assert Bench().loop.stats.decode_threads == FakeRunner().info.num_threads
+        stats = Bench().loop.stats
+        assert stats.decode_threads == stats.prompt_threads == FakeRunner().info.num_threads
+
+    def test_threads_of_prompts_that_were_set_apart_are_told(self):
+        bench = Bench()
+        bench.runner.info = replace(bench.runner.info, num_threads=2, num_prompt_threads=7)
+        budget = PrefillBudget(bench.runner.max_batch_tokens, 0.01)
+        present = GenerationLoop(bench.runner, budget, lambda: 0.0).present
+        assert (present.decode_threads, present.prompt_threads) == (2, 7)

@@ -175,7 +175,6 @@ function readyStatus(status) {
   const facts = [
     t("model.context", { tokens: integer(info.context_length) }),
     t("model.slots", { count: info.num_slots }),
-    t("model.threads", { count: info.num_threads }),
   ].join(" · ");
   return [line, el("p", { class: "status-note" }, facts), ...memoryChart(info.memory), ...failure(status)];
 }
@@ -189,7 +188,7 @@ function figureTexts(figures) {
     [t("model.waiting"), integer(figures.waiting)],
     [t("model.rate"), decimal(figures.tokens_per_s)],
     [t("model.reused"), figures.reused === null ? "–" : percent(figures.reused)],
-    [t("model.threads_now"), decode === prompt ? integer(decode) : t("model.threads_apart", apart)],
+    [t("model.threads"), decode === prompt ? integer(decode) : t("model.threads_apart", apart)],
   ];
 }
 
