@@ -119,8 +119,10 @@ class DiskStates:
                 if path.suffix != SUFFIX:
                     raise BadStateFile("a writer died over it")
                 found.append(state_files.read_header(path, self._key))
-            except (BadStateFile, OSError):
+            except BadStateFile:
                 _unlink(path)
+            except OSError as error:  # it may be readable again another time
+                sys.stderr.write(f"a prompt state on disk cannot be read: {error}\n")
         return found
 
     def _write(self, work: _Write) -> None:
@@ -152,7 +154,10 @@ class DiskStates:
             return state_files.read(file.path, self._key)
         except FileNotFoundError:
             return None
-        except (BadStateFile, OSError) as error:
+        except OSError as error:
+            sys.stderr.write(f"a prompt state on disk cannot be read: {error}\n")
+            return None
+        except BadStateFile as error:
             sys.stderr.write(f"a prompt state on disk cannot be used: {error}\n")
             _unlink(file.path)
             return None
