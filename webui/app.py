@@ -23,6 +23,7 @@ from webui.api.page import Page
 from webui.chat.conversations import Conversations
 from webui.chat.embeddings import Embeddings
 from webui.chat.events import EventLog
+from webui.chat.figures import Figures
 from webui.chat.generations import Generations
 from webui.chat.models import Models
 from webui.chat.parameters import Parameters
@@ -100,7 +101,9 @@ def _construct(settings: Settings) -> Runtime:
         folder=str(settings.states_dir),
     )
     limits = Limits(max_gap_ms=settings.max_gap_ms, cache=cache)
-    pool = EnginePool(partial(LocalEngine.open, limits=limits), drain_s=settings.drain_s)
+    figures = Figures(events)
+    open_engine = partial(LocalEngine.open, limits=limits, on_stats=figures.note)
+    pool = EnginePool(open_engine, drain_s=settings.drain_s)
     catalog = Catalog(settings.models_dir or default_models_dir(settings.data_dir))
     jobs = Jobs(database)
     parameters = Parameters(database)

@@ -17,6 +17,7 @@ from webui.api import (
     health,
     jobs,
     me,
+    metrics,
     models,
     parameters,
 )
@@ -40,6 +41,7 @@ ROUTE_GROUPS = (
     generations,
     events,
     models,
+    metrics,
     jobs,
     parameters,
     openai,

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 from starlette.responses import Response
 
 from webui.api.deps import ActorDep, Json, RuntimeDep, body_of
+from webui.chat.views import figures_view, stats_view
 
 MAX_MODEL_ID_CHARS = 1024
 
@@ -30,6 +31,15 @@ _load_body = body_of(TypeAdapter(LoadBody))
 async def list_models(runtime: RuntimeDep, actor: ActorDep) -> Response:
     """List the model files and say what is loaded."""
     return Json(await runtime.models.list(actor))
+
+
+@router.get("/stats")
+async def get_stats(runtime: RuntimeDep, actor: ActorDep) -> Response:
+    """Return what the loaded model did since it was loaded, and what it does now."""
+    stats = runtime.models.stats(actor)
+    if stats is None:
+        return Json({"stats": None, "figures": None})
+    return Json({"stats": stats_view(stats), "figures": figures_view(stats)})
 
 
 @router.post("/load")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from webui.chat.views import ConversationView, JobView, MessageView, ModelStatus
+from webui.chat.views import ConversationView, FiguresView, JobView, MessageView, ModelStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -117,6 +117,12 @@ class ModelsChanged(msgspec.Struct, frozen=True, tag_field="type", tag="models")
     changed: bool = False
 
 
+class FiguresChanged(msgspec.Struct, frozen=True, tag_field="type", tag="figures"):
+    """The engine works; at most once a second, and never while it rests."""
+
+    figures: FiguresView
+
+
 class JobChanged(msgspec.Struct, frozen=True, tag_field="type", tag="jobs"):
     """Long work moved on."""
 
@@ -134,7 +140,15 @@ class Reset(msgspec.Struct, frozen=True, tag_field="type", tag="reset"):
 
 
 GenerationEvent = Queued | Loading | Prefill | Reasoning | Text | ToolCall | Notice | Done | Failed
-Event = GenerationEvent | ConversationChanged | ModelsChanged | JobChanged | Hello | Reset
+Event = (
+    GenerationEvent
+    | ConversationChanged
+    | ModelsChanged
+    | FiguresChanged
+    | JobChanged
+    | Hello
+    | Reset
+)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from webui.engine.loader import Loader
     from webui.engine.pool import EnginePool
     from webui.engine.pool_status import PoolStatus
+    from webui.engine.stats import EngineStats
     from webui.hub.catalog import Catalog, ModelFile
     from webui.jobs import Job, Jobs, Progress
     from webui.settings import Settings
@@ -105,6 +106,11 @@ class Models:
         return ModelList(
             [_card(file) for file in files], self.status, StarterView(is_available, STARTER_BYTES)
         )
+
+    def stats(self, actor: Actor) -> EngineStats | None:  # noqa: ARG002 - everybody may look
+        """Return what the loaded model did and does; None without one."""
+        engine = self._pool.current
+        return None if engine is None else engine.stats
 
     async def load(
         self,

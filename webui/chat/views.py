@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from webui.engine.interface import Priority
+from webui.engine.stats import STEP_BOUNDS_S
+
 if TYPE_CHECKING:
     from webui.engine.interface import ModelInfo
     from webui.engine.pool_status import PoolStatus
+    from webui.engine.stats import EngineStats
     from webui.jobs import Job
 
 
@@ -238,3 +242,48 @@ def _info_view(info: ModelInfo) -> ModelInfoView:
         info.num_threads,
         MemoryView(memory.weights_bytes, memory.kv_bytes, memory.compute_bytes),
     )
+
+
+class FiguresView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person cares about while the engine works.
+
+    Attributes:
+        running: Replies that are being written.
+        waiting: Replies that wait for their turn.
+        tokens_per_s: Of all replies together; 0 while none is being written.
+        reused: Share of the prompt tokens that was not read anew, 0 to 1; None without any.
+        decode_threads: Compute threads that write.
+        prompt_threads: Compute threads that read prompts.
+    """
+
+    running: int
+    waiting: int
+    tokens_per_s: float
+    reused: float | None
+    decode_threads: int
+    prompt_threads: int
+
+
+def figures_view(stats: EngineStats, tokens_per_s: float = 0.0) -> FiguresView:
+    """Return the figures for people, rounded so that noise changes nothing."""
+    num_all = stats.num_reused_tokens + stats.num_prompt_tokens
+    return FiguresView(
+        running=stats.num_running,
+        waiting=stats.num_waiting,
+        tokens_per_s=round(tokens_per_s, 1),
+        reused=round(stats.num_reused_tokens / num_all, 2) if num_all else None,
+        decode_threads=stats.decode_threads,
+        prompt_threads=stats.prompt_threads,
+    )
+
+
+def stats_view(stats: EngineStats) -> dict[str, object]:
+    """Return figures of an engine with a name for each number.
+
+    Of `writing_steps`, each number is of the steps up to a bound, the last of those above all.
+    """
+    view: dict[str, object] = msgspec.to_builtins(stats)
+    names = (priority.name.lower() for priority in Priority)
+    view["waiting"] = dict(zip(names, stats.waiting, strict=True))
+    view["writing_steps"] = {"bounds_s": STEP_BOUNDS_S, "counts": stats.writing_steps}
+    return view

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from webui.engine.interface import ModelInfo
     from webui.engine.loader import ModelSpec
+    from webui.engine.stats import EngineStats
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         patience: How long each thing may take.
         on_outputs: Called with what belongs to requests.
         on_progress: Called with the loaded fraction.
+        on_stats: Called with the worker's figures when they are new.
     """
 
     def __init__(
@@ -86,11 +88,13 @@ class WorkerProcess(asyncio.BufferedProtocol):
         patience: Patience,
         on_outputs: Callable[[ipc.Outputs | ipc.RequestError], None],
         on_progress: Callable[[float], None],
+        on_stats: Callable[[EngineStats], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self._patience = patience
         self._on_outputs = on_outputs
         self._on_progress = on_progress
+        self._on_stats = on_stats
         self._decoder = ipc.ToParentDecoder()
         self._read = memoryview(bytearray(READ_BYTES))
         self._process: subprocess.Popen[bytes]
@@ -208,6 +212,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
             case ipc.Heartbeat():
                 if message.busy_s > self._patience.step_s and self._loaded.done():
                     self._give_up(f"one step took more than {self._patience.step_s:.0f} s")
+                if message.stats is not None:
+                    self._on_stats(message.stats)
             case ipc.LoadProgress():
                 self._on_progress(message.fraction)
             case ipc.Loaded():

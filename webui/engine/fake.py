@@ -31,6 +31,8 @@ from webui.engine.interface import (
     Usage,
     VectorPart,
 )
+from webui.engine.stats import EngineStats
+from webui.engine.tally import Tally
 from webui.errors import Busy, Conflict, ContextLengthExceeded, EngineDied, InvalidRequest
 from webui.messages import Message, Role
 
@@ -71,6 +73,7 @@ class FakeEngine:
         self._num_free = num_slots
         self._live: set[str] = set()
         self._waiting: deque[asyncio.Event] = deque()
+        self._tally = Tally()
         self._state = EngineState.READY
         self._closed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -97,6 +100,15 @@ class FakeEngine:
         """Where it stands now."""
         return self._state
 
+    @property
+    def stats(self) -> EngineStats:
+        """What was done so far, and what is so now."""
+        running = self._info.num_slots - self._num_free
+        waiting = (len(self._waiting), 0, 0)
+        return self._tally.stats(
+            EngineStats(num_running=running, waiting=waiting, decode_threads=1, prompt_threads=1)
+        )
+
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         """Write one reply; see `Engine.generate`."""
         self._check_open()
@@ -110,6 +122,7 @@ class FakeEngine:
         self._queue(turn)
         self._live.add(request_id)
         self._idle.clear()
+        is_ended = False
         try:
             told = 0
             while not turn.is_set():
@@ -122,8 +135,12 @@ class FakeEngine:
             async for prefill in self._read(num_prompt):
                 yield prefill
             async for delta in self._write(request, num_prompt, arrived_s, started_s):
+                self._tally.note_delta(delta)
+                is_ended = isinstance(delta, Finish)
                 yield delta
         finally:
+            if not is_ended:
+                self._tally.note_abort(None)
             self._live.discard(request_id)
             self._leave(turn)
             if not self._live:
@@ -258,6 +275,7 @@ class FakeEngine:
                 "Try again when some of them are done.",
             )
         self._waiting.append(turn)
+        self._tally.note_queue(len(self._waiting))
 
     def _leave(self, turn: asyncio.Event) -> None:
         """Hand a slot to the next one, or give up a place in the queue."""

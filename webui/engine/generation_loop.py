@@ -27,7 +27,9 @@ from webui.engine.runner import RowFailed
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Phase, Sequence
 from webui.engine.state_keeper import StateKeeper
+from webui.engine.stats import EngineStats
 from webui.engine.surplus import SURPLUS_SHARE
+from webui.engine.tally import Tally
 from webui.engine.threads import ThreadChoice
 from webui.errors import Busy, EngineError, WebuiError
 
@@ -55,6 +57,9 @@ class GenerationLoop:
         scheduler: Who runs; made to measure when left out.
         cache: Keeps what was read; one in memory when left out.
         drafting: Guesses tokens for the model to check; None guesses none.
+
+    Attributes:
+        tally: Counts what is done.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class GenerationLoop:
         self._cache = cache or PrefixCache()
         self._keeper = StateKeeper(runner, self._scheduler, budget, self._cache, clock)
         self._drafting = drafting or Drafting(runner, 0)
+        self.tally = Tally()
         self._preparing: set[str] = set()
         self._fetching: dict[str, Sequence] = {}  # waits for a state on disk
         self._untold: dict[str, Sequence] = {}
@@ -98,6 +104,22 @@ class GenerationLoop:
     def idle_s(self) -> float | None:
         """How long to be without work before `idle` has something to do; None if it has not."""
         return self._keeper.idle_s
+
+    @property
+    def present(self) -> EngineStats:
+        """How things stand now, and what the cache was good for."""
+        counts, (decode_threads, prompt_threads) = self._cache.counts, self._threads.present
+        return EngineStats(
+            num_slot_tokens=counts.num_slot_tokens,
+            num_ram_tokens=counts.num_ram_tokens,
+            num_disk_tokens=counts.num_disk_tokens,
+            num_running=self._scheduler.num_running,
+            waiting=self._scheduler.waiting_by_priority(),
+            decode_threads=decode_threads,
+            prompt_threads=self._runner.info.num_prompt_threads or prompt_threads,
+            cached_ram_bytes=self._cache.num_ram_bytes,
+            cached_disk_bytes=self._cache.num_disk_bytes,
+        )
 
     def idle(self) -> None:
         """Do a piece of what can wait."""
@@ -183,13 +205,17 @@ class GenerationLoop:
             self._cache.forget_fetched(sequence.request_id)
             return [_request_error(sequence.request_id, error)]
         self._has_newcomers = True
+        self.tally.note_queue(self._scheduler.num_waiting)
         return []
 
     def _abort(self, request_id: str) -> None:
+        is_early = request_id in self._preparing or request_id in self._fetching
         self._preparing.discard(request_id)
         self._fetching.pop(request_id, None)
         self._cache.forget_fetched(request_id)
         sequence = self._scheduler.abort(request_id)
+        if is_early or sequence is not None:
+            self.tally.note_abort(None if sequence is None else sequence.usage())
         if sequence is not None:
             self._untold.pop(request_id, None)
             self._close([sequence])
@@ -305,6 +331,7 @@ class GenerationLoop:
         step_s: float,
     ) -> None:
         """Let all learn from a step who plan the next ones."""
+        self.tally.note_step(rows, sequences, step_s)
         self._drafting.note(rows, results, sequences, step_s)
         self._scheduler.note_step(rows, step_s)
         num_tokens = sum(len(row.tokens) for row in rows)

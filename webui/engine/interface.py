@@ -17,6 +17,8 @@ from webui.sampling_params import SamplingParams
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from webui.engine.stats import EngineStats
+
 
 MAX_GAP_MS = 300  # between two tokens of a reply while somebody else's prompt is read
 
@@ -298,6 +300,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
             options; empty when they must not outlive the process.
         max_threads: Up to how many compute threads the engine may choose by itself; 0 keeps
             `num_threads`.
+        num_prompt_threads: Compute threads of steps that read prompts, where somebody set them
+            apart; 0 takes those of all other steps.
     """
 
     name: str
@@ -314,6 +318,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     kv_cells: int | None = None
     state_key: str = ""
     max_threads: int = 0
+    num_prompt_threads: int = 0
 
 
 class Engine(Protocol):
@@ -327,6 +332,11 @@ class Engine(Protocol):
     @property
     def state(self) -> EngineState:
         """Where it stands now; advisory."""
+        ...
+
+    @property
+    def stats(self) -> EngineStats:
+        """What was done since the model was loaded, and what is so now; a second old or so."""
         ...
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:

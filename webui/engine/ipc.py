@@ -19,6 +19,7 @@ from webui.engine.interface import (
     ModelInfo,
     VectorPart,
 )
+from webui.engine.stats import EngineStats
 from webui.errors import Busy, WebuiError
 from webui.sampling_params import SamplingParams
 
@@ -134,9 +135,15 @@ class RequestError(msgspec.Struct, frozen=True, tag="request_error", forbid_unkn
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", forbid_unknown_fields=True):
-    """The worker lives; `busy_s` is how long its present step or template already takes."""
+    """The worker lives.
+
+    Attributes:
+        busy_s: How long its present step or template already takes.
+        stats: Its figures, where they are new.
+    """
 
     busy_s: float
+    stats: EngineStats | None = None
 
 
 ToWorker = Load | Add | Embed | Abort | Purge | Quit

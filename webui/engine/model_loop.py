@@ -21,6 +21,8 @@ from webui.engine.mail import (
     TextsAnnounced,
     TextsPrepared,
 )
+from webui.engine.stats import EngineStats
+from webui.engine.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +43,13 @@ class ModelLoop:
     def __init__(self, generation: GenerationLoop | None, embedding: EmbedLoop | None) -> None:
         self._generation = generation
         self._embedding = embedding
+        self._tally = Tally() if generation is None else generation.tally
+
+    @property
+    def stats(self) -> EngineStats:
+        """What was done so far, and how things stand now."""
+        generation = self._generation
+        return self._tally.stats(EngineStats() if generation is None else generation.present)
 
     @property
     def has_work(self) -> bool:
@@ -66,11 +75,21 @@ class ModelLoop:
     def _loops(self) -> tuple[GenerationLoop | None, EmbedLoop | None]:
         return self._generation, self._embedding
 
+    def note_wait(self, waited_s: float) -> None:
+        """Count seconds without anything to do."""
+        self._tally.note_wait(waited_s)
+
     def take(self, mail: Mail | TextMail) -> list[ToParent]:
         """Take one piece of mail; return what is to be said about it at once.
 
         What the model cannot do was refused by the web process and does not come here.
         """
+        messages = self._take(mail)
+        for message in messages:
+            self._tally.note_message(message)
+        return messages
+
+    def _take(self, mail: Mail | TextMail) -> list[ToParent]:
         match mail:
             case Purged() if self._generation is None:
                 return []
@@ -95,6 +114,11 @@ class ModelLoop:
 
     def step(self) -> Iterator[ToParent]:
         """Make a step of the replies, then one batch of texts; yield what is new as it comes."""
+        for message in self._step():
+            self._tally.note_message(message)
+            yield message
+
+    def _step(self) -> Iterator[ToParent]:
         generation, embedding = self._generation, self._embedding
         spare_tokens = None
         if generation is not None and generation.has_work:

@@ -13,9 +13,10 @@ import time
 from collections import deque
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from webui.engine import ipc
 from webui.engine.child import Patience, WorkerProcess
@@ -27,13 +28,12 @@ from webui.engine.interface import (
     EmbedRequest,
     EmbedResult,
     EngineState,
-    Finish,
     GenerateRequest,
     ModelInfo,
-    Queued,
-    Trimmed,
     VectorPart,
 )
+from webui.engine.mailbox import LAST_WORDS, Mailbox
+from webui.engine.stats import EngineStats, total
 from webui.errors import (
     Busy,
     Conflict,
@@ -49,11 +49,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from webui.engine.loader import ModelSpec
+    from webui.engine.mailbox import News
 
 logger = logging.getLogger(__name__)
-
-News: TypeAlias = Delta | VectorPart | Embedded
-LAST_WORDS = (Finish, Embedded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +84,7 @@ class LocalEngine:
         spec: What is loaded, and again after a death.
         on_state: Called on every change of state, with the error where there is one.
         limits: Bounds.
+        on_stats: Called with new figures, at most every second or so.
     """
 
     def __init__(
@@ -93,16 +92,20 @@ class LocalEngine:
         spec: ModelSpec,
         on_state: Callable[[EngineState, EngineError | None], None] | None,
         limits: Limits,
+        on_stats: Callable[[EngineStats], None] | None = None,
     ) -> None:
         self._spec = spec
         self._on_state = on_state
+        self._on_stats = on_stats
+        self._past = EngineStats()  # of workers that died, and what only we know
+        self._present = EngineStats()  # of this worker
         self._limits = limits
         self._state = EngineState.STARTING
         self._failure: EngineError | None = None
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._live: dict[str, _Mailbox] = {}
+        self._live: dict[str, Mailbox] = {}
         self._deaths: deque[float] = deque()
         self._worker: WorkerProcess
         self._info: ModelInfo
@@ -116,13 +119,14 @@ class LocalEngine:
         on_state: Callable[[EngineState, EngineError | None], None] | None = None,
         *,
         limits: Limits | None = None,
+        on_stats: Callable[[EngineStats], None] | None = None,
     ) -> LocalEngine:
         """Start a worker and wait until it has loaded the model; cancelling kills it.
 
         Raises:
             LoadFailed: The model cannot be opened, or the worker died over it.
         """
-        engine = cls(spec, on_state, limits or Limits())
+        engine = cls(spec, on_state, limits or Limits(), on_stats)
         try:
             await engine._start_worker(on_progress)
         except EngineDied as error:
@@ -148,6 +152,11 @@ class LocalEngine:
     def pid(self) -> int:
         """Process id of the worker, dead or alive."""
         return self._worker.pid
+
+    @property
+    def stats(self) -> EngineStats:
+        """Figures of all workers since the model was loaded, a second old or so."""
+        return total(self._past, self._present)
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         """Write one reply; see `Engine.generate`."""
@@ -180,7 +189,7 @@ class LocalEngine:
                 f"The queue is full: {len(self._live)} requests are on their way",
                 "Try again when some of them are done.",
             )
-        mailbox = self._live[request_id] = _Mailbox()
+        mailbox = self._live[request_id] = Mailbox()
         self._idle.clear()
         try:
             while True:
@@ -220,7 +229,7 @@ class LocalEngine:
 
     async def _start_worker(self, on_progress: Callable[[float], None]) -> None:
         """Bring up a worker that has loaded the model; none is left if that fails."""
-        worker = WorkerProcess(self._limits.patience, self._deliver, on_progress)
+        worker = WorkerProcess(self._limits.patience, self._deliver, on_progress, self._take_stats)
         await worker.start(self._spec, self._limits.max_gap_ms, self._limits.cache)
         try:
             self._info = await worker.loaded()
@@ -274,6 +283,7 @@ class LocalEngine:
                 self._set_state(EngineState.FAILED, failure)
                 return False
             else:
+                self._past = replace(self._past, num_restarts=self._past.num_restarts + 1)
                 self._set_state(EngineState.READY)
                 return True
 
@@ -285,9 +295,23 @@ class LocalEngine:
         return len(self._deaths)
 
     def _fail_requests(self, error: EngineDied) -> None:
+        num_failed = 0
         for mailbox in self._live.values():
             if mailbox.worker is self._worker:
-                mailbox.lose(error)
+                num_failed += mailbox.lose(error)
+        past, self._present = self.stats, EngineStats()
+        self._past = replace(
+            past, num_deaths=past.num_deaths + 1, num_failed=past.num_failed + num_failed
+        )
+        self._tell_stats()
+
+    def _take_stats(self, stats: EngineStats) -> None:
+        self._present = stats
+        self._tell_stats()
+
+    def _tell_stats(self) -> None:
+        if self._on_stats is not None:
+            self._on_stats(self.stats)
 
     def _set_state(self, state: EngineState, error: EngineError | None = None) -> None:
         self._state = state
@@ -308,57 +332,6 @@ class LocalEngine:
             mailbox = live.get(output.request_id)
             if mailbox is not None:  # else it was closed while this was on its way
                 mailbox.put(output.delta)
-
-
-class _Mailbox:
-    """What came for one request; read by its generator alone."""
-
-    __slots__ = ("_items", "_waiter", "has_waited", "is_over", "is_started", "worker")
-
-    def __init__(self) -> None:
-        self.worker: WorkerProcess | None = None
-        self.is_over = False  # the worker has nothing more to say
-        self.has_waited = False  # its prompt is made and it has a place in the queue
-        self.is_started = False  # it does not only wait any more, or was sent again
-        self._items: deque[News | WebuiError | None] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put(self, item: News | WebuiError | None) -> None:
-        """Append; None asks to send the request again."""
-        kind = type(item)
-        if kind is Queued:
-            self.has_waited = True
-        elif kind is not Trimmed:
-            self.is_started = True
-            self.is_over = kind in LAST_WORDS or isinstance(item, WebuiError)
-        self._items.append(item)
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def lose(self, error: EngineDied) -> None:
-        """Note that the worker died: sent again if it surely was not the cause."""
-        if self.is_over:
-            return
-        self.worker = None
-        self.put(None if self.has_waited and not self.is_started else error)
-
-    async def get(self) -> News | None:
-        """Return the next delta, or None to send again.
-
-        Raises:
-            WebuiError: The request ended so.
-        """
-        while not self._items:
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        item = self._items.popleft()
-        if isinstance(item, WebuiError):
-            raise item
-        return item
 
 
 def _encode(message: ipc.Add | ipc.Embed, field: str) -> bytes:

@@ -15,6 +15,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from webui.engine.fairness import DecodeShares, Ledger
+from webui.engine.interface import Priority
 from webui.engine.kv_pool import KVPool
 from webui.engine.prompt_reading import PromptReading
 from webui.engine.runner import Row, RowFailed, Verified
@@ -85,6 +86,11 @@ class Scheduler:
     def num_waiting(self) -> int:
         """Sequences without a slot."""
         return len(self._waiting)
+
+    def waiting_by_priority(self) -> tuple[int, int, int]:
+        """Return how many sequences wait for a slot, for each priority."""
+        waiting = Counter(sequence.request.priority for sequence in self._waiting)
+        return waiting[Priority.CHAT], waiting[Priority.API], waiting[Priority.BACKGROUND]
 
     @property
     def num_running(self) -> int:

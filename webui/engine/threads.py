@@ -43,6 +43,11 @@ class ThreadChoice:
         """Return the threads for a step of so many tokens."""
         return self._search(num_tokens).present
 
+    @property
+    def present(self) -> tuple[int, int]:
+        """The threads of steps that decode, and of those that read prompts."""
+        return self._decode.present, self._prompt.present
+
     def note(self, num_tokens: int, step_s: float) -> None:
         """Learn from a step that took the threads it was told to take."""
         size = num_tokens if num_tokens < PROMPT_TOKENS else -num_tokens.bit_length()

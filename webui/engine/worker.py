@@ -49,8 +49,10 @@ from webui.sampling_params import SamplingParams
 if TYPE_CHECKING:
     from webui.engine.interface import EmbedRequest, GenerateRequest
     from webui.engine.runner import ModelRunner, OpenedModel, OpenModel
+    from webui.engine.stats import EngineStats
 
 HEARTBEAT_S = 1.0
+COUNT_S = 0.5  # between two looks at the figures while there is work
 READ_BYTES = 1 << 16
 PR_SET_PDEATHSIG = 1
 
@@ -81,6 +83,8 @@ class _Worker:
         self._mail: queue.SimpleQueue[Mail | TextMail | ipc.Load | ipc.Quit] = queue.SimpleQueue()
         self._prompts: Preparer[GenerateRequest] = Preparer("template", self._mail.put)
         self._texts: Preparer[EmbedRequest] = Preparer("texts", self._mail.put)
+        self._stats: EngineStats | None = None  # made by the loop, sent by the heartbeat
+        self._counted_s = 0.0
         self._sent_s = 0.0
         self._step_begun_s: float | None = None
 
@@ -162,16 +166,27 @@ class _Worker:
             self._step_begun_s = time.monotonic()
             for message in loop.step():
                 self._send(message)
+            if self._step_begun_s - self._counted_s >= COUNT_S:
+                self._count(loop)
+
+    def _count(self, loop: ModelLoop) -> None:
+        self._counted_s = time.monotonic()
+        self._stats = loop.stats
 
     def _next_mail(self, loop: ModelLoop) -> Mail | TextMail | ipc.Load | ipc.Quit:
         """Wait for mail; do meanwhile what can wait."""
         while True:
+            if not loop.has_work:
+                self._count(loop)
+            waits_since_s = time.monotonic()
             self._step_begun_s = None
             try:
                 return self._mail.get(timeout=loop.idle_s)
             except queue.Empty:
                 self._step_begun_s = time.monotonic()
                 loop.idle()
+            finally:
+                loop.note_wait(time.monotonic() - waits_since_s)
 
     def _read(self) -> None:
         """Take mail until the other side is gone; then there is nothing left to live for."""
@@ -205,13 +220,16 @@ class _Worker:
                 self._mail.put(message)
 
     def _beat(self) -> None:
+        told: EngineStats | None = None
         while True:
             now_s = time.monotonic()
             begun = (self._step_begun_s, self._prompts.begun_s, self._texts.begun_s)
             busy_s = max((now_s - begun_s for begun_s in begun if begun_s is not None), default=0.0)
             # Text is a sign of life, too; every message wakes the web process.
-            if busy_s >= HEARTBEAT_S or now_s - self._sent_s >= HEARTBEAT_S:
-                self._send(ipc.Heartbeat(busy_s))
+            stats = self._stats if self._stats != told else None
+            if stats or busy_s >= HEARTBEAT_S or now_s - self._sent_s >= HEARTBEAT_S:
+                self._send(ipc.Heartbeat(busy_s, stats))
+                told = stats or told
             time.sleep(HEARTBEAT_S)
 
     def _report_progress(self, fraction: float) -> None:

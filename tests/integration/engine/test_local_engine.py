@@ -34,6 +34,7 @@ from webui.engine.interface import (
     Text,
 )
 from webui.engine.process import Limits, LocalEngine
+from webui.engine.worker import HEARTBEAT_S
 from webui.errors import (
     Busy,
     ContextLengthExceeded,
@@ -59,8 +60,10 @@ class States(list):
 
 
 @asynccontextmanager
-async def opened(limits=QUICK, on_state=None, **options):
-    engine = await LocalEngine.open(fake_spec(**options), lambda _: None, on_state, limits=limits)
+async def opened(limits=QUICK, on_state=None, on_stats=None, **options):
+    engine = await LocalEngine.open(
+        fake_spec(**options), lambda _: None, on_state, limits=limits, on_stats=on_stats
+    )
     try:
         yield engine
     finally:
@@ -209,6 +212,46 @@ async def test_stopped_process_is_found_and_replaced():
                 await drain(deltas)
         assert text_of(await collect(engine, make_request("say alive"))) == "alive"
         assert is_gone(pid)
+
+
+async def test_stats_are_summed_over_deaths_and_new_ones_are_told_rarely():
+    told = []
+    async with opened(step_s=0.01, on_stats=told.append) as engine:
+        async with aclosing(engine.generate(make_request("hello", **ENDLESS))) as deltas:
+            begun_s = time.monotonic()
+            async for _ in deltas:
+                if len(told) >= 3 and told[-1].num_reply_tokens:
+                    break
+            # The first may come at once; each of the others a heartbeat after the one before.
+            assert time.monotonic() - begun_s > (len(told) - 2) * HEARTBEAT_S
+            assert engine.stats.num_running == 1
+            before = engine.stats
+            os.kill(engine.pid, signal.SIGKILL)
+            with pytest.raises(EngineDied):
+                await drain(deltas)
+        await collect(engine, make_request("say alive"))
+        await until(lambda: engine.stats.num_stopped == before.num_stopped + 1)
+        stats = engine.stats
+        assert (stats.num_deaths, stats.num_restarts, stats.num_failed) == (1, 1, 1)
+        assert stats.num_reply_tokens > before.num_reply_tokens > 0
+        assert stats.num_steps > before.num_steps
+        assert (stats.num_running, stats.num_waiting) == (0, 0)
+        num_told = len(told)
+        await asyncio.sleep(2.5 * HEARTBEAT_S)
+        assert len(told) == num_told, "nothing is told while nothing happens"
+
+
+async def test_threads_change_under_the_watchdog_and_are_told():
+    async with opened(step_s=0.04, max_threads=4, scales=True) as engine:
+        pid = engine.pid
+        assert engine.stats.decode_threads in {0, 1}  # 0 until it first tells
+        async with aclosing(engine.generate(make_request("hello", **ENDLESS))) as deltas:
+            async with asyncio.timeout(20):
+                async for _ in deltas:
+                    if engine.stats.decode_threads == 4:
+                        break
+        assert text_of(await collect(engine, make_request("say alive"))) == "alive"
+        assert (engine.pid, engine.stats.num_deaths) == (pid, 0)
 
 
 async def test_step_that_hangs_is_found_although_the_process_beats(tmp_path):

@@ -24,6 +24,7 @@ from webui.chat.views import (
     Turn,
 )
 from webui.engine.interface import EmbedResult, Finish, FinishReason, Text, Timings, Usage
+from webui.engine.stats import EngineStats
 from webui.errors import NotFound, WebuiError
 from webui.jobs import Job
 from webui.sampling_params import SamplingParams
@@ -79,6 +80,18 @@ JOB = JobView(
     unit="bytes",
     message="",
     error=None,
+)
+STATS = EngineStats(
+    num_steps=7,
+    num_reply_tokens=5,
+    num_ram_tokens=3,
+    num_failed=1,
+    prefill_s=0.25,
+    num_running=2,
+    waiting=(1, 0, 4),
+    writing_steps=(0, 1, 2, *[0] * 9, 4),
+    writing_s=9.5,
+    decode_threads=1,
 )
 VECTOR = struct.pack("<2f", 0.5, -0.25)
 FINISH = Finish(FinishReason.STOP, Usage(5, 2, 3), Timings(0.0, 0.1, 0.2))
@@ -210,6 +223,10 @@ class FakeModels(Recorder):
             starter=JOB,
         )
         self.status = STATUS
+        self.latest: EngineStats | None = STATS
+
+    def stats(self, actor: Any) -> EngineStats | None:
+        return self.latest
 
 
 class BugError(Exception):

@@ -60,6 +60,8 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("POST", "/api/generations/{generation_id}/stop"),
         ("GET", "/api/events"),
         ("GET", "/api/models"),
+        ("GET", "/api/models/stats"),
+        ("GET", "/metrics"),
         ("POST", "/api/models/load"),
         ("POST", "/api/models/cancel"),
         ("POST", "/api/models/unload"),

@@ -77,6 +77,12 @@ async def first_text(deltas) -> Text:
     raise AssertionError("the reply ended before it began")
 
 
+async def stopped(engine, request) -> None:
+    """Stop a reply once it has begun."""
+    async with aclosing(engine.generate(request)) as deltas:
+        await first_text(deltas)
+
+
 async def drain(deltas) -> None:
     """Read to the end."""
     async for _ in deltas:
@@ -85,6 +91,19 @@ async def drain(deltas) -> None:
 
 class EngineContract:
     """The suite; every test takes an open engine that is its own."""
+
+    async def test_stats_count_what_was_done(self, engine):
+        deltas = await collect(engine, make_request(QUESTIONS[0], max_tokens=5, ignore_eos=True))
+        assert isinstance(deltas[-1], Finish)
+        await stopped(engine, make_request(QUESTIONS[1], max_tokens=5000, ignore_eos=True))
+        async with asyncio.timeout(10):
+            while engine.stats.num_full + engine.stats.num_aborted < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        stats = engine.stats
+        assert (stats.num_full, stats.num_aborted, stats.num_failed) == (1, 1, 0)
+        assert stats.num_reply_tokens >= deltas[-1].usage.completion_tokens
+        assert (stats.num_running, stats.num_waiting) == (0, 0)
+        assert min(stats.decode_threads, stats.prompt_threads) >= 1
 
     async def test_reply_ends_with_one_finish_whose_figures_fit(self, engine):
         deltas = await collect(engine, make_request(QUESTIONS[0], max_tokens=24))

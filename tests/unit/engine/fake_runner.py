@@ -61,6 +61,7 @@ class FakeOptions(BaseModel):
         can_cut: Whether the memory can be cut.
         kv_cells: Cells that all slots share; None when each has its own.
         max_threads: Up to how many threads may be chosen; 0 keeps one.
+        scales: Whether so many threads make a step so many times as fast.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,6 +70,7 @@ class FakeOptions(BaseModel):
     slots: int = 2
     kv_cells: int | None = None
     max_threads: int = 0
+    scales: bool = False
     max_batch_tokens: int = 64
     step_s: float = 0.0
     token_s: float = 0.0
@@ -169,7 +171,8 @@ class FakeRunner:
             assert sum(map(len, self._cells.values())) <= self.options.kv_cells
         for row in rows:
             self._misbehave(self._cells[row.slot])
-        if delay_s := self.options.step_s + num_tokens * self.options.token_s:
+        num_threads = self.threads[-1][0] if self.options.scales and self.threads else 1
+        if delay_s := (self.options.step_s + num_tokens * self.options.token_s) / num_threads:
             time.sleep(delay_s)
         return [self._result(row) if row.sample else None for row in rows]
 

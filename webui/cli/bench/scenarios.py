@@ -15,6 +15,7 @@ from webui.cli.bench.served_scenarios import (
     SeveralStreams,
 )
 from webui.cli.bench.speculation_scenario import Speculation
+from webui.cli.bench.threads_scenario import AdaptiveThreads
 from webui.errors import NotFound
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Restart(),
     SharedPrompt(),
     BusyCore(),
+    AdaptiveThreads(),
     PoolFilled(),
     WorkerMemory(),
     Speculation(),

@@ -116,6 +116,7 @@ class LlamaCppRunner:
             state_key=state_key(path, options),
             chat_template_sha256=hashlib.sha256(template).hexdigest() if template else "",
             max_threads=max_threads(options),
+            num_prompt_threads=options.threads_batch,
         )
 
     @property

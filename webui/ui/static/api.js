@@ -60,6 +60,7 @@ export const api = {
   stopGeneration: (id) => post(path("api", "generations", id, "stop")),
 
   models: () => get("api/models"),
+  modelStats: () => get("api/models/stats"),
   loadModel: (modelId) => post("api/models/load", { model_id: modelId }),
   cancelLoad: () => post("api/models/cancel"),
   unloadModel: () => post("api/models/unload"),

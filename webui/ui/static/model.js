@@ -5,7 +5,7 @@
  * straight to the server.
  */
 import { el, reconcile, setText } from "./dom.js";
-import { bytes, compact, integer, percent } from "./format.js";
+import { bytes, compact, decimal, integer, percent } from "./format.js";
 import { icon } from "./icons.js";
 import { StarterCard } from "./starter.js";
 import { t } from "./strings.js";
@@ -25,10 +25,11 @@ export class ModelPage {
   constructor(models) {
     this.models = models;
     this.status = el("section", { class: "model-status", "aria-label": t("model.status"), "aria-live": "polite" });
+    this.figures = el("dl", { class: "model-figures", "aria-label": t("model.figures") });
     this.starter = new StarterCard(models);
     this.list = el("ul", { class: "model-list", "aria-label": t("model.files") });
     this.none = el("p", { class: "model-none", hidden: true }, t("model.no_files"));
-    this.node = el("div", { class: "models" }, el("h1", {}, t("model.title")), this.status, this.starter.node, this.list, this.none);
+    this.node = el("div", { class: "models" }, el("h1", {}, t("model.title")), this.status, this.figures, this.starter.node, this.list, this.none);
     models.on("change", () => {
       this.draw();
       this.#tellLoad();
@@ -41,6 +42,7 @@ export class ModelPage {
     this.starter.draw({ isWanted: models.loaded && models.usable.length === 0 });
     this.none.hidden = !models.loaded || models.files.length > 0;
     this.#drawStatus();
+    this.#drawFigures();
     const files = [...models.files].sort((a, b) => Boolean(a.error) - Boolean(b.error));
     reconcile(this.list, files.map((file) => this.#card(file)));
   }
@@ -63,6 +65,18 @@ export class ModelPage {
     const parts = { none: () => emptyStatus(this.models.usable.length > 0), loading: loadingStatus, ready: readyStatus, restarting: restartingStatus, failed: failedStatus };
     this.status.hidden = !loaded;
     this.status.replaceChildren(...parts[status.state](status));
+  }
+
+  /** Outside the live region: nobody wants to be read new figures every second. */
+  #drawFigures() {
+    const { figures, isReady } = this.models;
+    this.figures.hidden = !isReady || !figures;
+    if (this.figures.hidden) return;
+    const texts = figureTexts(figures);
+    if (!this.figures.firstChild) {
+      this.figures.append(...texts.map(([name]) => el("div", {}, el("dt", {}, name), el("dd", {}))));
+    }
+    this.figures.querySelectorAll("dd").forEach((node, index) => setText(node, texts[index][1]));
   }
 
   #card(file) {
@@ -161,9 +175,21 @@ function readyStatus(status) {
   const facts = [
     t("model.context", { tokens: integer(info.context_length) }),
     t("model.slots", { count: info.num_slots }),
-    t("model.threads", { count: info.num_threads }),
   ].join(" · ");
   return [line, el("p", { class: "status-note" }, facts), ...memoryChart(info.memory), ...failure(status)];
+}
+
+/** Names and values, always in the same order. */
+function figureTexts(figures) {
+  const { decode_threads: decode, prompt_threads: prompt } = figures;
+  const apart = { decode: integer(decode), prompt: integer(prompt) };
+  return [
+    [t("model.running"), integer(figures.running)],
+    [t("model.waiting"), integer(figures.waiting)],
+    [t("model.rate"), decimal(figures.tokens_per_s)],
+    [t("model.reused"), figures.reused === null ? "–" : percent(figures.reused)],
+    [t("model.threads"), decode === prompt ? integer(decode) : t("model.threads_apart", apart)],
+  ];
 }
 
 /** One bar split into what takes the memory, with a legend. */

@@ -14,6 +14,7 @@ export class Models extends Emitter {
   starter = { available: false, size_bytes: 0 };
   starterJob = null;
   loaded = false;
+  figures = null; // what the loaded model does now
   #heard = 0;
 
   constructor(stream) {
@@ -37,10 +38,12 @@ export class Models extends Emitter {
 
   async load() {
     const heard = this.#heard;
-    const [list, { jobs }] = await Promise.all([api.models(), api.jobs()]);
+    const known = this.figures;
+    const [list, { jobs }, { figures }] = await Promise.all([api.models(), api.jobs(), api.modelStats()]);
     this.files = list.models;
     this.starter = list.starter;
     if (heard === this.#heard) this.status = list.status; // else an event said something newer
+    if (this.figures === known) this.figures = figures;
     this.starterJob = jobs.find((job) => job.kind.includes(STARTER) && job.status === "running") ?? this.starterJob;
     this.loaded = true;
     this.emit("change");
@@ -81,7 +84,11 @@ export class Models extends Emitter {
     if (event.type === "models") {
       this.#heard += 1;
       this.status = event.status;
+      if (!this.isReady) this.figures = null;
       if (event.changed) this.load();
+      this.emit("change");
+    } else if (event.type === "figures") {
+      this.figures = event.figures;
       this.emit("change");
     } else if (event.type === "jobs" && event.job.kind.includes(STARTER)) {
       this.starterJob = event.job;

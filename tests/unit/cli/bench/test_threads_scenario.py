@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from webui.cli.bench import threads_scenario
+from webui.cli.bench.scenario import Contest
+from webui.cli.bench.threads_scenario import DECODE, AdaptiveThreads, fixed_numbers
+
+RATES = {None: 60.0, 1: 42.0, 2: 61.0, 3: 30.0, 4: 20.0}  # by the threads that were asked for
+
+
+@pytest.mark.parametrize(
+    ("num_cores", "numbers"),
+    [(1, [1]), (2, [1, 2]), (4, [1, 2, 3, 4]), (6, [1, 2, 4, 5, 6]), (16, [1, 2, 4, 8, 15, 16])],
+)
+def test_numbers_double_up_to_all_cores(num_cores, numbers):
+    assert fixed_numbers(num_cores) == numbers
+
+
+def test_pairs_are_of_the_free_choice_and_the_best_number_in_turns(monkeypatch):
+    opened: list[int | None] = []
+
+    @asynccontextmanager
+    async def own_engine(model, shape, *, speculation):
+        assert speculation == "off"
+        opened.append(shape.threads)
+        yield shape.threads
+
+    async def ask_as(engine, owner, text, max_tokens):
+        return SimpleNamespace(tokens_per_s=RATES[engine])
+
+    monkeypatch.setattr(threads_scenario, "own_engine", own_engine)
+    monkeypatch.setattr(threads_scenario, "ask_as", ask_as)
+    monkeypatch.setattr(threads_scenario.psutil, "cpu_count", lambda logical: 4)
+    contest = Contest(Path("m.gguf"), Path("peer"), None, num_pairs=2, soak_s=0)
+    pairs = [pair[DECODE] for pair in AdaptiveThreads().run(contest)]
+    assert [(pair.ours, pair.reference) for pair in pairs] == [(60.0, 61.0)] * 2
+    assert opened == [1, 2, 3, 4, None, 2, 2, None]

@@ -1,0 +1,62 @@
+"""What it costs to look for the best number of threads, on a machine with nothing else to do.
+
+All sides are Hearthside's engine: once free to choose, and once for each fixed number; only one
+is open at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar
+
+import psutil
+from typing_extensions import override
+
+from webui.cli.bench.own_engine import ask_as, own_engine
+from webui.cli.bench.peers import Shape
+from webui.cli.bench.scenario import BELOW_HTTP, Contest, Scenario, at_least, prompt
+from webui.cli.bench.statistics import Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+DECODE = "decode tok/s"
+WARM_UP_TOKENS = 384  # the search for the best number has ended by then
+REPLY_TOKENS = 512  # long enough to hold some of the trials that go on for ever
+
+
+class AdaptiveThreads(Scenario):
+    """One stream with threads as the engine chooses, against the best fixed number."""
+
+    name = "adaptive_threads"
+    title = "default threads, idle machine, against the best fixed number"
+    path: ClassVar[str] = BELOW_HTTP
+    bars = (at_least(DECODE, 0.97, "the best fixed number of threads"),)
+    has_peer: ClassVar[bool] = False
+    is_by_threads: ClassVar[bool] = False
+
+    @override
+    def shape(self, threads: int | None) -> Shape:
+        return Shape(threads, num_streams=1, context_length=2048)
+
+    @override
+    def run(self, contest: Contest) -> Iterator[Mapping[str, Pair]]:
+        numbers = fixed_numbers(psutil.cpu_count(logical=False) or 1)
+        rates = {number: asyncio.run(self._rate(contest, number, 0)) for number in numbers}
+        best = max(numbers, key=rates.__getitem__)
+        for pair in range(1, contest.num_pairs + 1):
+            order = (None, best) if pair % 2 else (best, None)
+            rated = {number: asyncio.run(self._rate(contest, number, pair)) for number in order}
+            yield {DECODE: Pair(rated[None], rated[best])}
+
+    async def _rate(self, contest: Contest, threads: int | None, seed: int) -> float:
+        """Return the tokens a second of a reply, once the engine has found its number."""
+        async with own_engine(contest.model, self.shape(threads), speculation="off") as engine:
+            await ask_as(engine, "a", prompt(64, 0), WARM_UP_TOKENS)
+            return (await ask_as(engine, "a", prompt(64, seed), REPLY_TOKENS)).tokens_per_s
+
+
+def fixed_numbers(num_cores: int) -> list[int]:
+    """Return the numbers of threads worth a try: 1, 2, 4 and so on, up to all cores."""
+    doubled = [1 << power for power in range(num_cores.bit_length())]
+    return sorted({*doubled, num_cores, max(1, num_cores - 1)})
