@@ -42,6 +42,7 @@ class Kind(StrEnum):
     TEXT = "text"
     LINES = "lines"  # a list of strings or ids, one per line
     PAIRS = "pairs"  # a mapping, one "key: value" per line
+    ROWS = "rows"  # a list of models of two fields, one "first: second" per line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,7 @@ class FormField:
         slider_end: Right end of the slider; larger values up to `maximum` can be typed.
         num_lines: Rows of a text box.
         choices: What a choice offers.
+        columns: Names of the two fields of a row.
     """
 
     name: str
@@ -75,6 +77,7 @@ class FormField:
     slider_end: float | None = None
     num_lines: int = 1
     choices: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 def fields_of(model: type[BaseModel]) -> tuple[FormField, ...]:
@@ -95,6 +98,10 @@ def to_control(field: FormField, value: object) -> object:
     if field.kind is Kind.PAIRS:
         assert isinstance(value, dict)
         return "\n".join(f"{key}: {one:g}" for key, one in value.items())
+    if field.kind is Kind.ROWS:
+        assert isinstance(value, (tuple, list))
+        rows = ([getattr(row, column) for column in field.columns] for row in value)
+        return "\n".join(f"{first}: {second:g}" for first, second in rows)
     return value
 
 
@@ -135,6 +142,7 @@ def _field(name: str, info: FieldInfo, control: Control) -> FormField:
         slider_end=control.soft_max if control.soft_max is not None else maximum,
         num_lines=control.lines,
         choices=get_args(info.annotation) if get_origin(info.annotation) is Literal else (),
+        columns=tuple(row.model_fields) if (row := _row_of(info)) else (),
     )
 
 
@@ -142,7 +150,7 @@ def _kind(info: FieldInfo, control: Control) -> Kind:
     if get_origin(info.annotation) is Literal:
         return Kind.CHOICE
     if get_origin(info.annotation) in {tuple, list}:
-        return Kind.LINES
+        return Kind.ROWS if _row_of(info) else Kind.LINES
     if get_origin(info.annotation) is dict:
         return Kind.PAIRS
     if info.annotation is bool:
@@ -150,6 +158,12 @@ def _kind(info: FieldInfo, control: Control) -> Kind:
     if info.annotation in {int, float}:
         return Kind.NUMBER if control.step is None else Kind.SLIDER
     return Kind.TEXT
+
+
+def _row_of(info: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of which a field is a list; None where it is of something else."""
+    of = next(iter(get_args(info.annotation)), None)
+    return of if isinstance(of, type) and issubclass(of, BaseModel) else None
 
 
 def _bound(info: FieldInfo, kind: type, attribute: str) -> float | None:
@@ -170,10 +184,23 @@ def _from_control(field: FormField, raw: object, strings: Strings) -> object:
         case Kind.PAIRS:
             lines = (line.partition(":") for line in _lines(raw) if line.strip())
             return {key.strip(): one.strip() for key, _, one in lines}
+        case Kind.ROWS:
+            return tuple(_row(field, line) for line in _lines(raw) if line.strip())
         case Kind.TEXT:
             return raw or ""
         case Kind.CHECKBOX | Kind.CHOICE:
             return raw
+
+
+def _row(field: FormField, line: str) -> dict[str, str]:
+    """Read "first: second"; without a number at the end the second is left to its default."""
+    first, colon, second = line.rpartition(":")
+    try:
+        float(second)
+    except ValueError:
+        colon = ""
+    values = (first, second) if colon else (line,)
+    return dict(zip(field.columns, (value.strip() for value in values), strict=False))
 
 
 def _lines(raw: object) -> Sequence[str]:

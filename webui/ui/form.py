@@ -169,7 +169,7 @@ class Form(Generic[ModelT]):
                 return gr.Checkbox(**common)
             case Kind.CHOICE:
                 return gr.Dropdown(list(field.choices), **common)
-            case Kind.TEXT | Kind.LINES | Kind.PAIRS:
+            case Kind.TEXT | Kind.LINES | Kind.PAIRS | Kind.ROWS:
                 most = max(MAX_LINES, field.num_lines)
                 return gr.Textbox(lines=field.num_lines, max_lines=most, **common)
 

@@ -122,7 +122,9 @@ def test_header_is_read_once_until_the_file_changes(
     path = put(tmp_path, "m.gguf")
     read: list[Path] = []
     real = catalog_module.read_header
-    monkeypatch.setattr(catalog_module, "read_header", lambda p: read.append(p) or real(p))
+    monkeypatch.setattr(
+        catalog_module, "read_header", lambda p, **taken: read.append(p) or real(p, **taken)
+    )
     catalog = Catalog(tmp_path)
     catalog.list()
     catalog.list()

@@ -6,7 +6,7 @@ Knows no llama_cpp: the web process draws and checks these values, only the chil
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import psutil
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,13 +15,29 @@ from webui.loaders.llama_cpp.cache_types import CacheTypeName
 from webui.loaders.llama_cpp.sampler import SAMPLED_PARAMS
 from webui.sampling_params import Control
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
 MAX_THREADS = 256
 MAX_CONTEXT_LENGTH = 16_777_216
+MAX_ADAPTERS = 16
+MAX_LORA_SCALE = 100.0
+MAX_PATH_CHARS = 1024
 MAX_DRAFT = 62  # with the token before it a step stays below 64 tokens, see `engine.drafting`
 # Read elsewhere than in the sampler chain: by the prompt, the sequence and the runner.
 ENGINE_PARAMS = frozenset(
     {"system_prompt", "max_tokens", "stop", "banned_strings", "logprobs", "top_logprobs"}
 )
+
+
+class LoraAdapter(BaseModel):
+    """A file that changes what a model says, and how strongly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    path: str = Field(min_length=1, max_length=MAX_PATH_CHARS)
+    scale: float = Field(default=1.0, ge=-MAX_LORA_SCALE, le=MAX_LORA_SCALE)
 
 
 class LlamaCppOptions(BaseModel):
@@ -99,6 +115,13 @@ class LlamaCppOptions(BaseModel):
         default="auto",
         title="Flash attention",
         description="Compute attention in pieces, which takes less memory; auto asks the device.",
+    )
+    lora: Annotated[tuple[LoraAdapter, ...], Control("Adapters", lines=2)] = Field(
+        default=(),
+        max_length=MAX_ADAPTERS,
+        title="LoRA adapters",
+        description="Files in the models folder that change what the model says, one a line, "
+        "with a scale behind a colon where it is not 1.",
     )
     # From here on rarely needed: without a `Control`, so that they do not crowd the page.
     mmap: bool = Field(
@@ -202,6 +225,15 @@ class LlamaCppOptions(BaseModel):
         title="Longest guess",
         description="The most tokens that are guessed at once.",
     )
+
+    def located(self, find: Callable[[str], Path]) -> LlamaCppOptions:
+        """Return these options with the whole paths of the files they name.
+
+        Args:
+            find: Returns the file that a name means; its errors go through.
+        """
+        lora = tuple(one.model_copy(update={"path": str(find(one.path))}) for one in self.lora)
+        return self.model_copy(update={"lora": lora})
 
 
 def max_draft(options: LlamaCppOptions) -> int:

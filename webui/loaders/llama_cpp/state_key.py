@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import llama_cpp
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from webui.loaders.llama_cpp.options import LlamaCppOptions
 
 SAMPLE_BYTES = 1 << 20
@@ -33,8 +32,10 @@ def state_key(path: Path, options: LlamaCppOptions) -> str:
     fool that can write into the folder of states as well.
     """
     digest = hashlib.sha256(llama_cpp.__version__.encode())
-    digest.update(options.model_dump_json(exclude=HARMLESS).encode())
-    for part in _parts(path):
+    digest.update(options.model_dump_json(exclude=HARMLESS | {"lora"}).encode())
+    # Of adapters the content counts, not where they lie.
+    digest.update(repr([adapter.scale for adapter in options.lora]).encode())
+    for part in [*_parts(path), *(Path(adapter.path) for adapter in options.lora)]:
         size = part.stat().st_size
         digest.update(size.to_bytes(8, "little"))
         with part.open("rb") as file:
