@@ -57,6 +57,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
     metadata: Mapping[str, int | float] | None = None,
     broken_token: int | None = None,
     is_quantized: bool = False,
+    num_words: int = 0,
 ) -> Path:
     """Write the file and return its path.
 
@@ -69,6 +70,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
         chat_template: Template text; None leaves it out.
         metadata: Keys to write differently: an int as uint32, a float as float32.
         is_quantized: Q4_1 in place of float32: logits are then bit-equal in batches of any size.
+        num_words: Tokens more, words of six to nine letters, to make the vocabulary large.
         broken_token: Whoever reads this one computes with NaN from there on.
     """
     writer = GGUFWriter(str(path), "llama")
@@ -91,7 +93,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
         else:
             writer.add_uint32(key, value)
     writer.add_name("Tiny")
-    tokens = _add_vocabulary(writer, says)
+    tokens = _add_vocabulary(writer, says, num_words)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     tensors = _random_weights(len(tokens), seed)
@@ -151,11 +153,12 @@ def write_tiny_lora(
     return path
 
 
-def _add_vocabulary(writer: GGUFWriter, says: Sequence[bytes]) -> list[str]:
+def _add_vocabulary(writer: GGUFWriter, says: Sequence[bytes], num_words: int) -> list[str]:
     chars = byte_to_char()
     pieces = _spelled(says)
     tokens = [*(chars[byte] for byte in range(256)), *CONTROL_TOKENS, "he", "ll"]
     tokens += [piece for piece in pieces if len(piece) > 1]
+    tokens += [_word(number) for number in range(num_words)]
     assert len(set(pieces)) == len(pieces), "a piece is there twice"
     assert len(set(tokens)) == len(tokens), "a piece is a token already"
     control = range(256, 256 + len(CONTROL_TOKENS))
@@ -170,6 +173,12 @@ def _add_vocabulary(writer: GGUFWriter, says: Sequence[bytes]) -> list[str]:
     writer.add_eos_token_id(tokens.index(IM_END))
     writer.add_add_bos_token(False)
     return tokens
+
+
+def _word(number: int) -> str:
+    return (
+        "".join(chr(ord("a") + int(digit)) for digit in f"{number:06}"[::-1]) + "xyz"[: number % 4]
+    )
 
 
 def _spelled(says: Sequence[bytes]) -> list[str]:

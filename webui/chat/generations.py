@@ -217,6 +217,7 @@ class Generations:
             params=engine_params(params),
             grammar=form.grammar,
             json_schema=form.json_schema,
+            grammar_triggers=form.triggers,
         )
         async with aclosing(engine.generate(request)) as deltas:
             async for delta in deltas:

@@ -226,6 +226,7 @@ class GenerationLoop:
                 num_reply=sequence.num_reply,
                 banned=sequence.banned_here(),
                 grammar=sequence.request.grammar,
+                triggers=sequence.request.grammar_triggers,
             )
         except WebuiError as error:
             self._scheduler.abort(sequence.request_id)

@@ -37,16 +37,31 @@ class FinishReason(StrEnum):
     ABORT = "abort"  # somebody pressed Stop
 
 
+class GrammarTrigger(msgspec.Struct, frozen=True):
+    """What a lazy grammar waits for, and begins with; a word or a token.
+
+    Attributes:
+        word: Text of the reply, wherever it stands; not looked at where there is a token.
+        token: Id of a token of the model; None where it is a word.
+    """
+
+    word: str = ""
+    token: int | None = None
+
+
 class AnswerForm(msgspec.Struct, frozen=True):
-    """What the text of a reply must look like; at most one of the two is given.
+    """What the text of a reply must look like; at most one of grammar and schema is given.
 
     Attributes:
         grammar: GBNF, as llama.cpp reads it, with a rule `root`.
         json_schema: JSON text of a schema; the reply is JSON that obeys it.
+        triggers: The reply is free until one of them comes, and keeps to the form from there on,
+            the trigger included; none keeps to it from the first token.
     """
 
     grammar: str = ""
     json_schema: str = ""
+    triggers: tuple[GrammarTrigger, ...] = ()
 
 
 ANY_FORM = AnswerForm()
@@ -68,6 +83,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         params: How to sample.
         grammar: What the reply must keep to, see `AnswerForm`; empty leaves it free.
         json_schema: The same as a schema.
+        grammar_triggers: What either waits for, see `AnswerForm`.
         keep_state: What was read may be kept for the next request of the same owner, in memory
             and on disk; False leaves no trace.
         num_shared_messages: So many messages at the beginning are the administrator's and the
@@ -84,6 +100,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     plain_text: str | None = None
     grammar: str = ""
     json_schema: str = ""
+    grammar_triggers: tuple[GrammarTrigger, ...] = ()
     keep_state: bool = True
     num_shared_messages: int = 0
 

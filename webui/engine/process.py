@@ -363,6 +363,10 @@ class _Mailbox:
 def _encode(message: ipc.Add | ipc.Embed, field: str) -> bytes:
     try:
         frame = ipc.encode(message)
+    except OverflowError as error:
+        raise InvalidRequest(
+            "The request holds a number of more than 64 bits", "Send smaller numbers."
+        ) from error
     except (UnicodeEncodeError, msgspec.MsgspecError) as error:
         raise InvalidRequest(
             f"The message holds something that is not text: {error}", field=field

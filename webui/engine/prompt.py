@@ -13,6 +13,7 @@ import msgspec
 from webui.engine.answer_grammar import answer_grammar
 from webui.engine.chat_template import ChatTemplate
 from webui.engine.states import num_common
+from webui.engine.trigger_watch import check_triggers
 from webui.errors import ContextLengthExceeded, InvalidRequest
 from webui.messages import Message, Role
 
@@ -54,9 +55,11 @@ class PromptMaker:
             ContextLengthExceeded: The prompt is longer than the context; says by how much, of more
                 than `COUNTED_CHARS` characters the least it can be.
             InvalidRequest: The template refuses the messages, or the grammar or schema cannot be
-                kept.
+                kept, or waited for.
         """
-        if request.grammar or request.json_schema:
+        has_grammar = bool(request.grammar or request.json_schema)
+        check_triggers(request.grammar_triggers, has_grammar=has_grammar)
+        if has_grammar:
             grammar = answer_grammar(request.grammar, request.json_schema)
             request = msgspec.structs.replace(request, grammar=grammar, json_schema="")
         if request.plain_text is not None:

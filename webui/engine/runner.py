@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from webui.engine.interface import ModelInfo, Pooling
+    from webui.engine.interface import GrammarTrigger, ModelInfo, Pooling
     from webui.errors import EngineError
     from webui.sampling_params import SamplingParams
 
@@ -143,6 +143,7 @@ class ModelRunner(Protocol):
         num_reply: int = 0,
         banned: frozenset[int] = frozenset(),
         grammar: str = "",
+        triggers: Sequence[GrammarTrigger] = (),
     ) -> None:
         """Prepare choosing tokens for a sequence; replaces the sampler that the slot has.
 
@@ -153,6 +154,7 @@ class ModelRunner(Protocol):
             num_reply: How many of them are reply, for `min_tokens` and the grammar.
             banned: What may not come next.
             grammar: What the reply must keep to, checked; empty leaves it free.
+            triggers: What must come before the grammar is at work; empty starts with it.
 
         Raises:
             EngineError: It could not be made.

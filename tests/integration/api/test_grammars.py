@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 CHAT = "/v1/chat/completions"
 HI = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 60}
+
+
 # Each of them ended llama.cpp's process where nobody looked at it first.
 HOSTILE = {
     "open parenthesis": "root ::= (",
@@ -30,6 +32,31 @@ HOSTILE = {
     "repeated too often": 'root ::= "a"{100000}',
     "30k parentheses": "root ::= " + "(" * 30_000,
     "unknown token": "root ::= <no such token>",
+    "30k nested parentheses, closed": "root ::= " + "(" * 30_000 + '"a"' + ")" * 30_000,
+    "left recursion behind what may be empty": 'root ::= a root "b"\na ::= "x"*',
+    "repeats of repeats": 'root ::= ((("a"{1000}){1000}){1000}){1000}',
+    "endless nothing": 'root ::= (""*)*',
+    "a zero character": 'root ::= "a\0b" (',
+}
+TRIGGER = {"type": 1, "value": "a"}
+HOSTILE_SCHEMAS: dict[str, Any] = {
+    "refers to itself": {"$ref": "#"},
+    "refers to nothing": {"$ref": "#/$defs/nothing"},
+    "pattern out of nothing": {"type": "string", "pattern": "^(" + "(" * 500 + "$"},
+    "too many repeats": {"type": "string", "minLength": 10**9},
+}
+HOSTILE_TRIGGERS: dict[str, Any] = {
+    "catastrophic pattern": [{"type": 2, "value": "(a+)+$"}],
+    "pattern of the whole": [{"type": 3, "value": "(.*)*"}],
+    "word that the grammar does not begin with": [{"type": 1, "value": "b"}],
+    "empty word": [{"type": 1, "value": ""}],
+    "long word": [{"type": 1, "value": "a" * 30_000}],
+    "zero character": [{"type": 1, "value": "a\0"}],
+    "token of no model": [{"type": 0, "token": 2**31 - 1, "value": ""}],
+    "token beyond 64 bits": [{"type": 0, "token": 2**70, "value": ""}],
+    "negative token": [{"type": 0, "token": -5, "value": ""}],
+    "none": [],
+    "too many": [TRIGGER] * 1000,
 }
 
 
@@ -71,9 +98,20 @@ async def test_hostile_grammars_are_refused_and_the_worker_lives_on(
             answer = await client.post(CHAT, json=HI | {"grammar": grammar, "stream": stream})
             assert answer.status_code == 400, (name, answer.text)
             assert answer.json()["error"]["param"] == "grammar"
-    schema = {"$ref": "#"}
-    answer = await client.post(CHAT, json=HI | {"json_schema": schema})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "json_schema")
+        lazy = {"grammar": grammar, "grammar_lazy": True, "grammar_triggers": [TRIGGER]}
+        answer = await client.post(CHAT, json=HI | lazy)
+        assert answer.status_code == 400, (name, answer.text)
+        assert answer.json()["error"]["param"] == "grammar"
+    for name, schema in HOSTILE_SCHEMAS.items():
+        for more in ({}, {"grammar_lazy": True, "grammar_triggers": [TRIGGER]}):
+            answer = await client.post(CHAT, json=HI | {"json_schema": schema} | more)
+            assert answer.status_code == 400, (name, answer.text)
+            assert answer.json()["error"]["param"] == "json_schema", (name, answer.text)
+    for name, triggers in HOSTILE_TRIGGERS.items():
+        lazy = {"grammar": 'root ::= "a" [b]*', "grammar_lazy": True, "grammar_triggers": triggers}
+        answer = await client.post(CHAT, json=HI | lazy)
+        assert answer.status_code == 400, (name, answer.text)
+        assert answer.json()["error"]["param"].startswith("grammar_triggers")
     assert await _said(client, grammar='root ::= "well"') == "well"
     assert _children() == workers
 

@@ -24,13 +24,22 @@ from tests.unit.engine.contract import (
 )
 from tests.unit.engine.fake_worker import fake_spec
 from webui.engine.child import Patience
-from webui.engine.interface import EngineState, Finish, FinishReason, Prefill, Queued, Text
+from webui.engine.interface import (
+    EngineState,
+    Finish,
+    FinishReason,
+    GrammarTrigger,
+    Prefill,
+    Queued,
+    Text,
+)
 from webui.engine.process import Limits, LocalEngine
 from webui.errors import (
     Busy,
     ContextLengthExceeded,
     EngineDied,
     EngineError,
+    InvalidRequest,
     LoadFailed,
 )
 
@@ -272,6 +281,14 @@ async def test_huge_prompt_is_refused_quickly_and_others_go_on():
             await collect(engine, make_request("word " * 2_000_000))
         assert time.monotonic() - started_s < 2
         assert text_of(await collect(engine, make_request("say ok"))) == "ok"
+
+
+async def test_number_that_does_not_travel_is_refused_and_nothing_is_left():
+    async with opened() as engine:
+        triggers = (GrammarTrigger(token=2**70),)
+        with pytest.raises(InvalidRequest, match="64 bits"):
+            await collect(engine, make_request("hi", grammar="x", grammar_triggers=triggers))
+        assert engine._live == {}
 
 
 async def test_full_queue_is_busy():

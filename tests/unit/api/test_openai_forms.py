@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.api.fakes import FINISH
-from webui.engine.interface import AnswerForm
+from webui.engine.interface import AnswerForm, GrammarTrigger
 
 ROUTES = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
@@ -17,6 +17,9 @@ ROUTES = {
 SCHEMA = {"type": "object", "properties": {"b": {"type": "null"}, "a": {"type": "null"}}}
 WRAPPED = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": SCHEMA}}
 GRAMMAR = 'root ::= "a"'
+WORD = {"type": 1, "value": "<a>"}
+TOKEN = {"type": 0, "value": "<a>", "token": 7}
+LAZY = {"grammar": GRAMMAR, "grammar_lazy": True}
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -35,6 +38,15 @@ GRAMMAR = 'root ::= "a"'
         ({"response_format": WRAPPED}, AnswerForm("", json.dumps(SCHEMA))),
         ({"json_schema": SCHEMA}, AnswerForm("", json.dumps(SCHEMA))),
         ({"json_schema": {}}, AnswerForm("", "{}")),
+        ({"grammar": GRAMMAR, "grammar_triggers": [WORD]}, AnswerForm(GRAMMAR)),
+        (
+            {"grammar": GRAMMAR, "grammar_lazy": True, "grammar_triggers": [WORD, TOKEN]},
+            AnswerForm(GRAMMAR, "", (GrammarTrigger("<a>"), GrammarTrigger(token=7))),
+        ),
+        (
+            {"json_schema": {}, "grammar_lazy": True, "grammar_triggers": [WORD]},
+            AnswerForm("", "{}", (GrammarTrigger("<a>"),)),
+        ),
     ],
 )
 async def test_form_reaches_the_engine(
@@ -57,6 +69,14 @@ async def test_form_reaches_the_engine(
             "response_format.json_schema.schema",
         ),
         ({"grammar": 7}, "grammar"),
+        (LAZY, "grammar_triggers"),
+        (LAZY | {"grammar_triggers": []}, "grammar_triggers"),
+        (LAZY | {"grammar_triggers": [{"type": 2, "value": "(a+)+$"}]}, "grammar_triggers"),
+        (LAZY | {"grammar_triggers": [{"type": 3, "value": ".*"}]}, "grammar_triggers"),
+        (LAZY | {"grammar_triggers": [{"type": 9, "value": "a"}]}, "grammar_triggers"),
+        (LAZY | {"grammar_triggers": [{"type": 0, "value": "a"}]}, "grammar_triggers"),
+        (LAZY | {"grammar_triggers": [WORD, TOKEN | {"token": 2**70}]}, "grammar_triggers.1.token"),
+        (LAZY | {"grammar_triggers": [WORD] * 33}, "grammar_triggers"),
         ({"grammar": GRAMMAR, "json_schema": SCHEMA}, "response_format"),
         ({"response_format": WRAPPED, "json_schema": SCHEMA}, "response_format"),
     ],

@@ -25,6 +25,7 @@ from webui.errors import EngineError, LoadFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from webui.engine.interface import GrammarTrigger
     from webui.engine.runner import Row, RowResult, RunnerSpec
     from webui.sampling_params import SamplingParams
 
@@ -35,6 +36,15 @@ TEMPLATE = (
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 DEEDS = {b"fail now", b"crash now", b"hang now", b"raise now", b"show environment"}
+# What a worker might send in place of a message, and whether it dies right behind it.
+BAD_FRAMES = {
+    b"send garbage now": (b"\x00\x00\x00\x03abc", False),
+    b"send too much now": (b"\xff\xff\xff\xff", False),
+    b"send nothing now": (b"\x00\x00\x00\x00", False),
+    b"send half now": (b"\x00\x00\x01\x00\x82\xa4ty", True),
+    b"send half a header now": (b"\x00\x00", True),
+}
+VOWELS = "root ::= [aeiou]*"  # the one grammar that its letters keep to
 LETTERS = b"abcdefghijklmnopqrstuvwxyz  \n"
 
 
@@ -99,7 +109,9 @@ class FakeRunner:
         self.is_closed = False
         self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
         self._samplers: dict[int, SamplingParams] = {}
-        self.grammars: dict[int, str] = {}  # as asked for; its letters keep to none
+        self.grammars: dict[int, str] = {}
+        self.triggers: dict[int, tuple[GrammarTrigger, ...]] = {}
+        self._reply_begins: dict[int, int] = {}
         self._banned: dict[int, frozenset[int]] = {}  # for the next token
 
     def bos_eos(self) -> tuple[str, str]:
@@ -126,11 +138,14 @@ class FakeRunner:
         num_reply: int = 0,
         banned: frozenset[int] = frozenset(),
         grammar: str = "",
+        triggers: Sequence[GrammarTrigger] = (),
     ) -> None:
         assert banned or slot not in self._samplers, "a sampler was not closed"
         self._samplers[slot] = params
         self._banned[slot] = banned
         self.grammars[slot] = grammar
+        self._reply_begins[slot] = len(tokens) - num_reply
+        self.triggers[slot] = tuple(triggers)
 
     def close_sampler(self, slot: int) -> None:
         self._samplers.pop(slot, None)
@@ -204,7 +219,7 @@ class FakeRunner:
         cells = cells[: len(cells) - num_unseen]
         if cells[-4:] == list(b"NaN!"):
             return RowFailed(EngineError("No usable probabilities", "It was asked to."))
-        token = self._choose(cells, params)
+        token = self._keep(slot, self._choose(cells, params))
         banned = self._banned.pop(slot, frozenset())
         while token in banned:
             token = (token + 1) % BOS
@@ -227,13 +242,23 @@ class FakeRunner:
             return EOS
         return CRAB_HEAD if number % 7 == 0 else LETTERS[number // 1000 % len(LETTERS)]
 
+    def _keep(self, slot: int, token: int) -> int:
+        """Return a vowel where the grammar is at work, be it lazy or not."""
+        if self.grammars[slot] != VOWELS or token >= BOS:
+            return token
+        said = self.text(self._cells[slot][self._reply_begins[slot] :])
+        triggers = self.triggers[slot]
+        if triggers and not any(trigger.word.encode() in said for trigger in triggers):
+            return token
+        return b"aeiou"[token % 5]
+
     def text(self, cells: Sequence[int]) -> bytes:
         return b"".join(map(self.token_bytes, cells))
 
     def _misbehave(self, cells: Sequence[int]) -> None:
         """Do what the last question asks for; deadly deeds only once where `once` is set."""
         deed = self.text(cells).rpartition(b"user: ")[2].partition(b"\n")
-        if not deed[1] or deed[0] not in DEEDS:
+        if not deed[1] or deed[0] not in {*DEEDS, *BAD_FRAMES}:
             return
         if deed[0] != b"fail now" and self.options.once and self._was_here():
             return
@@ -247,6 +272,12 @@ class FakeRunner:
                 time.sleep(3600)
             case b"raise now":
                 raise RuntimeError("a bug of the runner")
+            case name if name in BAD_FRAMES:
+                frame, is_last = BAD_FRAMES[name]
+                os.write(int(sys.argv[1]), frame)
+                if is_last:
+                    os._exit(9)
+                time.sleep(3600)
             case _:
                 sys.stderr.write(" ".join(sorted(os.environ)) + "\n")
                 os._exit(7)

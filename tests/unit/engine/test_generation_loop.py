@@ -10,10 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.engine.contract import make_request
-from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
+from tests.unit.engine.fake_runner import VOWELS, FakeOptions, FakeRunner
 from webui.engine.drafting import Drafting
 from webui.engine.generation_loop import Aborted, Announced, GenerationLoop, Prepared, Refused
-from webui.engine.interface import Finish, FinishReason, Prefill, Priority, Queued, Text
+from webui.engine.interface import (
+    Finish,
+    FinishReason,
+    GrammarTrigger,
+    Prefill,
+    Priority,
+    Queued,
+    Text,
+)
 from webui.engine.ipc import Outputs, RequestError
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.scheduler import Scheduler
@@ -41,6 +49,8 @@ class Job:
     banned: tuple[str, ...] = ()
     min_tokens: int = 0
     priority: Priority = Priority.CHAT
+    grammar: str = ""
+    triggers: tuple[str, ...] = ()
 
 
 jobs = st.builds(
@@ -55,6 +65,8 @@ jobs = st.builds(
     banned=st.lists(st.sampled_from(["e", "an", "🦀", "  ", "q\n"]), max_size=2).map(tuple),
     min_tokens=st.sampled_from([0, 0, 4]),
     priority=st.sampled_from(Priority),
+    grammar=st.sampled_from(["", "", VOWELS]),
+    triggers=st.sampled_from([(), ("e",), ("a", "q")]),
 )
 
 
@@ -122,6 +134,8 @@ def request_of(job, name):
         temperature=0.5,
         banned_strings=job.banned,
         min_tokens=job.min_tokens,
+        grammar=job.grammar,
+        grammar_triggers=tuple(map(GrammarTrigger, job.triggers)) if job.grammar else (),
     )
 
 
@@ -257,6 +271,8 @@ def check_oracle(load, options, steady_steps, right_for):
                 check_cut_short(together, single)
                 continue
             assert text_of(together) == text_of(single)
+            if job.grammar and not (job.triggers or job.banned):
+                assert set(text_of(together)) <= set("aeiou🦀")
             assert not any(banned in text_of(together) for banned in job.banned)
             assert end.reason is single_end.reason
             assert end.usage.prompt_tokens == len(job.prompt)

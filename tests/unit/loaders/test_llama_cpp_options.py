@@ -36,6 +36,10 @@ def test_every_sampling_parameter_is_supported() -> None:
 
 
 RARE = {
+    "cache_type_k",
+    "cache_type_v",
+    "flash_attn",
+    "draft_max",
     "mmap",
     "mlock",
     "swa_full",

@@ -10,10 +10,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, StrictBool, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from webui.api.openai.sampler_fields import Known, SamplerFields
-from webui.engine.interface import AnswerForm
+from webui.engine.interface import AnswerForm, GrammarTrigger
+from webui.engine.trigger_watch import MAX_TRIGGERS
 from webui.errors import InvalidRequest
 from webui.messages import Message, Role
 
@@ -24,6 +25,8 @@ MAX_MESSAGES = 10_000
 MAX_CHOICES = 8
 NUM_SEEDS = 2**32 - 1
 ANY_OBJECT = {"type": "object"}
+MAX_TOKEN_ID = 2**31 - 1
+TOKEN_TRIGGER, WORD_TRIGGER = 0, 1  # llama.cpp's common_grammar_trigger_type; 2 and 3 are patterns
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,36 @@ class ResponseFormat(Known):
         return self.json_schema.schema_
 
 
+class Trigger(Known):
+    """What a lazy grammar waits for, in llama-server's words."""
+
+    type: StrictInt
+    value: StrictStr = ""
+    token: StrictInt | None = Field(default=None, ge=0, le=MAX_TOKEN_ID)
+
+    def ours(self, index: int) -> GrammarTrigger:
+        """Return it as the engine reads it.
+
+        Raises:
+            InvalidRequest: It is a pattern, or a token without an id.
+        """
+        place = f"grammar_triggers[{index}]"
+        if self.type == WORD_TRIGGER:
+            return GrammarTrigger(self.value)
+        if self.type != TOKEN_TRIGGER:
+            raise InvalidRequest(
+                f"{place}.type: {self.type} is not supported; a search for patterns could take "
+                "for ever",
+                f"Send words (type {WORD_TRIGGER}) or tokens (type {TOKEN_TRIGGER}).",
+                field="grammar_triggers",
+            )
+        if self.token is None:
+            raise InvalidRequest(
+                f"{place}.token: is missing", "Send the id of the token.", field="grammar_triggers"
+            )
+        return GrammarTrigger(token=self.token)
+
+
 class Asked(SamplerFields):
     """What chats and texts have in common."""
 
@@ -110,12 +143,15 @@ class Asked(SamplerFields):
     response_format: ResponseFormat | None = None
     grammar: StrictStr | None = None
     json_schema: Any = None
+    grammar_lazy: StrictBool | None = None
+    grammar_triggers: list[Trigger] | None = Field(default=None, max_length=MAX_TRIGGERS)
 
     def form(self) -> AnswerForm:
         """Return what the reply must keep to.
 
         Raises:
-            InvalidRequest: More than one of the three fields asks for something.
+            InvalidRequest: More than one of the three fields asks for something, or it is to wait
+                for nothing, or for what we cannot find.
         """
         wanted = None if self.response_format is None else self.response_format.wanted()
         schemas = [schema for schema in (wanted, self.json_schema) if schema is not None]
@@ -125,7 +161,19 @@ class Asked(SamplerFields):
                 "Leave out the others.",
                 field="response_format",
             )
-        return AnswerForm(self.grammar or "", json.dumps(schemas[0]) if schemas else "")
+        schema = json.dumps(schemas[0]) if schemas else ""
+        return AnswerForm(self.grammar or "", schema, self._triggers())
+
+    def _triggers(self) -> tuple[GrammarTrigger, ...]:
+        if not self.grammar_lazy:
+            return ()  # llama-server does not look at them either
+        if not self.grammar_triggers:
+            raise InvalidRequest(
+                "grammar_triggers: a lazy grammar waits for one, and there is none",
+                "Send triggers, or leave out grammar_lazy.",
+                field="grammar_triggers",
+            )
+        return tuple(trigger.ours(i) for i, trigger in enumerate(self.grammar_triggers))
 
     @property
     def wants_usage(self) -> bool:

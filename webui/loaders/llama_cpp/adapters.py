@@ -56,7 +56,9 @@ class Adapters:
             path = Path(adapter.path)
             self.num_bytes += _checked_bytes(path)
             log.errors.clear()  # those of the model are no reasons of this one
-            handle: _Pointer[ctypes.c_void_p] | None = llama_cpp.llama_adapter_lora_init(model, str(path).encode())
+            handle: _Pointer[ctypes.c_void_p] | None = llama_cpp.llama_adapter_lora_init(
+                model, str(path).encode()
+            )
             if not handle:
                 raise _refusal(path, log)
             if llama_cpp.llama_adapter_get_alora_n_invocation_tokens(handle):

@@ -12,6 +12,7 @@ Source: llama.cpp, common/sampling.cpp, common_sampler_sample.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import math
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ from typing import TYPE_CHECKING
 import llama_cpp
 import numpy as np
 
-from webui.errors import InvalidRequest
+from webui.errors import EngineError, InvalidRequest
+from webui.loaders.llama_cpp.first_bytes import names_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from webui.loaders.llama_cpp.first_bytes import FirstBytes
     from webui.loaders.llama_cpp.sampler import Chain
 
 ROOT = b"root"
@@ -47,20 +50,36 @@ class Candidates:
         self._silent = np.fromiter(silent, dtype=np.int32)
         self._data = np.zeros(vocab_size, TOKEN_DATA)
         self._array = _token_array(self._data)
+        self._part = self._data
         self._logits = np.zeros(vocab_size, np.float32)
 
-    def fill(self, logits: NDArray[np.float32]) -> None:
+    def fill(self, logits: NDArray[np.float32], *, is_free: bool = False) -> None:
         """Begin anew with all tokens.
 
         Args:
             logits: Shape (vocab_size,); read until the next call.
+            is_free: Let those that say nothing be chosen too: no grammar is at work yet.
         """
         self._logits = logits
         self._data["id"] = self._ids
         self._data["logit"] = logits
-        self._data["logit"][self._silent] = -np.inf
+        if not is_free:
+            self.refuse(self._silent)
         self._data["p"] = 0
+        self._part = self._data
         self._array = _token_array(self._data)
+
+    def fill_with(self, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> None:
+        """Begin anew with some tokens only, in the order of their ids; for others as `fill`."""
+        self._logits = logits
+        self._part = np.zeros(len(tokens), TOKEN_DATA)
+        self._part["id"] = tokens
+        self._part["logit"] = logits[tokens]
+        self._array = _token_array(self._part)
+
+    def refuse(self, tokens: Sequence[int] | NDArray[np.int32]) -> None:
+        """Take the chance from some tokens."""
+        self._data["logit"][np.asarray(tokens, np.int32)] = -np.inf
 
     def apply(self, sampler: int | None) -> None:
         """Let a sampler of llama.cpp change them."""
@@ -79,7 +98,7 @@ class Candidates:
 
     def has_chance(self) -> bool:
         """Return whether any token is left."""
-        return bool((self._data["logit"] > -np.inf).any())
+        return bool((self._part["logit"] > -np.inf).any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +109,13 @@ class GrammarVocab:
         handle: llama.cpp's vocabulary.
         eog: Tokens that end a reply.
         candidates: Shared by all replies of the model.
+        first_bytes: What rules tokens out.
     """
 
     handle: int
     eog: frozenset[int]
     candidates: Candidates
+    first_bytes: FirstBytes
 
 
 class GrammarSampler:
@@ -111,6 +132,7 @@ class GrammarSampler:
 
     def __init__(self, vocab: GrammarVocab, grammar: str, reply: Sequence[int]) -> None:
         self._vocab = vocab
+        self._names_tokens = names_tokens(grammar)
         self._handle: int | None = llama_cpp.llama_sampler_init_grammar(
             vocab.handle, grammar.encode(), ROOT
         )
@@ -121,7 +143,7 @@ class GrammarSampler:
                 field="grammar",
             )
         for token in reply:
-            llama_cpp.llama_sampler_accept(self._handle, token)
+            self.accept(token)
 
     def sample(self, chain: Chain, logits: NDArray[np.float32]) -> int | None:
         """Choose the next token, and accept it into the chain and the grammar.
@@ -136,9 +158,30 @@ class GrammarSampler:
         """
         token = self._choose(chain, logits)
         if token is not None:
-            llama_cpp.llama_sampler_accept(self._handle, token)
+            self.accept(token)
             chain.accept(token)
         return token
+
+    def allows(self, token: int) -> bool:
+        """Return whether a token may come next."""
+        return bool(self._allowed(np.array([token], np.int32))[0])
+
+    def accept(self, token: int) -> None:
+        """Go on behind a token, which must be allowed: else llama.cpp ends the process."""
+        llama_cpp.llama_sampler_accept(self._handle, token)
+
+    def copy(self) -> GrammarSampler:
+        """Return another that stands at the same place; it must be closed too.
+
+        Raises:
+            EngineError: llama.cpp made none.
+        """
+        handle = llama_cpp.llama_sampler_clone(self._handle)
+        if not handle:
+            raise EngineError("llama.cpp made no copy of a grammar")
+        other = copy.copy(self)
+        other._handle = handle  # noqa: SLF001 - one of this class
+        return other
 
     def close(self) -> None:
         """Free the grammar; idempotent."""
@@ -150,21 +193,24 @@ class GrammarSampler:
         candidates = self._vocab.candidates
         candidates.fill(logits)
         token = chain.choose(candidates)
-        if token is not None and self._allows(token):
+        if token is not None and self.allows(token):
             return token
-        candidates.fill(logits)
+        if self._names_tokens:
+            candidates.fill(logits)
+        else:
+            candidates.fill_with(self._vocab.first_bytes.candidates(self._allowed), logits)
         candidates.apply(self._handle)
         if candidates.has_chance():
             token = chain.choose(candidates)
-            if token is not None and self._allows(token):
+            if token is not None and self.allows(token):
                 return token
-        return next(filter(self._allows, sorted(self._vocab.eog)), None)
+        return next(filter(self.allows, sorted(self._vocab.eog)), None)
 
-    def _allows(self, token: int) -> bool:
-        one = np.zeros(1, TOKEN_DATA)
-        one["id"] = token
-        llama_cpp.llama_sampler_apply(self._handle, ctypes.byref(_token_array(one)))
-        return bool(one["logit"][0] == 0)
+    def _allowed(self, tokens: NDArray[np.int32]) -> NDArray[np.bool_]:
+        data = np.zeros(len(tokens), TOKEN_DATA)
+        data["id"] = tokens
+        llama_cpp.llama_sampler_apply(self._handle, ctypes.byref(_token_array(data)))
+        return np.asarray(data["logit"] == 0)
 
 
 def _token_array(data: NDArray[np.void]) -> llama_cpp.llama_token_data_array:

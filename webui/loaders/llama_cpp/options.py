@@ -64,12 +64,12 @@ class LlamaCppOptions(BaseModel):
         description="How many replies are written at the same time; each takes memory for a "
         "whole context.",
     )
-    cache_type_k: Annotated[CacheTypeName, Control("Memory")] = Field(
+    cache_type_k: CacheTypeName = Field(
         default="f16",
         title="Type of cached keys",
         description="How keys of read tokens are kept; q8_0 takes half the memory of f16.",
     )
-    cache_type_v: Annotated[CacheTypeName, Control("Memory")] = Field(
+    cache_type_v: CacheTypeName = Field(
         default="f16",
         title="Type of cached values",
         description="How values of read tokens are kept; smaller than f16 needs flash attention.",
@@ -111,7 +111,8 @@ class LlamaCppOptions(BaseModel):
         description="The most tokens computed at once; larger reads prompts faster and takes "
         "more memory.",
     )
-    flash_attn: Annotated[Literal["auto", "on", "off"], Control("Compute")] = Field(
+    # Rarely needed options have no `Control`, so that they do not crowd the page.
+    flash_attn: Literal["auto", "on", "off"] = Field(
         default="auto",
         title="Flash attention",
         description="Compute attention in pieces, which takes less memory; auto asks the device.",
@@ -123,7 +124,6 @@ class LlamaCppOptions(BaseModel):
         description="Files in the models folder that change what the model says, one a line, "
         "with a scale behind a colon where it is not 1.",
     )
-    # From here on rarely needed: without a `Control`, so that they do not crowd the page.
     mmap: bool = Field(
         default=True,
         title="Map the file",
@@ -218,7 +218,7 @@ class LlamaCppOptions(BaseModel):
         "up what stood there before, off guesses nothing. Replies stay the same; where it does "
         "not pay it is left out.",
     )
-    draft_max: Annotated[int, Control("Speculation", step=1, soft_max=MAX_DRAFT)] = Field(
+    draft_max: int = Field(
         default=31,
         ge=1,
         le=MAX_DRAFT,

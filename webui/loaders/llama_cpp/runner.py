@@ -21,7 +21,9 @@ from webui.errors import EngineError
 from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.dry import DrySamplers
+from webui.loaders.llama_cpp.first_bytes import FirstBytes
 from webui.loaders.llama_cpp.grammar import Candidates, GrammarSampler, GrammarVocab
+from webui.loaders.llama_cpp.lazy_grammar import LazyGrammarSampler
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, max_threads, num_threads
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from webui.engine.interface import GrammarTrigger
     from webui.engine.runner import Row, RowResult
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
@@ -58,7 +61,7 @@ class _Sampler:
 
     chain: Chain
     params: SamplingParams
-    grammar: GrammarSampler | None
+    grammar: GrammarSampler | LazyGrammarSampler | None
 
 
 class LlamaCppRunner:
@@ -148,13 +151,14 @@ class LlamaCppRunner:
         num_reply: int = 0,
         banned: frozenset[int] = frozenset(),
         grammar: str = "",
+        triggers: Sequence[GrammarTrigger] = (),
     ) -> None:
         """Give a slot its own sampler chain and grammar, in place of those it had.
 
         Raises:
             EngineError: llama.cpp made no sampler.
-            InvalidRequest: A token that is named does not exist, or llama.cpp does not take the
-                grammar.
+            InvalidRequest: A token that is named does not exist, llama.cpp does not take the
+                grammar, or the grammar cannot begin with a trigger.
         """
         self.close_sampler(slot)
         vocab = Vocab(self._vocabulary.size, self._vocabulary.eog, self.info.context_length)
@@ -163,7 +167,7 @@ class LlamaCppRunner:
         self._samplers[slot] = _Sampler(chain, params, None)
         if grammar:
             reply = tokens[len(tokens) - num_reply :]
-            keeper = GrammarSampler(self._grammar_vocab, grammar, reply)
+            keeper = self._open_grammar(grammar, triggers, reply)
             self._samplers[slot] = _Sampler(chain, params, keeper)
 
     def close_sampler(self, slot: int) -> None:
@@ -255,7 +259,10 @@ class LlamaCppRunner:
         if sampler.grammar is None:
             token = sampler.chain.sample(self._context, index)
         else:
-            token = sampler.grammar.sample(sampler.chain, self._logits(index))
+            try:
+                token = sampler.grammar.sample(sampler.chain, self._logits(index))
+            except EngineError as error:  # the other rows have their tokens already
+                return RowFailed(error)
         if token is None:
             return RowFailed(_no_choice(has_grammar=sampler.grammar is not None))
         if not sampler.params.logprobs:
@@ -267,11 +274,20 @@ class LlamaCppRunner:
         logits = llama_cpp.llama_get_logits_ith(self._context, index)
         return np.ctypeslib.as_array(logits, (self._vocabulary.size,))
 
+    def _open_grammar(
+        self, grammar: str, triggers: Sequence[GrammarTrigger], reply: Sequence[int]
+    ) -> GrammarSampler | LazyGrammarSampler:
+        if not triggers:
+            return GrammarSampler(self._grammar_vocab, grammar, reply)
+        return LazyGrammarSampler(
+            self._grammar_vocab, self._vocabulary, grammar=grammar, triggers=triggers, reply=reply
+        )
+
     @cached_property
     def _grammar_vocab(self) -> GrammarVocab:
         vocabulary = self._vocabulary
         candidates = Candidates(vocabulary.size, vocabulary.silent)
-        return GrammarVocab(vocabulary.handle, vocabulary.eog, candidates)
+        return GrammarVocab(vocabulary.handle, vocabulary.eog, candidates, FirstBytes(vocabulary))
 
 
 def _no_choice(*, has_grammar: bool) -> EngineError:

@@ -14,6 +14,7 @@ from webui.errors import EngineError, InvalidRequest
 
 NO_TOKEN = -1
 PIECE_BYTES = 64
+NUM_BYTES = 256
 # llama.cpp: llama_vocab::impl::token_to_piece writes none of these where `special` is false.
 SILENT = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN | llama_cpp.LLAMA_TOKEN_ATTR_CONTROL
 
@@ -98,6 +99,22 @@ class Vocabulary:
             known = self._bytes[token] = self._piece(token, special=False)
         return known
 
+    def first_bytes(self) -> bytearray:
+        """Return the first byte of what each token says, in a pass over the vocabulary.
+
+        Zero stands for those that say nothing, too: no grammar can hold a zero byte.
+        """
+        found = bytearray(self.size)
+        spell = llama_cpp.llama_token_to_piece
+        buffer = ctypes.create_string_buffer(PIECE_BYTES)
+        for token in range(self.size):
+            num = spell(self.handle, token, buffer, PIECE_BYTES, 0, False)  # noqa: FBT003 - C
+            if num > 0:
+                found[token] = buffer[0][0]
+            elif num < 0:
+                found[token] = self._piece(token, special=False)[0]
+        return found
+
     @cached_property
     def eog(self) -> frozenset[int]:
         """All tokens that end a turn; found when first asked for, in a pass over the vocabulary."""
@@ -108,6 +125,21 @@ class Vocabulary:
         """All tokens that say nothing and end no turn; found when first asked for, as `eog` is."""
         attr = llama_cpp.llama_vocab_get_attr
         return frozenset(t for t in range(self.size) if attr(self.handle, t) & SILENT) - self.eog
+
+    @cached_property
+    def letters(self) -> dict[int, int]:
+        """The token of each byte that has one for itself, found in a pass over the vocabulary.
+
+        They stand at the front of it, so that the pass is short as a rule.
+        """
+        found: dict[int, int] = {}
+        for token in range(self.size):
+            data = self._piece(token, special=False)
+            if len(data) == 1:
+                found.setdefault(data[0], token)
+                if len(found) == NUM_BYTES:
+                    break
+        return found
 
     def token_text(self, token: int) -> str:
         """Return how a token is written in a template; empty when there is no such token."""

@@ -1,0 +1,286 @@
+"""Proofs on the real runner: nobody changes a bit of what another one gets, nothing is left over.
+
+The model is quantised to Q4_1 and computed by one thread, where llama.cpp's logits do not depend
+on who else is in the batch. `WEBUI_TEST_MODEL` names a larger one than the tiny.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from tests.integration.loaders.conftest import TEST_MODEL
+from tests.integration.loaders.watched_runner import (
+    WatchedRunner,
+    abort,
+    ask,
+    finish,
+    is_finished,
+    send,
+    step,
+    text_of,
+)
+from tests.tiny_gguf import write_tiny_gguf
+from webui.engine.interface import Finish, GrammarTrigger, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from webui.engine.interface import Delta, GenerateRequest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+
+WORDS = [
+    "the",
+    "fire",
+    "burns",
+    "low",
+    "and",
+    "rain",
+    "falls",
+    "on",
+    "a",
+    "roof",
+    "of",
+    "old",
+    "grey",
+    "slate",
+    "while",
+    "we",
+    "read",
+]
+CANARIES = ("zebrafinch-4711", "quagmire-0815")
+VOWELS = 'root ::= [aeiou]+ "."'
+SHAPES: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {"temperature": 0.0},
+    {"grammar": VOWELS},
+    {"grammar": VOWELS, "grammar_triggers": (GrammarTrigger("a"), GrammarTrigger("e"))},
+    {"banned_strings": ("e", "an", " ")},
+    {"repeat_penalty": 1.3, "top_k": 20, "min_p": 0.05},
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if named := os.environ.get(TEST_MODEL):
+        return Path(named)
+    return write_tiny_gguf(tmp_path_factory.mktemp("model") / "noise.gguf", is_quantized=True)
+
+
+@pytest.fixture
+def runner(model: Path) -> Iterator[WatchedRunner]:
+    runner = WatchedRunner(model)
+    yield runner
+    runner.close()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request of a random load; `leaves` None stays to its end."""
+
+    request: GenerateRequest
+    prompt: list[int]
+    arrives: int
+    leaves: int | None
+
+
+def _load(runner: WatchedRunner, number: int) -> list[Job]:
+    chance = random.Random(number)
+    begin = " ".join(chance.choices(WORDS, k=8))
+    jobs = []
+    for index in range(chance.randint(4, 9)):
+        said = " ".join(chance.choices(WORDS, k=chance.randint(1, 16)))
+        text = f"{begin} {said}" if chance.random() < 0.5 else said
+        request = ask(
+            f"{index}",
+            chance.choice(("ann", "bob", "cid")),
+            seed=chance.randrange(1000),
+            max_tokens=chance.randint(1, 20),
+            priority=chance.choice(list(Priority)),
+            **chance.choice(SHAPES),
+        )
+        leaves = chance.randrange(12) if chance.random() < 0.25 else None
+        jobs.append(
+            Job(request, runner.tokenize(text, special=False), chance.randrange(10), leaves)
+        )
+    return jobs
+
+
+def _play(runner: WatchedRunner, jobs: list[Job]) -> dict[str, list[Delta]]:
+    loop, got = runner.new_loop(), {}
+    for now in range(30):
+        for job in jobs:
+            if job.arrives == now:
+                send(loop, job.request, job.prompt)
+            if job.leaves is not None and job.arrives + job.leaves == now:
+                abort(loop, job.request.request_id)
+        if loop.has_work:
+            step(loop, got)
+    finish(loop, got)
+    runner.check_nothing_is_left()
+    return got
+
+
+def _play_alone(runner: WatchedRunner, job: Job) -> list[Delta]:
+    loop, got = runner.new_loop(), {}
+    send(loop, job.request, job.prompt)
+    finish(loop, got)
+    return got[job.request.request_id]
+
+
+def test_logits_of_random_loads_are_those_of_one_at_a_time(
+    runner: WatchedRunner, soak: bool
+) -> None:
+    num_compared = 0
+    for number in range(30 if soak else 10):
+        jobs = _load(runner, number)
+        runner.seen = {}
+        together = _play(runner, jobs)
+        seen, runner.seen = runner.seen, {}
+        for job in jobs:
+            name = job.request.request_id
+            alone = _play_alone(runner, job)
+            noted = seen.get(name, {})
+            assert noted.items() <= runner.seen[name].items(), (number, name)
+            num_compared += len(noted)
+            if job.leaves is None:
+                assert is_finished(together[name])
+                assert noted == runner.seen[name]
+                assert text_of(together[name]) == text_of(alone)
+    assert num_compared >= 100
+
+
+def _turns(owner: str, num: int) -> list[str]:
+    chance = random.Random(owner)
+    own = CANARIES if owner == "ann" else ("hello",)
+    return [
+        f" {chance.choice(own)} {' '.join(chance.choices(WORDS, k=chance.randint(1, 6)))}"
+        for _ in range(num)
+    ]
+
+
+def _talk(
+    runner: WatchedRunner, turns: dict[str, list[str]], order: list[str]
+) -> dict[str, list[Delta]]:
+    """Let owners talk, each in a conversation that begins anew when it is full."""
+    loop, got = runner.new_loop(), {}
+    history: dict[str, list[int]] = {key: [] for key in turns}
+    num_said: Counter[str] = Counter()
+    for owner in order:
+        number = num_said[owner]
+        num_said[owner] += 1
+        said = runner.tokenize(turns[owner][number], special=False)
+        past = history[owner]
+        prompt = (past if len(past) + len(said) < 180 else []) + said
+        name = f"{owner} {number}"
+        request = ask(name, owner, seed=number, max_tokens=8, temperature=0.9)
+        send(loop, request, prompt)
+        if number % 3 == 0:
+            continue  # the next one comes while this one writes
+        finish(loop, got)
+        history[owner] = prompt + runner.tokenize(text_of(got[name]), special=False)
+    finish(loop, got)
+    runner.check_nothing_is_left()
+    return got
+
+
+def test_turns_beside_another_owner_are_those_of_a_worker_that_never_saw_it(
+    model: Path, soak: bool
+) -> None:
+    num = 250 if soak else 40
+    turns = {owner: _turns(owner, num) for owner in ("ann", "bob")}
+    order = ["ann", "bob"] * num
+    random.Random(7).shuffle(order)
+    both = WatchedRunner(model, slots=2)
+    got = _talk(both, turns, order)
+    both.close()
+    fresh = WatchedRunner(model, slots=2)
+    pure = _talk(fresh, {"bob": turns["bob"]}, ["bob"] * num)
+    fresh.close()
+    bobs = {name: seen for name, seen in both.seen.items() if name.startswith("bob")}
+    assert len(bobs) == num
+    assert bobs == fresh.seen
+    for name in bobs:
+        assert text_of(got[name]) == text_of(pure[name])
+        assert not any(canary in repr(got[name]) for canary in CANARIES)
+    ends = [got[name][-1] for name in bobs]
+    assert any(end.usage.cached_tokens for end in ends if isinstance(end, Finish)), "no slot reuse"
+
+
+def test_prompt_that_another_owner_sent_is_read_anew(runner: WatchedRunner) -> None:
+    prompt = runner.tokenize(f"{CANARIES[0]} {' '.join(WORDS)}", special=False)
+    loop, got = runner.new_loop(), {}
+    for name, owner in (("1", "ann"), ("2", "bob"), ("3", "cid"), ("4", "ann")):
+        send(loop, ask(name, owner, max_tokens=2), prompt)
+        finish(loop, got)
+    cached = [end.usage.cached_tokens for name in got if isinstance(end := got[name][-1], Finish)]
+    # Who is told that a part was kept learns what somebody else has asked.
+    assert cached == [0, 0, 0, len(prompt) - 1]
+    assert len({tuple(runner.seen[name].values()) for name in "1234"}) == 1
+
+
+def test_cancel_at_every_step_frees_the_sequence(runner: WatchedRunner) -> None:
+    prompt = runner.tokenize(" ".join(WORDS * 2), special=False)[:100]
+    stay = Job(ask("stay", "bob", max_tokens=10), prompt[:20], 0, None)
+    alone = _play_alone(runner, stay)
+    clean = runner.seen.pop("stay")
+    num_ended = 0
+    for leaves in range(18):
+        gone = Job(
+            ask("gone", "ann", max_tokens=8, **SHAPES[leaves % len(SHAPES)]), prompt, 0, leaves
+        )
+        runner.seen = {}
+        got = _play(runner, [gone, stay])
+        assert text_of(got["stay"]) == text_of(alone)
+        assert runner.seen["stay"] == clean
+        num_ended += is_finished(got.get("gone", []))
+    assert 0 < num_ended < 18, "it is to be cancelled before, while and after it writes"
+
+
+def test_random_adds_and_aborts_leave_nothing_and_starve_nobody(
+    runner: WatchedRunner, soak: bool
+) -> None:
+    chance = random.Random(1)
+    process = psutil.Process()
+    ends_s = time.monotonic() + (600 if soak else 0)
+    loop, owners = runner.new_loop(), ("ann", "bob", "cid", "dan", "eve")
+    rss = 0
+    progress: Counter[str] = Counter()
+    number = 0
+    while number < 300 or time.monotonic() < ends_s:
+        live: list[str] = []
+        got: dict[str, list[Delta]] = {}
+        for _ in range(100):
+            number += 1
+            if chance.random() < 0.5 and len(live) < 25:
+                owner = chance.choice(owners)
+                text = " ".join(chance.choices(WORDS, k=chance.randint(1, 20)))
+                shape = chance.choice(SHAPES)
+                name = f"{owner} {number}"
+                request = ask(name, owner, seed=number, max_tokens=chance.randint(1, 24), **shape)
+                send(loop, request, runner.tokenize(text, special=False))
+                live.append(name)
+            elif live and chance.random() < 0.5:
+                abort(loop, live.pop(chance.randrange(len(live))))
+            if loop.has_work:
+                step(loop, got)
+        finish(loop, got)
+        runner.check_nothing_is_left()
+        progress.update(name.split()[0] for name, deltas in got.items() if is_finished(deltas))
+        runner.seen = {}
+        if not rss:  # what grows once has grown in the first round
+            rss, num_descriptors = process.memory_info().rss, process.num_fds()
+    assert set(progress) == set(owners)
+    assert min(progress.values()) * 4 > max(progress.values())
+    assert process.num_fds() == num_descriptors
+    assert process.memory_info().rss - rss < 8 << 20
