@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+REST_NAME = "advanced"  # no field of a model may be called so
+REST_LINES = 3
 # A line of a list may hold what a line of a text box cannot.
 ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r", "\\\\": "\\"}
 
@@ -43,6 +45,7 @@ class Kind(StrEnum):
     LINES = "lines"  # a list of strings or ids, one per line
     PAIRS = "pairs"  # a mapping, one "key: value" per line
     ROWS = "rows"  # a list of models of two fields, one "first: second" per line
+    REST = "rest"  # all fields that have no control of their own, one "name = value" per line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,33 @@ def fields_of(model: type[BaseModel]) -> tuple[FormField, ...]:
     )
 
 
+def rest_of(model: type[BaseModel], strings: Strings) -> FormField:
+    """Return the one field that stands for all that carry no `Control`."""
+    names = rest_names(model)
+    return FormField(
+        name=REST_NAME,
+        title=strings("form.rest"),
+        help=strings("form.rest_help", names=", ".join(names)),
+        group=strings("form.advanced"),
+        kind=Kind.REST,
+        default=None,
+        num_lines=REST_LINES,
+        choices=names,
+    )
+
+
+def rest_names(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the names of the fields that carry no `Control`."""
+    shown = {field.name for field in fields_of(model)}
+    return tuple(name for name in model.model_fields if name not in shown)
+
+
+def rest_text(field: FormField, value: BaseModel) -> str:
+    """Return those of the rest that are not at their defaults, one "name = value" per line."""
+    rest = value.model_dump(mode="json", include=set(field.choices), exclude_defaults=True)
+    return "\n".join(f"{name} = {_plain(one)}" for name, one in rest.items())
+
+
 def to_control(field: FormField, value: object) -> object:
     """Return a model's value as its control shows it."""
     if field.kind is Kind.LINES:
@@ -119,7 +149,13 @@ def read(
     Raises:
         InvalidRequest: A value is none that the field takes; names the title and the field.
     """
-    entered = {field.name: _from_control(field, raw, strings) for field, raw in values.items()}
+    entered: dict[str, object] = {}
+    for field, raw in values.items():
+        if field.kind is Kind.REST:
+            defaults = model().model_dump(include=set(field.choices))
+            entered |= {**defaults, **_read_rest(field, raw, strings)}
+        else:
+            entered[field.name] = _from_control(field, raw, strings)
     try:
         return model.model_validate({**base.model_dump(), **entered})
     except ValidationError as error:
@@ -188,8 +224,33 @@ def _from_control(field: FormField, raw: object, strings: Strings) -> object:
             return tuple(_row(field, line) for line in _lines(raw) if line.strip())
         case Kind.TEXT:
             return raw or ""
-        case Kind.CHECKBOX | Kind.CHOICE:
+        case Kind.CHECKBOX | Kind.CHOICE | Kind.REST:
             return raw
+
+
+def _read_rest(field: FormField, raw: object, strings: Strings) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, line in enumerate(_lines(raw), 1):
+        if not line.strip():
+            continue
+        name, sign, value = (part.strip() for part in line.partition("="))
+        said = ""
+        if not sign or not value:
+            said = strings("form.rest_form", number=number)
+        elif name not in field.choices:
+            said = strings("form.rest_unknown", number=number, name=name[:60])
+        elif name in found:
+            said = strings("form.rest_twice", name=name)
+        if said:
+            raise InvalidRequest(said, field=field.name)
+        found[name] = value
+    return found
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _row(field: FormField, line: str) -> dict[str, str]:
@@ -229,4 +290,6 @@ def _refusal(problems: Sequence[ErrorDetails], fields: Sequence[FormField]) -> I
         is_pair = found is not None and found.kind is Kind.PAIRS
         part = f"Entry {inside[0]}" if is_pair else f"Line {int(inside[0]) + 1}"
         title = f"{part} of {title}"
-    return InvalidRequest(f"{title} {predicate(problems)}.", field=name)
+    return InvalidRequest(
+        f"{title} {predicate(problems)}.", field=found.name if found else REST_NAME
+    )

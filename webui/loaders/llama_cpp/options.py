@@ -43,7 +43,7 @@ class LoraAdapter(BaseModel):
 class LlamaCppOptions(BaseModel):
     """How llama.cpp loads and runs one model; every bound is inclusive.
 
-    The Model tab draws those with a `Control`; the API takes all.
+    The Model tab draws those with a `Control`, and the others as one text; the API takes all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -64,12 +64,12 @@ class LlamaCppOptions(BaseModel):
         description="How many replies are written at the same time; each takes memory for a "
         "whole context.",
     )
-    cache_type_k: CacheTypeName = Field(
+    cache_type_k: Annotated[CacheTypeName, Control("Memory")] = Field(
         default="f16",
         title="Type of cached keys",
         description="How keys of read tokens are kept; q8_0 takes half the memory of f16.",
     )
-    cache_type_v: CacheTypeName = Field(
+    cache_type_v: Annotated[CacheTypeName, Control("Memory")] = Field(
         default="f16",
         title="Type of cached values",
         description="How values of read tokens are kept; smaller than f16 needs flash attention.",
@@ -111,8 +111,7 @@ class LlamaCppOptions(BaseModel):
         description="The most tokens computed at once; larger reads prompts faster and takes "
         "more memory.",
     )
-    # Rarely needed options have no `Control`, so that they do not crowd the page.
-    flash_attn: Literal["auto", "on", "off"] = Field(
+    flash_attn: Annotated[Literal["auto", "on", "off"], Control("Compute")] = Field(
         default="auto",
         title="Flash attention",
         description="Compute attention in pieces, which takes less memory; auto asks the device.",
@@ -124,6 +123,7 @@ class LlamaCppOptions(BaseModel):
         description="Files in the models folder that change what the model says, one a line, "
         "with a scale behind a colon where it is not 1.",
     )
+    # Rarely needed options have no `Control`: the page has one text box for all of them.
     mmap: bool = Field(
         default=True,
         title="Map the file",
