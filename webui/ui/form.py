@@ -118,7 +118,13 @@ class Form(Generic[ModelT]):
                 for field in fields:
                     self.controls[field] = self._control(field)
         if self.rest is not None:
-            with gr.Accordion(self.rest.group, open=False, elem_id=f"{self.name}-rest"):
+            folded = gr.Accordion(
+                self.rest.group,
+                open=False,
+                elem_id=f"{self.name}-rest",
+                elem_classes="form-rest",
+            )
+            with folded, gr.Column(elem_classes="form-group"):
                 self.controls[self.rest] = self._control(self.rest)
 
     def shown(self, value: ModelT) -> list[object]:
