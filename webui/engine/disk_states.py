@@ -119,8 +119,10 @@ class DiskStates:
                 if path.suffix != SUFFIX:
                     raise BadStateFile("a writer died over it")
                 found.append(state_files.read_header(path, self._key))
-            except (BadStateFile, OSError):
+            except BadStateFile:
                 _unlink(path)
+            except OSError as error:  # it may be readable again another time
+                sys.stderr.write(f"a prompt state on disk cannot be read: {error}\n")
         return found
 
     def _write(self, work: _Write) -> None:
@@ -131,22 +133,31 @@ class DiskStates:
             for folder in (self._root, self._folder):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = state_files.write(self._folder, self._key, work.state)
-            for path in work.replaced:
-                path.unlink(missing_ok=True)
-            gone = state_files.trim(self._root, self._max_bytes)
         except OSError as error:
             self._is_refused = True
             # Standard error is what the web process logs; this thread has no other way out.
             sys.stderr.write(f"prompt states are not kept on disk any more: {error}\n")
             return
-        self._put(StateWritten(file, (*work.replaced, *gone)))
+        for path in work.replaced:
+            _unlink(path)
+        self._put(StateWritten(file, (*work.replaced, *self._trim())))
+
+    def _trim(self) -> list[Path]:
+        try:
+            return state_files.trim(self._root, self._max_bytes)
+        except OSError as error:
+            sys.stderr.write(f"prompt states on disk cannot be removed: {error}\n")
+            return []
 
     def _read(self, file: StateFile) -> State | None:
         try:
             return state_files.read(file.path, self._key)
         except FileNotFoundError:
             return None
-        except (BadStateFile, OSError) as error:
+        except OSError as error:
+            sys.stderr.write(f"a prompt state on disk cannot be read: {error}\n")
+            return None
+        except BadStateFile as error:
             sys.stderr.write(f"a prompt state on disk cannot be used: {error}\n")
             _unlink(file.path)
             return None

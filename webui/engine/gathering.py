@@ -17,15 +17,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
     from collections.abc import Sequence as Several
 
     from webui.engine.sequence import Sequence
 
 MAX_HELD_SHARE = 8
-# A longer prompt is read but for its last token, even alone: who asked at the same time may
-# still be on the way. That costs a step of one token, a few per cent of what was read.
-FIRST_LOOK_TOKENS = 48
 
 
 @dataclass(slots=True)
@@ -65,23 +62,6 @@ class Gathering:
             return [], unread
         self._held = {}  # one goes, all go: being together is the point of it
         return ready, unread
-
-    def share(
-        self, sequence: Sequence, reading: Iterable[Sequence], *, is_anyone_writing: bool
-    ) -> int:
-        """Return how many of its unread tokens a sequence may read in the next step at most.
-
-        Args:
-            sequence: One that `begin` said has more to read.
-            reading: All of those.
-            is_anyone_writing: As for `begin`.
-        """
-        num = sequence.num_unread
-        if is_anyone_writing or sequence.is_background or sequence.num_reply:
-            return num
-        has_company = any(not other.is_background for other in reading if other is not sequence)
-        is_first_look = sequence.num_read == sequence.num_cached and num > FIRST_LOOK_TOKENS
-        return num - 1 if has_company or is_first_look or self._held else num
 
     def note(self, sequence: Sequence, num_tokens: int) -> None:
         """Note that tokens of a sequence are read while others wait."""

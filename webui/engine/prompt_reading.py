@@ -71,11 +71,7 @@ class PromptReading:
             left = room - num_taken
             if left <= 0 or num_taken >= max(left, LEAST_TOKENS):
                 break
-            num = self._gathering.share(sequence, unread, is_anyone_writing=is_writing)
-            num = min(num, _up_to_border(sequence))
-            if num > left:
-                whole = _whole_tiles(left, bound - num_taken, is_apart=bool(num_decoding or rows))
-                num = min(num, whole)
+            num = _chunk_tokens(sequence, _whole_tiles(left, bound - num_taken))
             rows.append(_chunk(sequence, num))
             self._gathering.note(sequence, num)
             num_taken += num
@@ -95,23 +91,29 @@ def _follows(sequence: Sequence, unread: Several[Sequence]) -> bool:
     )
 
 
-def _up_to_border(sequence: Sequence) -> int:
-    """Return how far a chunk may go, so that the state of what everybody reads can be kept."""
+def _chunk_tokens(sequence: Sequence, most: int) -> int:
+    """Return how many tokens of a sequence to read at once.
+
+    The last one of a prompt is read by itself, beside other rows of one token, and as far as
+    possible no other is: without flash attention llama.cpp computes a lone token in another order
+    than several, and what is said must not depend on who else was there. A chunk also ends where
+    what everybody reads ends, so that the state there can be kept.
+    """
     to_border = sequence.num_shared - sequence.num_read
-    return to_border if to_border > 0 else sequence.num_unread
+    num = sequence.num_unread - 1
+    if to_border > 0:
+        num = min(num, to_border)
+    if num <= most:
+        return num
+    return most - 1 if num - most == 1 and most > 2 else most
 
 
 def _chunk(sequence: Sequence, num_tokens: int) -> Row:
     begin = sequence.num_read
-    end = begin + num_tokens
-    is_last = end == len(sequence.tokens)
-    return Row(sequence.slot, sequence.tokens[begin:end], begin, sample=is_last)
+    return Row(sequence.slot, sequence.tokens[begin : begin + num_tokens], begin, sample=False)
 
 
-def _whole_tiles(num: int, bound: int, *, is_apart: bool) -> int:
-    """Return a number of tokens from `num` on that fills whole tiles, if the bound allows it.
-
-    Beside other rows the first token of a chunk is computed with them and the rest apart.
-    """
-    rounded = num + (int(is_apart) - num) % TILE_ROWS
+def _whole_tiles(num: int, bound: int) -> int:
+    """Return a number of tokens from `num` on that fills whole tiles, if the bound allows it."""
+    rounded = num + -num % TILE_ROWS
     return rounded if rounded <= bound else num

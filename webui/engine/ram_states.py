@@ -46,9 +46,9 @@ class RamStates:
 
         States of the same owner whose tokens it holds as well are dropped: it does all they did.
         """
-        self._drop_contained(state)
         if state.num_bytes > self._max_bytes:
             return [state]
+        self._drop_contained(state)
         self._num_put += 1
         self._states[self._num_put] = state
         self._num_bytes += state.num_bytes

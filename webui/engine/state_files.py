@@ -54,7 +54,7 @@ class _Header(msgspec.Struct, array_like=True):
     state_key: str
     owner: str
     conversation_id: str | None
-    tokens: bytes  # int32, little-endian
+    tokens: bytes  # int32 of this machine
     num_bytes: int
     digest: bytes
 
@@ -91,6 +91,7 @@ def write(folder: Path, state_key: str, state: State) -> StateFile:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        _sync(folder)
     finally:
         part.unlink(missing_ok=True)
     return StateFile(path, prefix, state.num_bytes)
@@ -160,6 +161,15 @@ def trim(root: Path, max_bytes: int) -> list[Path]:
         num_bytes -= size
         gone.append(path)
     return gone
+
+
+def _sync(folder: Path) -> None:
+    """Make a new name outlive a power cut."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _sized(root: Path) -> Iterator[tuple[int, int, Path]]:

@@ -77,9 +77,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_gguf(tmp_path_factory.mktemp("model") / "noise.gguf", is_quantized=True)
 
 
-@pytest.fixture
-def runner(model: Path) -> Iterator[WatchedRunner]:
-    runner = WatchedRunner(model)
+@pytest.fixture(params=["off", "on"])
+def runner(model: Path, request: pytest.FixtureRequest) -> Iterator[WatchedRunner]:
+    runner = WatchedRunner(model, flash_attn=request.param)
     yield runner
     runner.close()
 
@@ -197,14 +197,16 @@ def _talk(
 def test_turns_beside_another_owner_are_those_of_a_worker_that_never_saw_it(
     model: Path, soak: bool
 ) -> None:
+    # Memory for states is short here: some of what bob wrote is read again as a part of a prompt.
+    # Only with flash attention that gives the same bits as when it was written.
     num = 250 if soak else 40
     turns = {owner: _turns(owner, num) for owner in ("ann", "bob")}
     order = ["ann", "bob"] * num
     random.Random(7).shuffle(order)
-    both = WatchedRunner(model, slots=2)
+    both = WatchedRunner(model, slots=2, flash_attn="on")
     got = _talk(both, turns, order)
     both.close()
-    fresh = WatchedRunner(model, slots=2)
+    fresh = WatchedRunner(model, slots=2, flash_attn="on")
     pure = _talk(fresh, {"bob": turns["bob"]}, ["bob"] * num)
     fresh.close()
     bobs = {name: seen for name, seen in both.seen.items() if name.startswith("bob")}

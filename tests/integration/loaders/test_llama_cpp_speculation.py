@@ -177,7 +177,7 @@ async def test_worker_tells_what_it_guessed(tmp_path: Path) -> None:
     async with opened(path, speculation="off", context_length=1024) as engine:
         plain, end = await text_of(engine, request_of("Hello", **asked))
         assert end.usage.drafted_tokens == 0
-    async with opened(path, context_length=1024) as engine:
+    async with opened(path, speculation="ngram", context_length=1024) as engine:
         text, end = await text_of(engine, request_of("Hello", **asked))
     assert text == plain
     assert end.usage.drafted_tokens > 0

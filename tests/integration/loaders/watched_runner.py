@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import llama_cpp
 
@@ -25,16 +25,28 @@ if TYPE_CHECKING:
     from webui.engine.interface import Delta, GenerateRequest
     from webui.engine.runner import Row, RowResult
 
-# From 64 tokens of a sequence on llama.cpp computes attention by tiles, and the last bits change.
-CHUNK_TOKENS = 48
+# With flash attention llama.cpp computes by tiles from 64 tokens of a sequence on, and the last
+# bits change; without it a chunk may be of any length but one.
+CHUNK_TOKENS = {"on": 48, "off": 200}
 
 
 class WatchedRunner(LlamaCppRunner):
     """Notes for each request the digest of the logits at each position it sampled."""
 
-    def __init__(self, path: Path, *, context_length: int = 256, slots: int = 3) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        context_length: int = 256,
+        slots: int = 3,
+        flash_attn: Literal["on", "off"] = "off",
+    ) -> None:
         options = LlamaCppOptions(
-            context_length=context_length, slots=slots, threads=1, batch_size=CHUNK_TOKENS
+            context_length=context_length,
+            slots=slots,
+            threads=1,
+            batch_size=CHUNK_TOKENS[flash_attn],
+            flash_attn=flash_attn,
         )
         super().__init__(path, "watched", options, lambda _: None)
         self.seen: dict[str, dict[int, str]] = {}
@@ -55,7 +67,7 @@ class WatchedRunner(LlamaCppRunner):
         return self.loop
 
     def forward(self, rows: Sequence[Row]) -> list[RowResult]:
-        assert all(len(row.tokens) <= CHUNK_TOKENS for row in rows)
+        assert all(len(row.tokens) <= self.max_batch_tokens for row in rows)
         running = self.loop._scheduler._running
         self._now = {
             row.slot: (running[row.slot].request_id, row.position + len(row.tokens)) for row in rows

@@ -219,7 +219,7 @@ class FakeRunner:
         cells = cells[: len(cells) - num_unseen]
         if cells[-4:] == list(b"NaN!"):
             return RowFailed(EngineError("No usable probabilities", "It was asked to."))
-        token = self._keep(slot, self._choose(cells, params))
+        token = self._keep(slot, cells, self._choose(cells, params))
         banned = self._banned.pop(slot, frozenset())
         while token in banned:
             token = (token + 1) % BOS
@@ -242,11 +242,11 @@ class FakeRunner:
             return EOS
         return CRAB_HEAD if number % 7 == 0 else LETTERS[number // 1000 % len(LETTERS)]
 
-    def _keep(self, slot: int, token: int) -> int:
+    def _keep(self, slot: int, cells: Sequence[int], token: int) -> int:
         """Return a vowel where the grammar is at work, be it lazy or not."""
         if self.grammars[slot] != VOWELS or token >= BOS:
             return token
-        said = self.text(self._cells[slot][self._reply_begins[slot] :])
+        said = self.text(cells[self._reply_begins[slot] :])
         triggers = self.triggers[slot]
         if triggers and not any(trigger.word.encode() in said for trigger in triggers):
             return token

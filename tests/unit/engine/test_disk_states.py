@@ -109,6 +109,23 @@ def test_file_that_is_gone_is_no_error(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_file_that_cannot_be_read_today_is_left_for_tomorrow(tmp_path, monkeypatch):
+    disk = Disk(tmp_path)
+    disk.states.write(make())
+    file = disk.get().file
+
+    def refuse(*_):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state_files, "read", refuse)
+        patch.setattr(state_files, "read_header", refuse)
+        disk.states.fetch("r1", file)
+        assert disk.get().state is None
+        assert Disk(tmp_path).listed.files == []
+    assert len(Disk(tmp_path).listed.files) == 1
+
+
 def test_disk_that_refuses_is_left_alone_after_one_warning(tmp_path, monkeypatch, capsys):
     def refuse(*_):
         raise OSError(28, "No space left on device")

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.engine.test_scheduler import make, make_scheduler, step
-from webui.engine.gathering import FIRST_LOOK_TOKENS, MAX_HELD_SHARE
+from webui.engine.gathering import MAX_HELD_SHARE
 from webui.engine.interface import Priority
 
 BUDGET = 64
@@ -42,7 +42,7 @@ def test_those_who_ask_together_begin_together(num):
 
 def test_who_comes_while_the_first_prompt_is_read_begins_with_it():
     scheduler = make_scheduler(num_slots=2, max_batch_tokens=512)
-    scheduler.add(make("a", num=FIRST_LOOK_TOKENS + 2, max_tokens=99))
+    scheduler.add(make("a", num=50, max_tokens=99))
     first = gathered(scheduler, later=[(1, make("b", "bob", num=60, max_tokens=99))])
     assert first["a"] == first["b"]
 
@@ -87,7 +87,7 @@ def test_nobody_waits_for_background_work():
     scheduler.add(make("title", "bob", num=60, priority=Priority.BACKGROUND, max_tokens=99))
     scheduler.add(make("a", num=40, max_tokens=99))
     first = gathered(scheduler)
-    assert first["a"] == 0
+    assert first["a"] == 1
 
 
 def test_who_waits_goes_on_when_the_other_leaves():
@@ -102,23 +102,39 @@ def test_who_waits_goes_on_when_the_other_leaves():
     assert first["a"] <= 1
 
 
-def test_short_prompt_of_one_alone_takes_one_step():
-    scheduler = make_scheduler(max_batch_tokens=512)
-    scheduler.add(make("a", num=FIRST_LOOK_TOKENS, max_tokens=99))
-    assert gathered(scheduler) == {"a": 0}
+def test_last_token_of_a_prompt_is_read_by_itself_whoever_else_is_there():
+    def shapes(num, *others):
+        scheduler = make_scheduler(num_slots=4, max_batch_tokens=512)
+        for index, other in enumerate(others):
+            scheduler.add(make(f"other{index}", f"owner{index}", num=other, max_tokens=99))
+        scheduler.add(make("a", "ann", num=num, max_tokens=99))
+        lengths = []
+        for _ in range(40):
+            scheduler.admit(0.0)
+            mine = next(s for s in scheduler._running.values() if s.request_id == "a")
+            before = mine.num_read
+            step(scheduler, max_prefill=BUDGET)
+            if mine.num_read > before and mine.num_reply <= 1:
+                lengths.append(mine.num_read - before)
+        return lengths
+
+    for num in (2, 3, 50, 65, 66, 67, 129, 130, 200):
+        for others in ((), (3,), (40, 90), (66, 66, 66)):
+            lengths = shapes(num, *others)
+            assert sum(lengths) == num
+            assert lengths[-1] == 1
+            assert 1 not in lengths[:-1] or num == 2
 
 
-def test_chunk_beside_replies_fills_whole_tiles_behind_its_first_token():
+def test_chunks_fill_whole_tiles():
     scheduler = make_scheduler(num_slots=4, max_batch_tokens=512)
     scheduler.add(make("writes", num=3, max_tokens=99))
-    step(scheduler, max_prefill=BUDGET)
+    for _ in range(2):
+        step(scheduler, max_prefill=BUDGET)
     scheduler.add(make("a", "bob", num=400, max_tokens=99))
     scheduler.admit(0.0)
     rows = scheduler.schedule(30)
-    assert [len(row.tokens) for row in rows] == [1, 33]
-    scheduler.abort("writes")
-    rows = scheduler.schedule(30)
-    assert [len(row.tokens) for row in rows] == [32]
+    assert [len(row.tokens) for row in rows] == [1, 32]
 
 
 def test_rows_never_exceed_the_bound_of_a_step():
@@ -133,8 +149,9 @@ def test_rows_never_exceed_the_bound_of_a_step():
 def test_rounding_up_never_goes_beyond_a_prompt():
     scheduler = make_scheduler(num_slots=3, max_batch_tokens=64)
     scheduler.add(make("writes", num=3, max_tokens=99))
-    step(scheduler, max_prefill=BUDGET)
-    scheduler.add(make("a", "bob", num=7, max_tokens=99))
+    for _ in range(2):
+        step(scheduler, max_prefill=BUDGET)
+    scheduler.add(make("a", "bob", num=8, max_tokens=99))
     scheduler.admit(0.0)
     rows = scheduler.schedule(6)
-    assert [(len(row.tokens), row.sample) for row in rows] == [(1, True), (7, True)]
+    assert [(len(row.tokens), row.sample) for row in rows] == [(1, True), (7, False)]

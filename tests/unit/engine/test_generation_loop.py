@@ -519,7 +519,7 @@ def test_other_threads_are_tried_only_where_the_engine_may(max_threads):
 def test_text_before_a_failed_step_is_told():
     class Failing(FakeRunner):
         def forward(self, rows):
-            if self.num_steps == 6:
+            if self.num_steps == 7:
                 raise EngineError("out of luck")
             return super().forward(rows)
 

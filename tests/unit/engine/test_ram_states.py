@@ -81,6 +81,7 @@ def test_what_was_used_longest_ago_goes_first():
 
 def test_state_larger_than_all_room_is_handed_back():
     states = RamStates(2)
-    large = state([1, 2, 3])
+    small, large = state([1, 2]), state([1, 2, 3])
+    states.put(small)
     assert states.put(large) == [large]
-    assert len(states) == 0
+    assert states.states == [small], "it is of use as long as nothing better is kept"

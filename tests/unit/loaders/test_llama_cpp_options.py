@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from webui.loaders import LOADERS
 from webui.loaders.llama_cpp import LOADER, LlamaCppOptions
 from webui.loaders.llama_cpp.options import (
+    flash_attention,
     max_draft,
     max_threads,
     num_threads,
@@ -112,8 +113,31 @@ def test_threads_that_were_set_are_not_chosen_anew() -> None:
 
 
 def test_speculation_that_is_off_guesses_nothing() -> None:
-    assert max_draft(LlamaCppOptions(draft_max=7)) == 7
-    assert max_draft(LlamaCppOptions(speculation="off", draft_max=7)) == 0
+    assert max_draft(LlamaCppOptions(draft_max=7), has_gpu=True) == 7
+    assert max_draft(LlamaCppOptions(speculation="off", draft_max=7), has_gpu=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "has_gpu", "wanted"),
+    [
+        ({}, False, "off"),
+        ({}, True, "auto"),
+        ({"gpu_layers": 0}, True, "off"),
+        ({"cache_type_v": "q8_0"}, False, "auto"),
+        ({"speculation": "ngram"}, False, "auto"),
+        ({"flash_attn": "on"}, False, "on"),
+        ({"flash_attn": "off"}, True, "off"),
+    ],
+)
+def test_flash_attention_is_left_out_on_a_processor_unless_it_is_needed(
+    options: dict[str, object], has_gpu: bool, wanted: str
+) -> None:
+    assert flash_attention(LlamaCppOptions(**options), has_gpu=has_gpu) == wanted
+
+
+def test_nothing_is_guessed_without_flash_attention() -> None:
+    assert max_draft(LlamaCppOptions(), has_gpu=False) == 0
+    assert max_draft(LlamaCppOptions(speculation="ngram"), has_gpu=False) > 0
 
 
 def test_importing_the_loaders_loads_no_native_library() -> None:

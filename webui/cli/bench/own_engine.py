@@ -35,7 +35,7 @@ _numbers = itertools.count(1)
 
 @contextlib.asynccontextmanager
 async def own_engine(
-    model: Path, shape: Shape, *, speculation: Literal["ngram", "off"] = "ngram"
+    model: Path, shape: Shape, *, speculation: Literal["auto", "ngram", "off"] = "auto"
 ) -> AsyncIterator[LocalEngine]:
     """Load a model and unload it.
 

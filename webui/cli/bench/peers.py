@@ -46,15 +46,19 @@ class Shape:
         threads: Compute threads; None leaves each side its default.
         num_streams: Replies at once: our slots, the peer's `-np`.
         context_length: Tokens of each of them; the peer's `-c` is the product.
+        flash_attn: Of both sides: `on`, `off` or `auto`. Off is faster on a processor, with
+            llama-server too.
     """
 
     threads: int | None
     num_streams: int
     context_length: int
+    flash_attn: str = "off"
 
-    def load_options(self) -> dict[str, int]:
+    def load_options(self) -> dict[str, int | str]:
         """Return the options of our llama.cpp loader; flash attention and KV type are fixed."""
-        options = {
+        options: dict[str, int | str] = {
+            "flash_attn": self.flash_attn,
             "slots": self.num_streams,
             "context_length": self.context_length,
             "batch_size": BATCH_SIZE,
@@ -77,7 +81,7 @@ def peer_command(binary: Path, model: Path, shape: Shape, port: int | str = PORT
     """Return the peer's full command; what is not named, its prompt cache too, is its default."""
     command = [str(binary), "-m", str(model), "--host", "127.0.0.1", "--port", str(port)]
     command += ["-np", str(shape.num_streams), "-c", str(shape.num_streams * shape.context_length)]
-    command += ["-b", str(BATCH_SIZE), "-ub", str(UBATCH_SIZE), "-fa", "auto"]
+    command += ["-b", str(BATCH_SIZE), "-ub", str(UBATCH_SIZE), "-fa", shape.flash_attn]
     command += ["-ctk", KV_TYPE, "-ctv", KV_TYPE, "--no-webui"]
     if shape.threads is not None:
         command += ["-t", str(shape.threads), "-tb", str(shape.threads)]
@@ -143,7 +147,7 @@ def peer_server(binary: Path, model: Path, shape: Shape) -> Iterator[Served]:
 
 @contextlib.contextmanager
 def own_server(
-    model: Path, options: Mapping[str, int], data_dir: Path | None = None
+    model: Path, options: Mapping[str, int | str], data_dir: Path | None = None
 ) -> Iterator[Served]:
     """Start a Hearthside with nothing but this model, wait until it is loaded, and end it.
 

@@ -69,7 +69,7 @@ class ScenarioReport:
     title: str
     path: str
     peer_command: str
-    own_options: Mapping[str, int]
+    own_options: Mapping[str, int | str]
     client_cpu_percent: float
     findings: tuple[Finding, ...]
 

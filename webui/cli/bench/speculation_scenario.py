@@ -42,7 +42,7 @@ class Speculation(Scenario):
 
     @override
     def shape(self, threads: int | None) -> Shape:
-        return Shape(threads, num_streams=1, context_length=2048)
+        return Shape(threads, num_streams=1, context_length=2048, flash_attn="on")
 
     @override
     def run(self, contest: Contest) -> Iterator[Mapping[str, Pair]]:

@@ -57,7 +57,8 @@ def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
         embedder.close()
         runner.close()
 
-    return OpenedModel(info, runner, embedder, close, max_draft(options))
+    has_gpu = bool(llama_cpp.llama_supports_gpu_offload())
+    return OpenedModel(info, runner, embedder, close, max_draft(options, has_gpu=has_gpu))
 
 
 def _open_embedder(

@@ -31,6 +31,11 @@ def check_options(options: LlamaCppOptions) -> None:
             f"Values cannot be kept as {options.cache_type_v} with flash attention off",
             "Set flash attention to auto or on, or keep values as f16.",
         )
+    if options.speculation == "ngram" and options.flash_attn == "off":
+        raise LoadFailed(
+            "Speculation ngram does not go with flash attention off",
+            "Set flash attention to auto or on, or speculation to auto or off.",
+        )
     paths = [adapter.path for adapter in options.lora]
     if twice := next((path for path in paths if paths.count(path) > 1), None):
         raise LoadFailed(

@@ -16,7 +16,12 @@ from webui.errors import LoadFailed
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES
 from webui.loaders.llama_cpp.combinations import check_heads, check_options, longest_context
 from webui.loaders.llama_cpp.native_log import NativeLog
-from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads, num_threads_batch
+from webui.loaders.llama_cpp.options import (
+    LlamaCppOptions,
+    flash_attention,
+    num_threads,
+    num_threads_batch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +150,8 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
 def _set_cache_and_positions(params: Any, options: LlamaCppOptions) -> None:  # noqa: ANN401 - a C struct
     params.type_k = CACHE_TYPES[options.cache_type_k].ggml_type
     params.type_v = CACHE_TYPES[options.cache_type_v].ggml_type
-    params.flash_attn_type = FLASH_ATTN[options.flash_attn]
+    has_gpu = bool(llama_cpp.llama_supports_gpu_offload())
+    params.flash_attn_type = FLASH_ATTN[flash_attention(options, has_gpu=has_gpu)]
     params.offload_kqv = options.offload_kqv
     params.op_offload = options.op_offload
     params.swa_full = options.swa_full

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
-from webui.loaders.llama_cpp.cache_types import CacheTypeName
+from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
 from webui.loaders.llama_cpp.sampler import SAMPLED_PARAMS
 from webui.sampling_params import Control
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+FlashAttention = Literal["auto", "on", "off"]
 MAX_THREADS = 256
 MAX_CONTEXT_LENGTH = 16_777_216
 MAX_ADAPTERS = 16
@@ -111,10 +112,11 @@ class LlamaCppOptions(BaseModel):
         description="The most tokens computed at once; larger reads prompts faster and takes "
         "more memory.",
     )
-    flash_attn: Annotated[Literal["auto", "on", "off"], Control("Compute")] = Field(
+    flash_attn: Annotated[FlashAttention, Control("Compute")] = Field(
         default="auto",
         title="Flash attention",
-        description="Compute attention in pieces, which takes less memory; auto asks the device.",
+        description="Compute attention in pieces; auto does so on a graphics card, and on the "
+        "processor, where it makes long conversations slow, only if another option needs it.",
     )
     lora: Annotated[tuple[LoraAdapter, ...], Control("Adapters", lines=2)] = Field(
         default=(),
@@ -211,12 +213,12 @@ class LlamaCppOptions(BaseModel):
         title="YaRN beta slow",
         description="Turns up to which frequencies are stretched; -1 takes that of the model.",
     )
-    speculation: Annotated[Literal["ngram", "off"], Control("Speculation")] = Field(
-        default="ngram",
+    speculation: Annotated[Literal["auto", "ngram", "off"], Control("Speculation")] = Field(
+        default="auto",
         title="Speculation",
         description="Guess how a reply goes on and check several tokens in one step: ngram looks "
-        "up what stood there before, off guesses nothing. Replies stay the same; where it does "
-        "not pay it is left out.",
+        "up what stood there before and needs flash attention, off guesses nothing, auto is ngram "
+        "on a graphics card. Replies stay the same; where it does not pay it is left out.",
     )
     draft_max: int = Field(
         default=31,
@@ -236,9 +238,28 @@ class LlamaCppOptions(BaseModel):
         return self.model_copy(update={"lora": lora})
 
 
-def max_draft(options: LlamaCppOptions) -> int:
-    """Return the most tokens that are guessed at once; 0 guesses none."""
-    return 0 if options.speculation == "off" else options.draft_max
+def flash_attention(options: LlamaCppOptions, *, has_gpu: bool) -> FlashAttention:
+    """Return how attention is computed; `auto` leaves it to llama.cpp.
+
+    On a processor, with SmolLM2 Q4_1 and 1,000 tokens read, flash attention takes 43 ms for the
+    next token and 520 ms for the next 15, without it they take 20 and 145 ms.
+    """
+    if options.flash_attn != "auto":
+        return options.flash_attn
+    is_on_gpu = has_gpu and options.gpu_layers != 0
+    is_needed = CACHE_TYPES[options.cache_type_v].is_quantized or options.speculation == "ngram"
+    return "auto" if is_on_gpu or is_needed else "off"
+
+
+def max_draft(options: LlamaCppOptions, *, has_gpu: bool) -> int:
+    """Return the most tokens that are guessed at once; 0 guesses none.
+
+    Without flash attention several tokens are computed in another order than one, and replies
+    would not stay the same.
+    """
+    if options.speculation == "off" or flash_attention(options, has_gpu=has_gpu) == "off":
+        return 0
+    return options.draft_max
 
 
 def num_threads(options: LlamaCppOptions) -> int:

@@ -16,7 +16,7 @@ import llama_cpp
 import numpy as np
 
 from webui.engine.interface import Memory, ModelInfo
-from webui.engine.runner import RowFailed, Sampled, Verified
+from webui.engine.runner import Row, RowFailed, Sampled, Verified
 from webui.errors import EngineError
 from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.batch import Batch
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from webui.engine.interface import GrammarTrigger
-    from webui.engine.runner import Row, RowResult
+    from webui.engine.runner import RowResult
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
 
@@ -88,6 +88,7 @@ class LlamaCppRunner:
         self._model, self._log = open_model(path, options, on_progress)
         self._context = 0
         self._samplers: dict[int, _Sampler] = {}
+        self._spoilt: dict[int, int] = {}  # by slot, how many cells may hold what is no number
         self._dry = DrySamplers(llama_cpp, llama_cpp.llama_model_get_vocab(self._model))
         try:
             self.adapters = Adapters(self._model, options.lora, self._log)
@@ -188,20 +189,34 @@ class LlamaCppRunner:
             EngineError: Nothing was sampled; the cache of these rows is unsure from their
                 positions on, so `forget` from there before going on.
         """
+        groups, rest = _apart(rows)
+        for group in groups:
+            self._decode(group)
+        results: list[RowResult] = [None] * len(rows)
+        if rest:
+            last = self._decode([rows[place] for place in rest])
+            for place, index in zip(rest, last, strict=True):
+                row = rows[place]
+                results[place] = result = self._choose(row, index) if row.sample else None
+                if isinstance(result, RowFailed):
+                    self._spoilt[row.slot] = row.position + len(row.tokens)
+        return results
+
+    def _decode(self, rows: Sequence[Row]) -> list[int]:
+        """Compute rows in one call; return the index of each row's last token."""
         last = self._batch.fill(rows)
         if code := llama_cpp.llama_decode(self._context, self._batch.native):
             said = DECODE_FAILURES.get(code, f"llama.cpp failed in this step (code {code})")
             raise EngineError(said, "Try again; if it happens again, load the model anew.")
-        return [
-            self._choose(row, index) if row.sample else None
-            for row, index in zip(rows, last, strict=True)
-        ]
+        return last
 
     def forget(self, slot: int, from_position: int) -> bool:
         """Drop what a slot remembers from a position on; False if the model cannot do that.
 
         From position 0 it always can.
         """
+        if not from_position and (num_spoilt := self._spoilt.pop(slot, 0)):
+            self._scrub(slot, num_spoilt)
         start = from_position or -1
         return bool(llama_cpp.llama_memory_seq_rm(self._memory, slot, start, -1))
 
@@ -254,6 +269,17 @@ class LlamaCppRunner:
             chosen.append(result)
         return Verified(tuple(chosen))
 
+    def _scrub(self, slot: int, num_tokens: int) -> None:
+        """Overwrite cells whose values are no numbers: masked as they are, they spoil what follows.
+
+        Without flash attention a cell that is not looked at still counts nought times its value.
+        """
+        llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        clean = max(self.bos_id, 0)
+        for begin in range(0, num_tokens, self.max_batch_tokens):
+            num = min(self.max_batch_tokens, num_tokens - begin)
+            self._decode([Row(slot, [clean] * num, begin, sample=False)])
+
     def _sample(self, slot: int, index: int) -> Sampled | RowFailed:
         sampler = self._samplers[slot]
         if sampler.grammar is None:
@@ -288,6 +314,24 @@ class LlamaCppRunner:
         vocabulary = self._vocabulary
         candidates = Candidates(vocabulary.size, vocabulary.silent)
         return GrammarVocab(vocabulary.handle, vocabulary.eog, candidates, FirstBytes(vocabulary))
+
+
+def _apart(rows: Sequence[Row]) -> tuple[list[list[Row]], list[int]]:
+    """Return the chunks of prompts by their length, and the places of all other rows.
+
+    With a cache for each slot llama.cpp cuts a call at every length there is and computes the
+    first token of a chunk beside replies alone (`split_equal` of llama-batch.cpp), in another
+    order than the rest. Calls of their own cost as much and leave chunks whole. What chooses
+    tokens comes last, so that a failure before has chosen nothing.
+    """
+    chunks: dict[int, list[Row]] = {}
+    rest: list[int] = []
+    for place, row in enumerate(rows):
+        if row.sample or len(row.tokens) == 1:
+            rest.append(place)
+        else:
+            chunks.setdefault(len(row.tokens), []).append(row)
+    return list(chunks.values()), rest
 
 
 def _no_choice(*, has_grammar: bool) -> EngineError:

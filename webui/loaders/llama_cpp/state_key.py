@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import llama_cpp
 
+from webui.loaders.llama_cpp.options import flash_attention
+
 if TYPE_CHECKING:
     from webui.loaders.llama_cpp.options import LlamaCppOptions
 
@@ -20,7 +22,7 @@ NUM_SAMPLES = 16
 # They say how much is computed at once and where, and change no meaning of what is kept.
 HARMLESS = {
     *("context_length", "slots", "threads", "threads_batch", "batch_size", "ubatch_size"),
-    *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload"),
+    *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload", "speculation", "draft_max"),
 }
 
 
@@ -35,6 +37,9 @@ def state_key(path: Path, options: LlamaCppOptions) -> str:
     digest.update(options.model_dump_json(exclude=HARMLESS | {"lora"}).encode())
     # Of adapters the content counts, not where they lie.
     digest.update(repr([adapter.scale for adapter in options.lora]).encode())
+    # Values lie the other way round without flash attention.
+    has_gpu = bool(llama_cpp.llama_supports_gpu_offload())
+    digest.update(flash_attention(options, has_gpu=has_gpu).encode())
     for part in [*_parts(path), *(Path(adapter.path) for adapter in options.lora)]:
         size = part.stat().st_size
         digest.update(size.to_bytes(8, "little"))

@@ -31,7 +31,8 @@ def test_peer_gets_what_our_loader_gets() -> None:
     assert int(value_of(command, "-ub")) == ours.ubatch_size
     assert int(value_of(command, "-t")) == ours.threads == 2
     assert int(value_of(command, "-tb")) == ours.threads_batch == 2
-    assert [value_of(command, flag) for flag in ("-fa", "-ctk", "-ctv")] == ["auto", "f16", "f16"]
+    assert [value_of(command, flag) for flag in ("-fa", "-ctk", "-ctv")] == ["off", "f16", "f16"]
+    assert ours.flash_attn == "off"
     assert "--no-webui" in command
 
 
