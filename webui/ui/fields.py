@@ -159,7 +159,8 @@ def read(
     try:
         return model.model_validate({**base.model_dump(), **entered})
     except ValidationError as error:
-        raise _refusal(error.errors(), fields_of(model)) from error
+        shown = [*fields_of(model), *(field for field in values if field.kind is Kind.REST)]
+        raise _refusal(error.errors(), shown) from error
 
 
 def _field(name: str, info: FieldInfo, control: Control) -> FormField:
@@ -286,10 +287,10 @@ def _refusal(problems: Sequence[ErrorDetails], fields: Sequence[FormField]) -> I
     name, *inside = place(problems[0])
     found = next((field for field in fields if field.name == name), None)
     title = found.title if found else name
+    rest = next((field for field in fields if field.kind is Kind.REST), None)
+    marked = rest if found is None and rest is not None else found
     if inside:
         is_pair = found is not None and found.kind is Kind.PAIRS
         part = f"Entry {inside[0]}" if is_pair else f"Line {int(inside[0]) + 1}"
         title = f"{part} of {title}"
-    return InvalidRequest(
-        f"{title} {predicate(problems)}.", field=found.name if found else REST_NAME
-    )
+    return InvalidRequest(f"{title} {predicate(problems)}.", field=marked.name if marked else name)
