@@ -31,6 +31,7 @@ from webui.engine.interface import (
     GenerateRequest,
     ModelInfo,
     Queued,
+    Trimmed,
     VectorPart,
 )
 from webui.errors import (
@@ -327,7 +328,7 @@ class _Mailbox:
         kind = type(item)
         if kind is Queued:
             self.has_waited = True
-        else:
+        elif kind is not Trimmed:
             self.is_started = True
             self.is_over = kind in LAST_WORDS or isinstance(item, WebuiError)
         self._items.append(item)
