@@ -32,6 +32,8 @@ NUM_HEADS = 4
 NUM_KV_HEADS = 2
 EMBEDDING = 64
 FEED_FORWARD = 96
+LORA_RANK = 2
+NOISE_TOKENS = 256 + len(CONTROL_TOKENS) + 2
 
 
 def byte_to_char() -> dict[int, str]:
@@ -105,6 +107,45 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
             writer.add_tensor(name, quants.quantize(data, kind), raw_dtype=kind)
         else:
             writer.add_tensor(name, data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def write_tiny_lora(
+    path: Path,
+    *,
+    seed: int = 7,
+    tensor: str = "output.weight",
+    shape: tuple[int, int] = (NOISE_TOKENS, EMBEDDING),
+    architecture: str = "llama",
+    alpha: float = 2.0,
+    kind: str = "lora",
+) -> Path:
+    """Write a LoRA adapter of rank 2 for one tensor of the tiny model and return its path.
+
+    Args:
+        path: Where to write it.
+        seed: Of its random weights.
+        tensor: Which one it changes; empty writes an adapter without weights.
+        shape: (rows, columns) of that tensor.
+        architecture: For which kind of model it says to be.
+        alpha: Its own factor; the change is `alpha / rank` times the product.
+        kind: As named in `adapter.type`.
+    """
+    random = np.random.default_rng(seed)
+    writer = GGUFWriter(str(path), architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", kind)
+    writer.add_float32("adapter.lora.alpha", alpha)
+    rows, columns = shape
+    if tensor:
+        down = random.standard_normal((LORA_RANK, columns)).astype(np.float32)
+        up = random.standard_normal((rows, LORA_RANK)).astype(np.float32)
+        writer.add_tensor(f"{tensor}.lora_a", down)
+        writer.add_tensor(f"{tensor}.lora_b", up)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -18,6 +18,7 @@ from webui.chat import events as chat_events
 from webui.cli.commands import commands
 from webui.errors import WebuiError
 from webui.loaders import LOADERS
+from webui.loaders.llama_cpp.options import LoraAdapter
 from webui.sampling_params import SamplingParams
 from webui.settings import ENV_PREFIX, Settings
 
@@ -148,6 +149,8 @@ def noun_of(annotation: object) -> str:
     if get_origin(annotation) is not tuple:
         return "characters"
     (of, _) = get_args(annotation)
+    if of is LoraAdapter:
+        return "adapters"
     if get_origin(of) is Literal:
         return "names"
     return "tokens" if get_args(of)[0] is int else "strings"

@@ -17,6 +17,7 @@ from webui.actor import LOCAL_USER_ID, Permission
 from webui.chat.events import JobChanged, ModelsChanged
 from webui.chat.parameters import invalid
 from webui.chat.views import (
+    AdapterCard,
     ModelCard,
     ModelList,
     ModelStatus,
@@ -24,7 +25,7 @@ from webui.chat.views import (
     job_view,
     status_view,
 )
-from webui.engine.loader import ModelSpec
+from webui.engine.loader import ModelSpec, NamesFiles
 from webui.engine.pool_status import PoolState
 from webui.errors import Conflict, LoadFailed, WebuiError
 from webui.hub.starter import STARTER_BYTES, adopt_starter, fetch_starter
@@ -104,7 +105,14 @@ class Models:
         files = await asyncio.to_thread(self._catalog.list)
         is_available = not self._is_fetching and all(file.error for file in files)
         return ModelList(
-            [_card(file) for file in files], self.status, StarterView(is_available, STARTER_BYTES)
+            [_card(file) for file in files if not file.is_adapter],
+            self.status,
+            StarterView(is_available, STARTER_BYTES),
+            [
+                AdapterCard(file.id, file.name, file.size_bytes, file.architecture)
+                for file in files
+                if file.is_adapter
+            ],
         )
 
     def stats(self, actor: Actor) -> EngineStats | None:  # noqa: ARG002 - everybody may look
@@ -129,8 +137,8 @@ class Models:
             force: End the replies of the old one at once.
 
         Raises:
-            NotFound: There is no such file.
-            LoadFailed: The file is no model that can be loaded.
+            NotFound: There is no such file, or no such adapter.
+            LoadFailed: The file is no model that can be loaded, or no adapter.
             InvalidRequest: An option is out of its bounds or unknown; names the field.
             Conflict: Another load runs.
         """
@@ -149,11 +157,12 @@ class Models:
         loader = _loader_of(file.path)
         saved = await self._database.read(_find_options, file.id, loader)
         chosen = saved if options is None else _checked(loader, options)
+        located = await asyncio.to_thread(self._located, chosen)
         self._check_idle()
-        spec = ModelSpec(file.id, file.name, file.path, loader, chosen)
+        spec = ModelSpec(file.id, file.name, file.path, loader, located)
         self._is_beginning = True
         try:
-            loading = self._load_fully(spec, saved, force=force)
+            loading = self._load_fully(spec, saved, chosen, force=force)
             task = asyncio.create_task(loading, name=f"load {file.id}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -284,14 +293,22 @@ class Models:
                 f"{name} is being loaded", "Wait until it is there, or cancel that load first."
             )
 
-    async def _load_fully(self, spec: ModelSpec, saved: BaseModel, *, force: bool) -> None:
+    def _located(self, options: BaseModel) -> BaseModel:
+        """Return options with the whole paths of adapters; blocks, in a thread."""
+        if not isinstance(options, NamesFiles):
+            return options
+        return options.located(lambda name: self._catalog.get_adapter(name).path)
+
+    async def _load_fully(
+        self, spec: ModelSpec, saved: BaseModel, chosen: BaseModel, *, force: bool
+    ) -> None:
         """See a load to its end; how it goes is told by the pool's status.
 
-        `saved` are the options that were saved when it began.
+        `saved` are the options that were saved when it began, `chosen` those to be saved then.
         """
         try:
             await self._pool.load(spec, force=force)
-            await self._database.run(_remember, spec, saved)
+            await self._database.run(_remember, spec, saved, chosen)
         except WebuiError as error:
             logger.warning("%s. %s", error.message, error.hint)
         except Exception:  # the rim: nobody awaits this task but to end it
@@ -314,11 +331,11 @@ class Models:
         self._events.broadcast(ModelsChanged(self.status, changed))
 
 
-def _remember(session: Session, spec: ModelSpec, saved: BaseModel) -> None:
+def _remember(session: Session, spec: ModelSpec, saved: BaseModel, chosen: BaseModel) -> None:
     """Keep what was loaded, and how unless somebody changed the options while it was loading."""
     settings_table.put(session, LOCAL_USER_ID, LAST_MODEL, spec.model_id)
     if _find_options(session, spec.model_id, spec.loader) == saved:
-        _put_options(session, spec.model_id, spec.options)
+        _put_options(session, spec.model_id, chosen)
 
 
 def _update_options(

@@ -133,6 +133,15 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
 
 
+class AdapterCard(msgspec.Struct, frozen=True):
+    """One LoRA adapter; its `id` is what the load option `lora` takes as a path."""
+
+    id: str
+    name: str
+    size_bytes: int
+    architecture: str
+
+
 class ModelErrorView(msgspec.Struct, frozen=True):
     """Why the last load failed."""
 
@@ -189,6 +198,7 @@ class ModelList(msgspec.Struct, frozen=True):
     models: list[ModelCard]
     status: ModelStatus
     starter: StarterView
+    adapters: list[AdapterCard] = []
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):

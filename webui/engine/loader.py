@@ -7,9 +7,10 @@ The opening itself happens in the child process whose entry `Loader.module` name
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pydantic import BaseModel
@@ -36,6 +37,15 @@ class Loader(Protocol):
     def supported_params(self) -> frozenset[str]: ...
     @property
     def module(self) -> str: ...
+
+
+@runtime_checkable
+class NamesFiles(Protocol):
+    """Options that name other files beside the model, as they were entered."""
+
+    def located(self, find: Callable[[str], Path]) -> BaseModel:
+        """Return them with whole paths; `find` says which file a name means, or raises."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ class ModelFile:
         num_parameters: Weights of all parts; None when unknown, as all below.
         context_length: Tokens it was trained for.
         architecture: llama.cpp's name for the kind of network.
-        error: Why it cannot be loaded; None when nothing is known against it.
+        error: Why it cannot be loaded as a model; None when nothing is known against it.
+        is_adapter: Whether it is a LoRA adapter that can be used with a model.
     """
 
     id: str
@@ -54,6 +55,7 @@ class ModelFile:
     context_length: int | None = None
     architecture: str = ""
     error: str | None = None
+    is_adapter: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,27 @@ class Catalog:
             f"There is no model {wanted!r} in {self.models_dir}", f"Models there: {known}."
         )
 
+    def get_adapter(self, wanted: str) -> ModelFile:
+        """Return an adapter of the folder by its id, its name or its whole path.
+
+        Raises:
+            NotFound: There is none in the folder.
+            LoadFailed: It is not an adapter, or damaged.
+        """
+        files = self.list()
+        for file in files:
+            if wanted not in (file.id, file.name, file.path.name, str(file.path)):
+                continue
+            if file.is_adapter:
+                return file
+            said = file.error or f"{file.name} is a whole model, not an adapter (LoRA)"
+            raise LoadFailed(f"The adapter cannot be used: {said}", "Choose another adapter.")
+        there = [file.id for file in files if file.is_adapter]
+        known = ", ".join(there[:5]) + (", …" if len(there) > 5 else "") if there else "none"
+        raise NotFound(
+            f"There is no adapter {wanted!r} in {self.models_dir}", f"Adapters there: {known}."
+        )
+
     def get_at(self, wanted: str) -> ModelFile:
         """Return a model as `get` does, or by the path of any file: only for who may read all.
 
@@ -152,6 +175,14 @@ class Catalog:
             context_length=read.header.context_length,
             architecture=read.header.architecture,
         )
+        if read.header.is_adapter:
+            return replace(
+                described,
+                context_length=None,
+                error=f"{path.name} is an adapter (LoRA), not a whole model. "
+                "Name it in the load option lora of a model",
+                is_adapter=True,
+            )
         return self._with_parts(described, read.header.num_splits)
 
     def _with_parts(self, first: ModelFile, num_splits: int) -> ModelFile:
@@ -189,7 +220,7 @@ class Catalog:
         if known and (known.size_bytes, known.modified_ns) == (state.st_size, state.st_mtime_ns):
             return known
         try:
-            read = _Read(state.st_size, state.st_mtime_ns, read_header(path), None)
+            read = _Read(state.st_size, state.st_mtime_ns, read_header(path, adapters=True), None)
         except LoadFailed as error:
             said = f"{error.message}. {error.hint}".rstrip(". ")
             read = _Read(state.st_size, state.st_mtime_ns, None, said)

@@ -56,6 +56,8 @@ KEPT_KEYS = frozenset(
         "general.name",
         "general.file_type",
         "general.alignment",
+        "adapter.type",
+        "adapter.lora.alpha",
         "split.no",
         "split.count",
     }
@@ -68,6 +70,7 @@ KEPT_FIGURES = (
     ".pooling_type",
 )
 AGAIN = "Download the file again."
+ELSEWHERE_ADAPTER = "Get this adapter as a LoRA in a GGUF file."
 ELSEWHERE = "Get this model as a GGUF file from another source."
 
 
@@ -88,6 +91,7 @@ class GGUFHeader:
         num_splits: How many files there are; 1 for a whole model.
         pooling: How it makes one vector of a text: none, mean, cls, last or rank; empty when it
             does not say.
+        is_adapter: Whether it only changes a model (LoRA); such a file has no layers of its own.
     """
 
     architecture: str
@@ -101,6 +105,7 @@ class GGUFHeader:
     split_index: int = 0
     num_splits: int = 1
     pooling: str = ""
+    is_adapter: bool = False
 
     @property
     def is_encoder(self) -> bool:
@@ -113,10 +118,14 @@ class GGUFHeader:
         return self.is_encoder or self.pooling not in ("", "none")
 
 
-def read_header(path: Path) -> GGUFHeader:
+def read_header(path: Path, *, adapters: bool = False) -> GGUFHeader:
     """Read and check the header of a file.
 
     Blocks on the disk for some ten milliseconds.
+
+    Args:
+        path: The file.
+        adapters: Whether a LoRA adapter is taken too.
 
     Raises:
         LoadFailed: It is not a GGUF model, or damaged, incomplete or hostile.
@@ -125,7 +134,7 @@ def read_header(path: Path) -> GGUFHeader:
         size_bytes = path.stat().st_size
         with path.open("rb") as file:
             reader = HeaderReader(file, path.name, size_bytes)
-            return _read(reader)
+            return _read(reader, adapters=adapters)
     except FileNotFoundError as error:
         raise LoadFailed(f"{path.name} is not there", "Choose another model.") from error
     except OSError as error:
@@ -135,7 +144,7 @@ def read_header(path: Path) -> GGUFHeader:
         ) from error
 
 
-def _read(reader: HeaderReader) -> GGUFHeader:
+def _read(reader: HeaderReader, *, adapters: bool) -> GGUFHeader:
     start = reader.peek(PEEK_BYTES)
     if start[:4] != MAGIC:
         refuse_magic(start, reader.file_name, reader.size_bytes)
@@ -145,7 +154,7 @@ def _read(reader: HeaderReader) -> GGUFHeader:
     _check_count(reader, "tensors", num_tensors, MAX_TENSORS, MIN_TENSOR_BYTES)
     _check_count(reader, "metadata entries", num_metadata, MAX_METADATA, MIN_METADATA_BYTES)
     facts = _Facts(reader.file_name, *_read_metadata(reader, num_metadata))
-    facts.check_kind()
+    facts.check_kind(adapters=adapters)
     alignment = facts.integer("general.alignment", DEFAULT_ALIGNMENT, 1, 2**20)
     if alignment & (alignment - 1):
         raise facts.bad(f"an alignment of {alignment}")
@@ -260,17 +269,18 @@ class _Facts:
         self._metadata = metadata
         self._keys = keys
         self.architecture = self.text("general.architecture")
+        self.is_adapter = self.text("general.type") == "adapter"
 
     def bad(self, what: str) -> LoadFailed:
         """Return the error for a value that cannot be."""
         return LoadFailed(f"{self._file_name} is damaged or made up: it has {what}", AGAIN)
 
-    def check_kind(self) -> None:
+    def check_kind(self, *, adapters: bool) -> None:
         """Refuse what is a GGUF file but no model that can write."""
         kind = self.text("general.type") or "model"
         if not self.architecture or len(self.architecture) > MAX_NAME_BYTES:
             raise self.bad("no architecture, or one with a long name")
-        if kind == "adapter":
+        if self.is_adapter and not adapters:
             raise LoadFailed(f"{self._file_name} is an adapter (LoRA), not a whole model")
         if kind in ("mmproj", "projector") or self.architecture == "clip":
             raise LoadFailed(f"{self._file_name} is the vision part of a model, not a whole one")
@@ -281,12 +291,14 @@ class _Facts:
         self, size_bytes: int, num_parameters: int, type_bytes: dict[int, int]
     ) -> GGUFHeader:
         """Check what is left and put it together."""
+        if self.is_adapter:
+            self._check_adapter(type_bytes)
         num_splits = self.integer("split.count", 1, 0, 65_535)
         split_index = self.integer("split.no", 0, 0, 65_535)
         architecture = self.architecture
         block_count = context_length = 0
         pooling = ""
-        if split_index == 0:  # the other parts hold tensors only
+        if split_index == 0 and not self.is_adapter:  # other parts hold tensors only
             block_count = self.integer(f"{architecture}.block_count", 0, 1, MAX_LAYERS)
             context_length = self.integer(
                 f"{architecture}.context_length", 0, 1, MAX_CONTEXT_LENGTH
@@ -306,6 +318,7 @@ class _Facts:
             split_index=split_index,
             num_splits=max(1, num_splits),
             pooling=pooling,
+            is_adapter=self.is_adapter,
         )
 
     def text(self, key: str) -> str:
@@ -327,6 +340,21 @@ class _Facts:
         if not least <= value <= most:
             raise self.bad(f"{key[:80]!r} = {value} (allowed: {least} to {most})")
         return value
+
+    def _check_adapter(self, type_bytes: dict[int, int]) -> None:
+        """Refuse what llama.cpp would not take as an adapter, in part by ending the process."""
+        kind = self.text("adapter.type")
+        if kind != "lora":
+            said = f"of the type {kind[:40]!r}" if kind else "of no type"
+            raise LoadFailed(
+                f"{self._file_name} is an adapter {said}; only lora is known", ELSEWHERE_ADAPTER
+            )
+        if not isinstance(self._metadata.get("adapter.lora.alpha", 0.0), float):
+            raise self.bad("no number as adapter.lora.alpha")
+        if not type_bytes:
+            raise self.bad("no weights")
+        if unknown := sorted(type_bytes.keys() - TENSOR_TYPES.keys()):
+            raise self.bad(f"weights of the type {unknown[0]}, which no adapter has")
 
     def _check_heads(self) -> None:
         # Networks without attention write 0 heads.

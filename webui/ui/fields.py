@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+REST_NAME = "advanced"  # no field of a model may be called so
+REST_LINES = 3
 # A line of a list may hold what a line of a text box cannot.
 ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r", "\\\\": "\\"}
 
@@ -42,6 +44,8 @@ class Kind(StrEnum):
     TEXT = "text"
     LINES = "lines"  # a list of strings or ids, one per line
     PAIRS = "pairs"  # a mapping, one "key: value" per line
+    ROWS = "rows"  # a list of models of two fields, one "first: second" per line
+    REST = "rest"  # all fields that have no control of their own, one "name = value" per line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,7 @@ class FormField:
         slider_end: Right end of the slider; larger values up to `maximum` can be typed.
         num_lines: Rows of a text box.
         choices: What a choice offers.
+        columns: Names of the two fields of a row.
     """
 
     name: str
@@ -75,6 +80,7 @@ class FormField:
     slider_end: float | None = None
     num_lines: int = 1
     choices: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 def fields_of(model: type[BaseModel]) -> tuple[FormField, ...]:
@@ -87,6 +93,33 @@ def fields_of(model: type[BaseModel]) -> tuple[FormField, ...]:
     )
 
 
+def rest_of(model: type[BaseModel], strings: Strings) -> FormField:
+    """Return the one field that stands for all that carry no `Control`."""
+    names = rest_names(model)
+    return FormField(
+        name=REST_NAME,
+        title=strings("form.rest"),
+        help=strings("form.rest_help", names=", ".join(names)),
+        group=strings("form.advanced"),
+        kind=Kind.REST,
+        default=None,
+        num_lines=REST_LINES,
+        choices=names,
+    )
+
+
+def rest_names(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the names of the fields that carry no `Control`."""
+    shown = {field.name for field in fields_of(model)}
+    return tuple(name for name in model.model_fields if name not in shown)
+
+
+def rest_text(field: FormField, value: BaseModel) -> str:
+    """Return those of the rest that are not at their defaults, one "name = value" per line."""
+    rest = value.model_dump(mode="json", include=set(field.choices), exclude_defaults=True)
+    return "\n".join(f"{name} = {_plain(one)}" for name, one in rest.items())
+
+
 def to_control(field: FormField, value: object) -> object:
     """Return a model's value as its control shows it."""
     if field.kind is Kind.LINES:
@@ -95,6 +128,10 @@ def to_control(field: FormField, value: object) -> object:
     if field.kind is Kind.PAIRS:
         assert isinstance(value, dict)
         return "\n".join(f"{key}: {one:g}" for key, one in value.items())
+    if field.kind is Kind.ROWS:
+        assert isinstance(value, (tuple, list))
+        rows = ([getattr(row, column) for column in field.columns] for row in value)
+        return "\n".join(f"{first}: {second:g}" for first, second in rows)
     return value
 
 
@@ -112,11 +149,18 @@ def read(
     Raises:
         InvalidRequest: A value is none that the field takes; names the title and the field.
     """
-    entered = {field.name: _from_control(field, raw, strings) for field, raw in values.items()}
+    entered: dict[str, object] = {}
+    for field, raw in values.items():
+        if field.kind is Kind.REST:
+            defaults = model().model_dump(include=set(field.choices))
+            entered |= {**defaults, **_read_rest(field, raw, strings)}
+        else:
+            entered[field.name] = _from_control(field, raw, strings)
     try:
         return model.model_validate({**base.model_dump(), **entered})
     except ValidationError as error:
-        raise _refusal(error.errors(), fields_of(model)) from error
+        shown = [*fields_of(model), *(field for field in values if field.kind is Kind.REST)]
+        raise _refusal(error.errors(), shown) from error
 
 
 def _field(name: str, info: FieldInfo, control: Control) -> FormField:
@@ -135,6 +179,7 @@ def _field(name: str, info: FieldInfo, control: Control) -> FormField:
         slider_end=control.soft_max if control.soft_max is not None else maximum,
         num_lines=control.lines,
         choices=get_args(info.annotation) if get_origin(info.annotation) is Literal else (),
+        columns=tuple(row.model_fields) if (row := _row_of(info)) else (),
     )
 
 
@@ -142,7 +187,7 @@ def _kind(info: FieldInfo, control: Control) -> Kind:
     if get_origin(info.annotation) is Literal:
         return Kind.CHOICE
     if get_origin(info.annotation) in {tuple, list}:
-        return Kind.LINES
+        return Kind.ROWS if _row_of(info) else Kind.LINES
     if get_origin(info.annotation) is dict:
         return Kind.PAIRS
     if info.annotation is bool:
@@ -150,6 +195,12 @@ def _kind(info: FieldInfo, control: Control) -> Kind:
     if info.annotation in {int, float}:
         return Kind.NUMBER if control.step is None else Kind.SLIDER
     return Kind.TEXT
+
+
+def _row_of(info: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of which a field is a list; None where it is of something else."""
+    of = next(iter(get_args(info.annotation)), None)
+    return of if isinstance(of, type) and issubclass(of, BaseModel) else None
 
 
 def _bound(info: FieldInfo, kind: type, attribute: str) -> float | None:
@@ -170,10 +221,48 @@ def _from_control(field: FormField, raw: object, strings: Strings) -> object:
         case Kind.PAIRS:
             lines = (line.partition(":") for line in _lines(raw) if line.strip())
             return {key.strip(): one.strip() for key, _, one in lines}
+        case Kind.ROWS:
+            return tuple(_row(field, line) for line in _lines(raw) if line.strip())
         case Kind.TEXT:
             return raw or ""
-        case Kind.CHECKBOX | Kind.CHOICE:
+        case Kind.CHECKBOX | Kind.CHOICE | Kind.REST:
             return raw
+
+
+def _read_rest(field: FormField, raw: object, strings: Strings) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, line in enumerate(_lines(raw), 1):
+        if not line.strip():
+            continue
+        name, sign, value = (part.strip() for part in line.partition("="))
+        said = ""
+        if not sign or not value:
+            said = strings("form.rest_form", number=number)
+        elif name not in field.choices:
+            said = strings("form.rest_unknown", number=number, name=name[:60])
+        elif name in found:
+            said = strings("form.rest_twice", name=name)
+        if said:
+            raise InvalidRequest(said, field=field.name)
+        found[name] = value
+    return found
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def _row(field: FormField, line: str) -> dict[str, str]:
+    """Read "first: second"; without a number at the end the second is left to its default."""
+    first, colon, second = line.rpartition(":")
+    try:
+        float(second)
+    except ValueError:
+        colon = ""
+    values = (first, second) if colon else (line,)
+    return dict(zip(field.columns, (value.strip() for value in values), strict=False))
 
 
 def _lines(raw: object) -> Sequence[str]:
@@ -198,8 +287,10 @@ def _refusal(problems: Sequence[ErrorDetails], fields: Sequence[FormField]) -> I
     name, *inside = place(problems[0])
     found = next((field for field in fields if field.name == name), None)
     title = found.title if found else name
+    rest = next((field for field in fields if field.kind is Kind.REST), None)
+    marked = rest if found is None and rest is not None else found
     if inside:
         is_pair = found is not None and found.kind is Kind.PAIRS
         part = f"Entry {inside[0]}" if is_pair else f"Line {int(inside[0]) + 1}"
         title = f"{part} of {title}"
-    return InvalidRequest(f"{title} {predicate(problems)}.", field=name)
+    return InvalidRequest(f"{title} {predicate(problems)}.", field=marked.name if marked else name)

@@ -15,7 +15,7 @@ import gradio as gr
 from pydantic import BaseModel
 
 from webui.errors import NotFound
-from webui.ui.fields import FormField, Kind, fields_of, read, to_control
+from webui.ui.fields import FormField, Kind, fields_of, read, rest_of, rest_text, to_control
 from webui.ui.tab import APP_SRC
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Form(Generic[ModelT]):
         name: Prefix of the ids on the page.
         strings: Texts that are not the model's own.
         supported: Fields that have an effect; the others are greyed out. None: all.
+        with_rest: Whether fields without a `Control` can be set too, in one folded text box.
     """
 
     state: gr.HTML
@@ -63,9 +64,11 @@ class Form(Generic[ModelT]):
         name: str,
         strings: Strings,
         supported: frozenset[str] | None = None,
+        with_rest: bool = False,
     ) -> None:
         self.name = name
         self.fields = fields_of(model)
+        self.rest = rest_of(model, strings) if with_rest else None
         self.controls: dict[FormField, Drawn] = {}
         self._model = model
         self._strings = strings
@@ -114,13 +117,27 @@ class Form(Generic[ModelT]):
             with gr.Column(elem_classes="form-group"):
                 for field in fields:
                     self.controls[field] = self._control(field)
+        if self.rest is not None:
+            folded = gr.Accordion(
+                self.rest.group,
+                open=False,
+                elem_id=f"{self.name}-rest",
+                elem_classes="form-rest",
+            )
+            with folded, gr.Column(elem_classes="form-group"):
+                self.controls[self.rest] = self._control(self.rest)
 
     def shown(self, value: ModelT) -> list[object]:
         """Return what the controls show for a value.
 
         Plain values, not `gr.update`: of what that touches Gradio keeps a copy per session.
         """
-        return [to_control(field, getattr(value, field.name)) for field in self.controls]
+        return [
+            rest_text(field, value)
+            if field is self.rest
+            else to_control(field, getattr(value, field.name))
+            for field in self.controls
+        ]
 
     def read_field(self, field: FormField, value: object, base: ModelT) -> ModelT:
         """Return `base` with what one control says.
@@ -138,6 +155,8 @@ class Form(Generic[ModelT]):
         """
         if name is None:
             return self._model()
+        if self.rest is not None and name == self.rest.name:
+            return self.read_field(self.rest, "", value)
         field = next((field for field in self.fields if field.name == name), None)
         if field is None:
             raise NotFound(self._strings("form.no_field", name=name))
@@ -147,10 +166,10 @@ class Form(Generic[ModelT]):
         return state(self._strings("form.waiting"), WAIT)
 
     def _control(self, field: FormField) -> Drawn:
-        supported = self._supported is None or field.name in self._supported
+        supported = field is self.rest or self._supported is None or field.name in self._supported
         info = field.help if supported else self._strings("form.unsupported")
         common: dict[str, Any] = {
-            "value": to_control(field, field.default),
+            "value": "" if field is self.rest else to_control(field, field.default),
             "label": field.title,
             "info": info,
             "interactive": supported,
@@ -169,7 +188,7 @@ class Form(Generic[ModelT]):
                 return gr.Checkbox(**common)
             case Kind.CHOICE:
                 return gr.Dropdown(list(field.choices), **common)
-            case Kind.TEXT | Kind.LINES | Kind.PAIRS:
+            case Kind.TEXT | Kind.LINES | Kind.PAIRS | Kind.ROWS | Kind.REST:
                 most = max(MAX_LINES, field.num_lines)
                 return gr.Textbox(lines=field.num_lines, max_lines=most, **common)
 

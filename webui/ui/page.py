@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from typing_extensions import override
 
 from webui.ui.strings import Strings
 from webui.ui.tabs import TABS, ChatTab
@@ -21,6 +22,7 @@ from webui.ui.theme import create_theme
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from gradio.data_classes import BlocksConfigDict
     from starlette.applications import Starlette
 
     from webui.runtime import Runtime
@@ -34,7 +36,21 @@ MAX_WAITING_EVENTS = 1000  # without a bound by default
 IDLE_POLL_S = 0.02  # how often the queue looks for events; 1 ms by default, 10 % of a core
 PROGRESS_POLL_S = 0.1
 FILES_CHECKED_EVERY_S, FILES_KEPT_S = 3600, 86_400
+# Described for each component to whoever calls Gradio from outside, which nobody may here.
+UNREAD = ("api_info", "api_info_as_input", "api_info_as_output", "example_inputs")
 MAX_FILE_SIZE = "1mb"  # the page uploads nothing through Gradio
+
+
+class _Page(gr.Blocks):
+    """Blocks that send a browser only what it reads: a fifth of each control less."""
+
+    @override
+    def get_config_file(self) -> BlocksConfigDict:
+        config = super().get_config_file()
+        for component in config["components"]:
+            for name in UNREAD:
+                component.pop(name, None)
+        return config
 
 
 def create_page_app(runtime: Runtime, settings: Settings) -> Starlette:  # noqa: ARG001
@@ -58,7 +74,7 @@ async def _create(runtime: Runtime) -> Starlette:
 def _draw(runtime: Runtime, strings: Strings) -> gr.Blocks:
     """Draw all tabs; join the events when everything is there."""
     tabs = [kind(runtime, strings) for kind in TABS]
-    page = gr.Blocks(
+    page = _Page(
         title=strings("app.name"),
         fill_width=True,
         analytics_enabled=False,

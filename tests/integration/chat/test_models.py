@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.tiny_gguf import write_tiny_gguf
+from tests.tiny_gguf import write_tiny_gguf, write_tiny_lora
 from webui.actor import LOCAL_USER_ID, Actor, Permission
 from webui.chat.events import JobChanged, ModelsChanged
 from webui.chat.models import LAST_MODEL, Models
@@ -247,6 +247,32 @@ async def test_options_are_kept_for_each_model(open_models):
         assert await house.models.options_for(house.me, "tiny") == saved
         with pytest.raises(NotFound):
             await house.models.options_for(house.me, "nothing")
+
+
+async def test_adapters_are_found_in_the_models_folder_and_kept_as_named(
+    open_models, models_dir, opener
+):
+    poet = write_tiny_lora(models_dir / "poet.gguf")
+    async with open_models() as house:
+        listed = await house.models.list(house.me)
+        assert [card.id for card in listed.adapters] == ["poet.gguf"]
+        assert "poet.gguf" not in [card.id for card in listed.models]
+        with pytest.raises(NotFound, match="no adapter"):
+            await house.models.load(house.me, "tiny", {"lora": [{"path": "../poet.gguf"}]})
+        with pytest.raises(InvalidRequest):
+            await house.models.load(house.me, "tiny", {"lora": [{"path": "poet", "scale": 1000}]})
+        with pytest.raises(LoadFailed, match="is an adapter"):
+            await house.models.load(house.me, "poet")
+        await house.models.load(house.me, "tiny", {"lora": [{"path": "poet", "scale": 0.5}]})
+        await state(house, "ready")
+        (located,) = opener.specs[-1].options.lora
+        assert (located.path, located.scale) == (str(poet), 0.5)
+
+        async def remembered():
+            saved = await house.models.options_for(house.me, "tiny")
+            return [one.path for one in saved.lora] == ["poet"]
+
+        await house.until(remembered)
 
 
 async def test_options_changed_at_once_are_all_kept(open_models):

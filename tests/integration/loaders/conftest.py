@@ -42,7 +42,7 @@ def best_model(noise: Path) -> Path:
     return Path(os.environ.get(TEST_MODEL) or noise)
 
 
-def spec_of(path: Path, **options: int | str) -> ModelSpec:
+def spec_of(path: Path, **options: object) -> ModelSpec:
     return ModelSpec(
         model_id=path.name,
         name=path.stem,
@@ -53,7 +53,7 @@ def spec_of(path: Path, **options: int | str) -> ModelSpec:
 
 
 @asynccontextmanager
-async def opened(path: Path, **options: int | str) -> AsyncIterator[LocalEngine]:
+async def opened(path: Path, **options: object) -> AsyncIterator[LocalEngine]:
     engine = await LocalEngine.open(
         spec_of(path, **options), lambda _: None, limits=Limits(backoff_s=(0.05,))
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.hub.gguf_bytes import Gguf, string, u32
-from webui.errors import NotFound
+from webui.errors import LoadFailed, NotFound
 from webui.hub import catalog as catalog_module
 from webui.hub.catalog import Catalog
 
@@ -122,7 +122,9 @@ def test_header_is_read_once_until_the_file_changes(
     path = put(tmp_path, "m.gguf")
     read: list[Path] = []
     real = catalog_module.read_header
-    monkeypatch.setattr(catalog_module, "read_header", lambda p: read.append(p) or real(p))
+    monkeypatch.setattr(
+        catalog_module, "read_header", lambda p, **taken: read.append(p) or real(p, **taken)
+    )
     catalog = Catalog(tmp_path)
     catalog.list()
     catalog.list()
@@ -197,3 +199,53 @@ def test_model_of_the_folder_goes_before_a_file_of_that_name_elsewhere(
         (folder / "m.gguf").write_bytes(b"GGUF")
     monkeypatch.chdir(elsewhere)
     assert Catalog(models).get_at("m.gguf").path == models / "m.gguf"
+
+
+def adapter(**metadata: bytes) -> bytes:
+    gguf = Gguf()
+    gguf.metadata = {
+        "general.architecture": string("llama"),
+        "general.type": string("adapter"),
+        "adapter.type": string("lora"),
+        **{name.replace("__", "."): value for name, value in metadata.items()},
+    }
+    return gguf.encode()
+
+
+def test_adapter_is_listed_as_such_and_found_by_any_name(tmp_path: Path) -> None:
+    put(tmp_path, "model.gguf")
+    path = put(tmp_path, "lora/poet.gguf", adapter())
+    catalog = Catalog(tmp_path)
+    found = {file.name: file for file in catalog.list()}
+    assert [name for name, file in found.items() if file.is_adapter] == ["poet"]
+    assert "is an adapter" in (found["poet"].error or "")
+    for wanted in ("lora/poet.gguf", "poet", "poet.gguf", str(path)):
+        assert catalog.get_adapter(wanted) == found["poet"]
+
+
+@pytest.mark.parametrize("wanted", ["gone", "../poet.gguf", "/etc/passwd", "lora/../poet.gguf"])
+def test_adapter_outside_the_folder_is_not_there(tmp_path: Path, wanted: str) -> None:
+    put(tmp_path, "poet.gguf", adapter())
+    inside = tmp_path / "models"
+    put(inside, "tune.gguf", adapter())
+    (inside / "link.gguf").symlink_to(tmp_path / "poet.gguf")
+    for name in (wanted, str(tmp_path / "poet.gguf"), "link.gguf"):
+        with pytest.raises(NotFound, match="no adapter") as refused:
+            Catalog(inside).get_adapter(name)
+        assert refused.value.hint == "Adapters there: tune.gguf."
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (GOOD, "is a whole model"),
+        (b"GGUF", "incomplete"),
+        (adapter(adapter__type=string("ia3")), "of the type 'ia3'"),
+        (adapter(adapter__type=u32(1)), "no text as adapter.type"),
+        (adapter(adapter__lora__alpha=u32(1)), "no number as adapter.lora.alpha"),
+    ],
+)
+def test_file_that_is_no_usable_adapter_is_refused(tmp_path: Path, data: bytes, said: str) -> None:
+    put(tmp_path, "odd.gguf", data)
+    with pytest.raises(LoadFailed, match=said):
+        Catalog(tmp_path).get_adapter("odd.gguf")

@@ -136,6 +136,33 @@ def test_each_option_that_shapes_states_changes_their_key(tmp_path: Path) -> Non
     assert state_key(path, options_of(threads=3, slots=9)) == keys[-1]
 
 
+def test_adapters_count_in_the_key_by_content_and_scale(tmp_path: Path) -> None:
+    path, first, other = (tmp_path / name for name in ("a.gguf", "b.gguf", "c.gguf"))
+    for file, content in ((path, b"weights"), (first, b"poet"), (other, b"poet")):
+        file.write_bytes(content)
+
+    def key(*lora: dict[str, object]) -> str:
+        return state_key(path, options_of(lora=lora))
+
+    one = {"path": str(first)}
+    keys = [key(), key(one), key({**one, "scale": 0.5}), key(one, {"path": str(other)})]
+    assert len(set(keys)) == len(keys)
+    assert key({"path": str(other)}) == keys[1]  # the same content under another name
+    first.write_bytes(b"cook")
+    assert key(one) not in keys
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), 101, -101, "loud"])
+def test_scale_of_an_adapter_out_of_bounds_is_refused(scale: object) -> None:
+    with pytest.raises(ValidationError):
+        options_of(lora=[{"path": "a", "scale": scale}])
+
+
+def test_adapter_named_twice_is_refused() -> None:
+    with pytest.raises(LoadFailed, match=r"a\.gguf is there twice"):
+        check_options(options_of(lora=[{"path": "/m/a.gguf"}, {"path": "/m/a.gguf", "scale": 2}]))
+
+
 def test_another_file_has_another_key(tmp_path: Path) -> None:
     parts = [tmp_path / f"[a]-0000{number}-of-00002.gguf" for number in (1, 2)]
     for part in parts:

@@ -37,9 +37,6 @@ def test_every_sampling_parameter_is_supported() -> None:
 
 
 RARE = {
-    "cache_type_k",
-    "cache_type_v",
-    "flash_attn",
     "draft_max",
     "mmap",
     "mlock",

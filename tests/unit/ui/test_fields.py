@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from webui.errors import InvalidRequest
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.sampling_params import Control, SamplingParams
-from webui.ui.fields import FormField, Kind, fields_of, read, to_control
+from webui.ui.fields import FormField, Kind, fields_of, read, rest_of, rest_text, to_control
 from webui.ui.strings import Strings
 
 STRINGS = Strings.read()
@@ -169,3 +169,96 @@ def test_strings_survive_the_way_through_lines(stop: list[str]) -> None:
 def test_fields_need_no_gradio() -> None:
     code = "import sys, webui.ui.fields, webui.ui.strings; sys.exit('gradio' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+
+
+class Row(BaseModel):
+    """A row of a list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    path: str = Field(min_length=1)
+    scale: float = Field(default=1.0, le=2)
+
+
+class Rows(BaseModel):
+    """A list of rows, and three that are not drawn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    rows: Annotated[tuple[Row, ...], Control("A")] = Field((), max_length=2, title="Files")
+    quick: bool = True
+    share: float = Field(0.5, ge=0, le=1)
+    kind: Literal["auto", "none"] = "auto"
+
+
+(ROWS,) = fields_of(Rows)
+REST = rest_of(Rows, STRINGS)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("", ()),
+        ("a.gguf\n\n b.gguf : 0.5 ", (Row(path="a.gguf"), Row(path="b.gguf", scale=0.5))),
+        ("C:/a.gguf", (Row(path="C:/a.gguf"),)),
+        ("C:/a.gguf: -1e0", (Row(path="C:/a.gguf", scale=-1),)),
+    ],
+)
+def test_rows_become_models_and_come_back(text: str, rows: tuple[Row, ...]) -> None:
+    value = read(Rows, {ROWS: text}, STRINGS, Rows())
+    assert value.rows == rows
+    again = read(Rows, {ROWS: to_control(ROWS, value.rows)}, STRINGS, Rows())
+    assert again.rows == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 3", "Line 1 of Files must be at most 2"),
+        ("a\nb: nan", "Line 2 of Files must be a finite number"),
+        ("a\nb\nc", "Files can have at most 2 entries"),
+        (": 1", "Line 1 of Files must not be empty"),
+    ],
+)
+def test_row_out_of_bounds_is_named(text: str, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said) as refused:
+        read(Rows, {ROWS: text}, STRINGS, Rows())
+    assert refused.value.field == "rows"
+
+
+def test_rest_is_all_that_has_no_control() -> None:
+    assert REST.choices == ("quick", "share", "kind")
+    assert all(name in REST.help for name in REST.choices)
+    drawn = {field.name for field in fields_of(LlamaCppOptions)}
+    assert drawn | set(rest_of(LlamaCppOptions, STRINGS).choices) == set(
+        LlamaCppOptions.model_fields
+    )
+    assert REST.name not in LlamaCppOptions.model_fields
+
+
+def test_rest_is_read_by_name_and_shown_where_it_is_no_default() -> None:
+    before = Rows(rows=(Row(path="a"),), kind="none")
+    value = read(Rows, {REST: "quick=false\n\n share = 0.25"}, STRINGS, before)
+    assert value == Rows(rows=before.rows, quick=False, share=0.25)  # `kind` is left out
+    assert rest_text(REST, value) == "quick = false\nshare = 0.25"
+    assert read(Rows, {REST: rest_text(REST, before)}, STRINGS, value) == before
+    assert rest_text(REST, Rows()) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("quick", "Line 1 of More options must be name = value"),
+        ("\nquick =", "Line 2 of More options must be name = value"),
+        ("rows = a", "Line 1 of More options: there is no option rows"),
+        ("share = 0\nshare = 1", "share is there twice"),
+        ("share = 2", "share must be at most 1"),
+        ("share = much", "share must be a number"),
+        ("quick = maybe", "quick must be true or false"),
+        ("kind = linear", "kind must be 'auto' or 'none'"),
+    ],
+)
+def test_rest_that_is_wrong_is_named(text: str, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said) as refused:
+        read(Rows, {REST: text}, STRINGS, Rows())
+    assert refused.value.field == REST.name

@@ -33,7 +33,8 @@ def test_every_key_that_python_names_is_in_the_catalogue() -> None:
     keys = set(re.findall(r'"((?:form|params|options|tabs)\.\w+)"', source))
     assert len(keys) > 15
     for key in keys:
-        strings(key, **dict.fromkeys(("title", "limit", "reason", "id", "name"), "x"))
+        names = ("title", "limit", "reason", "id", "name", "names", "number")
+        strings(key, **dict.fromkeys(names, "x"))
 
 
 def test_texts_are_plain_and_well_formed() -> None:

@@ -14,6 +14,7 @@ from webui.engine.runner import OpenedModel
 from webui.engine.worker import run
 from webui.errors import LoadFailed
 from webui.hub.gguf import read_header
+from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.embedder import LlamaCppEmbedder
 from webui.loaders.llama_cpp.opening import open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, max_draft, num_threads_batch
@@ -44,7 +45,7 @@ def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
     if header.is_embedding:
         return _open_embedder(path, spec["name"], options, header, on_progress)
     runner = LlamaCppRunner(path, spec["name"], options, on_progress)
-    embedder = LlamaCppEmbedder(runner.model, options, None, is_encoder=False)
+    embedder = LlamaCppEmbedder(runner.model, options, None, runner.adapters, is_encoder=False)
     info = msgspec.structs.replace(
         runner.info,
         can_embed=True,
@@ -70,9 +71,14 @@ def _open_embedder(
     """Open a model that makes vectors or ranks, and nothing else."""
     model, log = open_model(path, options, on_progress)
     pooling = Pooling(header.pooling) if header.pooling else None
-    embedder = LlamaCppEmbedder(model, options, pooling, is_encoder=header.is_encoder)
+    try:
+        adapters = Adapters(model, options.lora, log)
+    except LoadFailed:
+        llama_cpp.llama_model_free(model)
+        raise
+    embedder = LlamaCppEmbedder(model, options, pooling, adapters, is_encoder=header.is_encoder)
     embedder.warm_up()
-    weights_bytes: int = llama_cpp.llama_model_size(model)
+    weights_bytes: int = llama_cpp.llama_model_size(model) + adapters.num_bytes
     info = ModelInfo(
         name=name,
         context_length=embedder.max_text_tokens,

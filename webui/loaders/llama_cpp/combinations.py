@@ -6,6 +6,7 @@ options and sizes, no llama_cpp.
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from webui.errors import LoadFailed
@@ -34,6 +35,11 @@ def check_options(options: LlamaCppOptions) -> None:
         raise LoadFailed(
             "Speculation ngram does not go with flash attention off",
             "Set flash attention to auto or on, or speculation to auto or off.",
+        )
+    paths = [adapter.path for adapter in options.lora]
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise LoadFailed(
+            f"The adapter {PurePath(twice).name} is there twice", "Name it once, with one scale."
         )
     scale = options.rope_freq_scale
     if scale and options.rope_scaling == "none":

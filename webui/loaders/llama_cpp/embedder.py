@@ -22,6 +22,8 @@ from webui.loaders.llama_cpp.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from webui.loaders.llama_cpp.adapters import Adapters
+
 MAX_BATCH_TEXTS = 64
 DEFAULT_TEXT_TOKENS = 2048  # of an encoder that was trained for more
 POOLINGS = {
@@ -41,14 +43,22 @@ class LlamaCppEmbedder:
         model: Handle of the model; outlives this.
         options: How it was loaded.
         pooling: The model's own; one without takes the mean.
+        adapters: Those of the model.
         is_encoder: Whether the network has no memory and reads a text in both directions.
     """
 
     def __init__(
-        self, model: int, options: LlamaCppOptions, pooling: Pooling | None, *, is_encoder: bool
+        self,
+        model: int,
+        options: LlamaCppOptions,
+        pooling: Pooling | None,
+        adapters: Adapters,
+        *,
+        is_encoder: bool,
     ) -> None:
         self._model = model
         self._options = options
+        self._adapters = adapters
         self._is_encoder = is_encoder
         self._vocabulary = Vocabulary(model)
         self._contexts: dict[Pooling, int] = {}
@@ -176,6 +186,7 @@ class LlamaCppEmbedder:
                 "There may not be enough memory.",
             )
         self._contexts[pooling] = context
+        self._adapters.apply(context)
         return context
 
     def _filled(self, template: str, query: Sequence[int]) -> list[int]:

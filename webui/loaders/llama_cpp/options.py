@@ -6,7 +6,7 @@ Knows no llama_cpp: the web process draws and checks these values, only the chil
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import psutil
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,9 +15,16 @@ from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
 from webui.loaders.llama_cpp.sampler import SAMPLED_PARAMS
 from webui.sampling_params import Control
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
 FlashAttention = Literal["auto", "on", "off"]
 MAX_THREADS = 256
 MAX_CONTEXT_LENGTH = 16_777_216
+MAX_ADAPTERS = 16
+MAX_LORA_SCALE = 100.0
+MAX_PATH_CHARS = 1024
 MAX_DRAFT = 62  # with the token before it a step stays below 64 tokens, see `engine.drafting`
 # Read elsewhere than in the sampler chain: by the prompt, the sequence and the runner.
 ENGINE_PARAMS = frozenset(
@@ -33,10 +40,19 @@ ENGINE_PARAMS = frozenset(
 )
 
 
+class LoraAdapter(BaseModel):
+    """A file that changes what a model says, and how strongly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    path: str = Field(min_length=1, max_length=MAX_PATH_CHARS)
+    scale: float = Field(default=1.0, ge=-MAX_LORA_SCALE, le=MAX_LORA_SCALE)
+
+
 class LlamaCppOptions(BaseModel):
     """How llama.cpp loads and runs one model; every bound is inclusive.
 
-    The Model tab draws those with a `Control`; the API takes all.
+    The Model tab draws those with a `Control`, and the others as one text; the API takes all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -57,12 +73,12 @@ class LlamaCppOptions(BaseModel):
         description="How many replies are written at the same time; each takes memory for a "
         "whole context.",
     )
-    cache_type_k: CacheTypeName = Field(
+    cache_type_k: Annotated[CacheTypeName, Control("Memory")] = Field(
         default="f16",
         title="Type of cached keys",
         description="How keys of read tokens are kept; q8_0 takes half the memory of f16.",
     )
-    cache_type_v: CacheTypeName = Field(
+    cache_type_v: Annotated[CacheTypeName, Control("Memory")] = Field(
         default="f16",
         title="Type of cached values",
         description="How values of read tokens are kept; smaller than f16 needs flash attention.",
@@ -104,13 +120,20 @@ class LlamaCppOptions(BaseModel):
         description="The most tokens computed at once; larger reads prompts faster and takes "
         "more memory.",
     )
-    # Rarely needed options have no `Control`, so that they do not crowd the page.
-    flash_attn: FlashAttention = Field(
+    flash_attn: Annotated[FlashAttention, Control("Compute")] = Field(
         default="auto",
         title="Flash attention",
         description="Compute attention in pieces; auto does so on a graphics card, and on the "
         "processor, where it makes long conversations slow, only if another option needs it.",
     )
+    lora: Annotated[tuple[LoraAdapter, ...], Control("Adapters", lines=2)] = Field(
+        default=(),
+        max_length=MAX_ADAPTERS,
+        title="LoRA adapters",
+        description="Files in the models folder that change what the model says, one a line, "
+        "with a scale behind a colon where it is not 1.",
+    )
+    # Rarely needed options have no `Control`: the page has one text box for all of them.
     mmap: bool = Field(
         default=True,
         title="Map the file",
@@ -212,6 +235,15 @@ class LlamaCppOptions(BaseModel):
         title="Longest guess",
         description="The most tokens that are guessed at once.",
     )
+
+    def located(self, find: Callable[[str], Path]) -> LlamaCppOptions:
+        """Return these options with the whole paths of the files they name.
+
+        Args:
+            find: Returns the file that a name means; its errors go through.
+        """
+        lora = tuple(one.model_copy(update={"path": str(find(one.path))}) for one in self.lora)
+        return self.model_copy(update={"lora": lora})
 
 
 def flash_attention(options: LlamaCppOptions, *, has_gpu: bool) -> FlashAttention:

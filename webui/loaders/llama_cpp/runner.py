@@ -18,6 +18,7 @@ import numpy as np
 from webui.engine.interface import Memory, ModelInfo
 from webui.engine.runner import Row, RowFailed, Sampled, Verified
 from webui.errors import EngineError
+from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.dry import DrySamplers
 from webui.loaders.llama_cpp.first_bytes import FirstBytes
@@ -90,8 +91,10 @@ class LlamaCppRunner:
         self._spoilt: dict[int, int] = {}  # by slot, how many cells may hold what is no number
         self._dry = DrySamplers(llama_cpp, llama_cpp.llama_model_get_vocab(self._model))
         try:
+            self.adapters = Adapters(self._model, options.lora, self._log)
             opened = open_context(self._model, self._log, options)
             self._context = opened.context
+            self.adapters.apply(self._context)
             self._vocabulary = Vocabulary(self._model)
             self._memory: int = llama_cpp.llama_get_memory(self._context)
             self.max_batch_tokens: int = llama_cpp.llama_n_batch(self._context)
@@ -109,7 +112,7 @@ class LlamaCppRunner:
             num_slots=options.slots,
             num_threads=num_threads(options),
             memory=Memory(
-                weights_bytes=llama_cpp.llama_model_size(self._model),
+                weights_bytes=llama_cpp.llama_model_size(self._model) + self.adapters.num_bytes,
                 kv_bytes=opened.kv_bytes,
                 compute_bytes=self._log.compute_bytes,
             ),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import llama_cpp
@@ -14,8 +15,6 @@ import llama_cpp
 from webui.loaders.llama_cpp.options import flash_attention
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from webui.loaders.llama_cpp.options import LlamaCppOptions
 
 SAMPLE_BYTES = 1 << 20
@@ -35,11 +34,13 @@ def state_key(path: Path, options: LlamaCppOptions) -> str:
     fool that can write into the folder of states as well.
     """
     digest = hashlib.sha256(llama_cpp.__version__.encode())
-    digest.update(options.model_dump_json(exclude=HARMLESS).encode())
+    digest.update(options.model_dump_json(exclude=HARMLESS | {"lora"}).encode())
+    # Of adapters the content counts, not where they lie.
+    digest.update(repr([adapter.scale for adapter in options.lora]).encode())
     # Values lie the other way round without flash attention.
     has_gpu = bool(llama_cpp.llama_supports_gpu_offload())
     digest.update(flash_attention(options, has_gpu=has_gpu).encode())
-    for part in _parts(path):
+    for part in [*_parts(path), *(Path(adapter.path) for adapter in options.lora)]:
         size = part.stat().st_size
         digest.update(size.to_bytes(8, "little"))
         with part.open("rb") as file:

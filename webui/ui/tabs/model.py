@@ -41,7 +41,7 @@ class ModelTab(Tab):
 
     def __init__(self, runtime: Runtime, strings: Strings) -> None:
         super().__init__(runtime, strings)
-        self.form = Form(LlamaCppOptions, name="options", strings=strings)
+        self.form = Form(LlamaCppOptions, name="options", strings=strings, with_rest=True)
 
     @override
     def build(self) -> None:
