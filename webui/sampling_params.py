@@ -39,6 +39,7 @@ class Control:
 
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Breaker = Annotated[str, StringConstraints(min_length=1, max_length=MAX_BREAKER_CHARS)]
+OverflowPolicy = Literal["stop", "drop_oldest", "cut_middle"]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 SamplerName = Literal[
@@ -135,6 +136,12 @@ class SamplingParams(BaseModel):
         le=1_000_000,
         title="Max tokens",
         description="The longest reply, in tokens; it also ends where the context is full.",
+    )
+    context_overflow: Annotated[OverflowPolicy, Control("Length")] = Field(
+        default="stop",
+        title="When the context is full",
+        description="What happens to a conversation that is longer than the model can see: stop "
+        "refuses, drop_oldest leaves out the oldest turns, cut_middle keeps the first one too.",
     )
     min_tokens: Annotated[int, Control("Length", step=1, soft_max=1024)] = Field(
         default=0,

@@ -15,7 +15,16 @@ import msgspec
 from webui.chat import events
 from webui.chat.reply_parser import Kind, ReplyParser
 from webui.chat.views import ErrorView, MessageView, TimingsView, UsageView
-from webui.engine.interface import Finish, FinishReason, Prefill, Queued, Text, Timings, Usage
+from webui.engine.interface import (
+    Finish,
+    FinishReason,
+    Prefill,
+    Queued,
+    Text,
+    Timings,
+    Trimmed,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +120,8 @@ class Reply:
             case Queued():
                 self._first_step_at = None  # not yet: it is told when it is read
                 return [events.Queued(**self._ids(), place=delta.place, eta_s=delta.eta_s)]
+            case Trimmed():
+                return [self.notice("trimmed", _left_out(delta.num_messages))]
             case Prefill():
                 if self._first_step_at is None:
                     self._first_step_at = self._clock()
@@ -240,6 +251,12 @@ class Reply:
                 first_step - self._started_at, first_token - first_step, last_token - first_token
             ),
         )
+
+
+def _left_out(num_messages: int) -> str:
+    if num_messages == 1:
+        return "1 older message was not sent: the context is full"
+    return f"{num_messages} older messages were not sent: the context is full"
 
 
 def _added(order: Order, finish: Finish) -> tuple[UsageView, TimingsView]:

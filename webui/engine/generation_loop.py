@@ -181,11 +181,14 @@ class GenerationLoop:
             arrived_s=mail.arrived_s,
             num_shared=mail.num_shared,
         )
+        told: list[ToParent] = []
+        if mail.trimmed is not None:
+            told.append(Outputs([Output(request_id, mail.trimmed)]))
         if (file := self._keeper.file_for(sequence)) is not None:
             self._fetching[request_id] = sequence
             self._cache.fetch(request_id, file)
-            return []
-        return self._queue(sequence)
+            return told
+        return told + self._queue(sequence)
 
     def _take_fetched(self, mail: StateFetched) -> list[ToParent]:
         self._cache.take_fetched(mail.request_id, mail.file, mail.state)

@@ -146,6 +146,13 @@ class Queued(msgspec.Struct, frozen=True, tag="queued"):
     eta_s: float | None = None
 
 
+class Trimmed(msgspec.Struct, frozen=True, tag="trimmed"):
+    """Messages are left out of the prompt: `num_messages` from index `first` on."""
+
+    num_messages: int
+    first: int
+
+
 class Prefill(msgspec.Struct, frozen=True, tag="prefill"):
     """`done` of `total` prompt tokens are read; `cached` of them came from the cache."""
 
@@ -190,7 +197,7 @@ class Finish(msgspec.Struct, frozen=True, tag="finish"):
     timings: Timings
 
 
-Delta = Queued | Prefill | Text | Finish
+Delta = Queued | Trimmed | Prefill | Text | Finish
 
 
 class Pooling(StrEnum):

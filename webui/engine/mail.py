@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from webui.engine.interface import EmbedRequest, GenerateRequest
+    from webui.engine.interface import EmbedRequest, GenerateRequest, Trimmed
     from webui.engine.state_files import StateFile
     from webui.engine.states import State
     from webui.errors import WebuiError
@@ -27,12 +27,16 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The tokens of a request that was announced; `num_shared` as `Sequence` has it."""
+    """The tokens of a request that was announced; `num_shared` as `Sequence` has it.
+
+    `trimmed` says which of its messages are not among them.
+    """
 
     request: GenerateRequest
     prompt: list[int]
     arrived_s: float
     num_shared: int = 0
+    trimmed: Trimmed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ class ContextOverflow(StrEnum):
     STOP = "stop"
     DROP_OLDEST = "drop_oldest"
     CUT_MIDDLE = "cut_middle"
-    SHIFT = "shift"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,7 @@ def choose_left_out(
     """Choose whole turns to leave out so that the rest has at most `room` tokens.
 
     System messages at the beginning and everything from the last user message on are always kept.
-    `SHIFT` cuts a prompt like `DROP_OLDEST`. `CUT_MIDDLE` keeps the first turn too, unless it does
-    not fit beside what must be kept.
+    `CUT_MIDDLE` keeps the first turn too, unless it does not fit beside what must be kept.
 
     Returns:
         What is left out, an empty range if all fits; None if nothing that may be left out makes

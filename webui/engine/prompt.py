@@ -12,6 +12,7 @@ import msgspec
 
 from webui.engine.answer_grammar import answer_grammar
 from webui.engine.chat_template import ChatTemplate
+from webui.engine.prompt_cut import PromptCut
 from webui.engine.states import num_common
 from webui.engine.trigger_watch import check_triggers
 from webui.errors import ContextLengthExceeded, InvalidRequest
@@ -46,6 +47,7 @@ class PromptMaker:
         self._max_tokens = runner.info.context_length
         bos_id = runner.bos_id if runner.add_bos else -1
         self._template = ChatTemplate(runner.chat_template, bos, eos, bos_id=bos_id)
+        self._cut = PromptCut(self._max_tokens, self._render, self._count_text)
         self._latest_shared: tuple[tuple[Message, ...], list[int]] = (), []
 
     def make(self, request: GenerateRequest) -> tuple[GenerateRequest, list[int]]:
@@ -66,13 +68,17 @@ class PromptMaker:
             return request, self._plain(request.plain_text)
         if not request.messages:
             raise InvalidRequest("The conversation is empty", field="messages")
+        cut = self._cut.cut(request)
+        if cut is None:
+            raise ContextLengthExceeded(
+                f"The last message alone, with the system prompt, is longer than the context of "
+                f"this model holds beside a reply ({self._max_tokens} tokens)",
+                "Shorten it, or load the model with a longer context.",
+                field="messages",
+            )
+        request = cut
         self._check_length([message.text for message in request.messages])
-        prompt = self._template.tokenize(
-            request.messages,
-            add_generation_prompt=not request.continue_last,
-            continue_last=request.continue_last,
-            tokenize=self._runner.tokenize,
-        )
+        prompt = self._render(request.messages, continue_last=request.continue_last)
         if not prompt:
             raise InvalidRequest("The conversation is empty", field="messages")
         if len(prompt) > self._max_tokens:
@@ -83,6 +89,14 @@ class PromptMaker:
             params = request.params.model_copy(update={"stop": stop})
             request = msgspec.structs.replace(request, params=params)
         return request, prompt
+
+    def _render(self, messages: Sequence[Message], *, continue_last: bool = False) -> list[int]:
+        return self._template.tokenize(
+            messages,
+            add_generation_prompt=not continue_last,
+            continue_last=continue_last,
+            tokenize=self._runner.tokenize,
+        )
 
     def num_shared(self, request: GenerateRequest, prompt: Sequence[int]) -> int:
         """Return how many tokens at its beginning depend on the administrator's messages alone.
@@ -96,15 +110,7 @@ class PromptMaker:
             return 0
         if self._latest_shared[0] != shared:
             try:
-                one, other = (
-                    self._template.tokenize(
-                        (*shared, Message(Role.USER, probe)),
-                        add_generation_prompt=True,
-                        continue_last=False,
-                        tokenize=self._runner.tokenize,
-                    )
-                    for probe in PROBES
-                )
+                one, other = (self._render((*shared, Message(Role.USER, p))) for p in PROBES)
             except InvalidRequest:  # the template takes no such conversation
                 return 0
             self._latest_shared = shared, one[: num_common(one, other)]
@@ -134,6 +140,9 @@ class PromptMaker:
                 raise self._too_long(f"at least {num_tokens}")
             size *= PROBE_GROWTH
 
+    def _count_text(self, text: str) -> int:
+        return len(self._runner.tokenize(text, special=False))
+
     def _count(self, texts: Sequence[str], size: int) -> int:
         """Return how many tokens the first `size` characters have at least."""
         num_tokens = -CUT_TOKENS
@@ -148,7 +157,7 @@ class PromptMaker:
         return ContextLengthExceeded(
             f"The conversation has {num_tokens} tokens; the context of this model holds "
             f"{self._max_tokens}",
-            "Shorten the message, start a new conversation, "
-            "or load the model with a longer context.",
+            "Shorten the message, start a new conversation, load the model with a longer context, "
+            "or let older turns be left out (Parameters, `When the context is full`).",
             field="messages",
         )

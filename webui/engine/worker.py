@@ -41,6 +41,7 @@ from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.prefix_cache import PrefixCache
 from webui.engine.preparer import Preparer
 from webui.engine.prompt import PromptMaker
+from webui.engine.prompt_cut import trimmed
 from webui.engine.runner import Row, RowFailed, RunnerSpec
 from webui.errors import EngineError
 from webui.sampling_params import SamplingParams
@@ -122,8 +123,9 @@ class _Worker:
         maker = PromptMaker(runner)
 
         def prepare(request: GenerateRequest, arrived_s: float) -> Prepared:
-            request, prompt = maker.make(request)
-            return Prepared(request, prompt, arrived_s, maker.num_shared(request, prompt))
+            made, prompt = maker.make(request)
+            num_shared = maker.num_shared(made, prompt)
+            return Prepared(made, prompt, arrived_s, num_shared, trimmed(request, made))
 
         self._prompts.start(prepare)
         cache = self._open_cache(load.cache, opened.info.state_key)

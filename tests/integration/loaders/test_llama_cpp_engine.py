@@ -10,11 +10,12 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from tests.integration.loaders.conftest import SAYS, opened, request_of, spec_of, text_of
 from tests.tiny_gguf import write_tiny_gguf
-from webui.engine.interface import EngineState, FinishReason, Text
+from webui.engine.interface import EngineState, Finish, FinishReason, Text, Trimmed
 from webui.engine.process import LocalEngine
 from webui.errors import ContextLengthExceeded, EngineDied, InvalidRequest, LoadFailed
 from webui.messages import Message, Role
@@ -305,3 +306,25 @@ async def test_replies_to_one_prompt_differ_by_their_seeds_alone(best_model: Pat
         )
     first, second, third = (said for said, _ in replies)
     assert first == third != second
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "cut_middle"])
+async def test_conversation_goes_on_beyond_the_context(noise: Path, policy: str) -> None:
+    asked = request_of("", max_tokens=8, temperature=0, context_overflow=policy, ignore_eos=True)
+    said: list[Message] = []
+    num_left_out = []
+    async with opened(noise, context_length=256) as engine:
+        for turn in range(24):
+            said.append(Message(Role.USER, f"Question number {turn}?"))
+            request = msgspec.structs.replace(asked, messages=tuple(said))
+            answer = ""
+            async for delta in engine.generate(request):
+                if isinstance(delta, Trimmed):
+                    num_left_out.append(delta.num_messages)
+                if isinstance(delta, Text):
+                    answer += delta.text
+            assert isinstance(delta, Finish)
+            assert delta.usage.completion_tokens == 8
+            said.append(Message(Role.ASSISTANT, answer))
+    assert num_left_out
+    assert num_left_out == sorted(num_left_out)

@@ -14,7 +14,7 @@ from webui.engine.overflow import (
     prompt_room,
 )
 
-CUTTING = [ContextOverflow.DROP_OLDEST, ContextOverflow.CUT_MIDDLE, ContextOverflow.SHIFT]
+CUTTING = [ContextOverflow.DROP_OLDEST, ContextOverflow.CUT_MIDDLE]
 
 
 def talk(num_turns: int, *, size: int = 10, system: int = 5) -> list[CountedMessage]:

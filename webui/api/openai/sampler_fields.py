@@ -82,6 +82,7 @@ class SamplerFields(Known):
     banned_tokens: Any = None
     banned_strings: Any = None
     max_tokens: Any = None
+    context_overflow: Any = None
     min_tokens: Any = None
     ignore_eos: Any = None
     seed: Any = None

@@ -21,7 +21,15 @@ MAX_CONTEXT_LENGTH = 16_777_216
 MAX_DRAFT = 62  # with the token before it a step stays below 64 tokens, see `engine.drafting`
 # Read elsewhere than in the sampler chain: by the prompt, the sequence and the runner.
 ENGINE_PARAMS = frozenset(
-    {"system_prompt", "max_tokens", "stop", "banned_strings", "logprobs", "top_logprobs"}
+    {
+        "system_prompt",
+        "max_tokens",
+        "context_overflow",
+        "stop",
+        "banned_strings",
+        "logprobs",
+        "top_logprobs",
+    }
 )
 
 

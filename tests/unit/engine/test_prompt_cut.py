@@ -1,0 +1,120 @@
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.engine.contract import make_request
+from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
+from webui.engine.interface import Trimmed
+from webui.engine.prompt import PromptMaker
+from webui.engine.prompt_cut import trimmed
+from webui.errors import ContextLengthExceeded
+from webui.messages import Message, Role
+
+CUTTING = ["drop_oldest", "cut_middle"]
+
+
+def talk(num_turns, size=20, system="Be kind."):
+    said = [Message(Role.SYSTEM, system)] if system else []
+    for turn in range(num_turns):
+        said.append(Message(Role.USER, f"{turn} " + "q" * size))
+        said.append(Message(Role.ASSISTANT, f"{turn} " + "a" * size))
+    return (*said, Message(Role.USER, "the last question"))
+
+
+def cut(messages, policy, context_length=400, max_tokens=50, **fields):
+    """Return the request as it is sent on, its prompt as text, and what is told of the cut."""
+    maker = PromptMaker(FakeRunner(FakeOptions(context_length=context_length)))
+    request = make_request(
+        "", messages=messages, context_overflow=policy, max_tokens=max_tokens, **fields
+    )
+    made, prompt = maker.make(request)
+    assert len(prompt) <= context_length
+    return made, bytes(prompt[1:]).decode(), trimmed(request, made)
+
+
+@pytest.mark.parametrize("policy", ["stop", *CUTTING])
+def test_conversation_that_fits_is_sent_whole(policy):
+    made, _, told = cut(talk(4), policy)
+    assert made.messages == talk(4)
+    assert told is None
+
+
+def test_long_conversation_is_refused_with_the_choice_unless_a_cut_is_wished():
+    with pytest.raises(ContextLengthExceeded) as caught:
+        cut(talk(40), "stop")
+    assert "400" in caught.value.message
+    assert "When the context is full" in caught.value.hint
+
+
+@pytest.mark.parametrize("policy", CUTTING)
+def test_system_prompt_and_last_question_stay_and_room_for_the_reply_is_left(policy):
+    made, text, told = cut(talk(40), policy)
+    assert text.startswith("system: Be kind.\n")
+    assert text.endswith("user: the last question\nassistant: ")
+    assert len(text) + 1 <= 400 - 50
+    assert len(text) > 200, "no more is left out than a quarter too much"
+    assert told.num_messages == 82 - len(made.messages)
+    assert told.num_messages % 2 == 0, "turns go whole"
+
+
+def test_oldest_turns_go_first_or_after_the_first():
+    _, oldest, told = cut(talk(40), "drop_oldest")
+    assert "user: 0 q" not in oldest
+    assert "user: 39 q" in oldest
+    assert told.first == 1
+    _, middle, told = cut(talk(40), "cut_middle")
+    assert "user: 0 q" in middle
+    assert "user: 39 q" in middle
+    assert told.first == 3
+
+
+@pytest.mark.parametrize("policy", CUTTING)
+def test_next_turn_mostly_begins_with_what_was_sent_before(policy):
+    last = len("user: the last question\nassistant: ")
+    texts = [cut(talk(num, size=1), policy)[1] for num in range(20, 60)]
+    kept = [after.startswith(before[:-last]) for before, after in pairwise(texts)]
+    assert sum(kept) >= len(kept) / 2
+
+
+@pytest.mark.parametrize("policy", CUTTING)
+def test_question_that_is_too_long_by_itself_is_refused(policy):
+    messages = (*talk(3), Message(Role.ASSISTANT, "ok"), Message(Role.USER, "q" * 500))
+    with pytest.raises(ContextLengthExceeded, match="last message"):
+        cut(messages, policy)
+
+
+def test_nothing_of_a_person_counts_as_the_administrators_after_a_cut():
+    messages = (Message(Role.SYSTEM, "Be kind."), Message(Role.USER, "Hello!"), *talk(30)[1:])
+    made, _, told = cut(messages, "drop_oldest", num_shared_messages=2)
+    assert told.first == 1
+    assert made.num_shared_messages == 1
+
+
+def test_trimmed_tells_where_messages_are_missing():
+    request = make_request("", messages=talk(3))
+    assert trimmed(request, request) is None
+    made = make_request("", messages=request.messages[:1] + request.messages[5:])
+    assert trimmed(request, made) == Trimmed(4, 1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=20),
+    st.integers(0, 30),
+    st.sampled_from(CUTTING),
+    st.integers(1, 300),
+)
+def test_any_conversation_is_cut_to_fit_or_refused(turns, system, policy, max_tokens):
+    messages = [Message(Role.SYSTEM, "s" * system)] if system else []
+    for asked, answered in turns:
+        messages += [Message(Role.USER, "q" * asked), Message(Role.ASSISTANT, "a" * answered)]
+    messages.append(Message(Role.USER, "last"))
+    made, text, told = cut(tuple(messages), policy, context_length=200, max_tokens=max_tokens)
+    assert "user: last" in text
+    kept = list(made.messages)
+    if told is not None:
+        gone = messages[told.first : told.first + told.num_messages]
+        assert messages == kept[: told.first] + gone + kept[told.first :]
+    else:
+        assert kept == messages

@@ -1,0 +1,113 @@
+"""Cuts a conversation that is longer than the context, as its owner wished.
+
+Knows messages, the template and the tokenizer of one model; which turns go is chosen in
+`overflow`. Runs on the worker's template thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from webui.engine.interface import Trimmed
+from webui.engine.overflow import ContextOverflow, CountedMessage, choose_left_out, prompt_room
+from webui.errors import InvalidRequest
+from webui.messages import Message, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from webui.engine.interface import GenerateRequest
+
+    Render = Callable[[Sequence[Message]], list[int]]
+    Count = Callable[[str], int]
+
+# Of the newest text so much is counted exactly; what lies before is left out in any case.
+COUNTED_CHARS = 1_000_000
+GUESSED_CHARS_PER_TOKEN = 4
+GUESSED_FRAME_TOKENS = 8
+MAX_TRIES = 8
+
+
+class PromptCut:
+    """Leaves out whole turns.
+
+    Args:
+        context_length: Of the model.
+        render: Returns the tokens of a conversation that ends in the opening of a reply.
+        count: Returns the tokens of a text.
+    """
+
+    def __init__(self, context_length: int, render: Render, count: Count) -> None:
+        self._context_length = context_length
+        self._render = render
+        self._count = count
+        self._frame_tokens: int | None = None
+
+    def cut(self, request: GenerateRequest) -> GenerateRequest | None:
+        """Return the request without what does not fit; None if it cannot be made to fit.
+
+        A conversation that fits, and one whose owner wants no cut, comes back as it is.
+        """
+        policy = ContextOverflow(request.params.context_overflow)
+        if policy is ContextOverflow.STOP or request.plain_text is not None:
+            return request
+        counted = self._counted(request.messages)
+        if sum(message.num_tokens for message in counted) <= self._context_length and (
+            len(self._render(request.messages)) <= self._context_length
+        ):
+            return request
+        room = prompt_room(self._context_length, request.params.max_tokens)
+        tighter = 0
+        for _ in range(MAX_TRIES):
+            left_out = choose_left_out(counted, room - tighter, policy)
+            if left_out is None:
+                return None
+            kept = request.messages[: left_out.start] + request.messages[left_out.stop :]
+            too_many = len(self._render(kept)) - room
+            if too_many <= 0:
+                return msgspec.structs.replace(
+                    request,
+                    messages=kept,
+                    num_shared_messages=min(request.num_shared_messages, left_out.start),
+                )
+            tighter += too_many
+        return None
+
+    def _counted(self, messages: Sequence[Message]) -> list[CountedMessage]:
+        frame = self._frame()
+        counted: list[CountedMessage] = []
+        num_chars = 0
+        for message in reversed(messages):
+            num_chars += len(message.text)
+            if num_chars <= COUNTED_CHARS or message.role is Role.SYSTEM:
+                num = self._count(message.text)
+            else:
+                num = len(message.text) // GUESSED_CHARS_PER_TOKEN + 1
+            counted.append(CountedMessage(message.role.value, num + frame))
+        counted.reverse()
+        return counted
+
+    def _frame(self) -> int:
+        """Return the tokens that the template writes around a message, measured once."""
+        if self._frame_tokens is None:
+            word = "a"
+            one = [Message(Role.USER, word)]
+            try:
+                longer = self._render([*one, Message(Role.ASSISTANT, word), *one])
+                added = len(longer) - len(self._render(one)) - 2 * self._count(word)
+                self._frame_tokens = max(0, -(-added // 2))
+            except InvalidRequest:  # a template that wants another beginning
+                self._frame_tokens = GUESSED_FRAME_TOKENS
+        return self._frame_tokens
+
+
+def trimmed(asked: GenerateRequest, made: GenerateRequest) -> Trimmed | None:
+    """Return which messages of a request are not in what was made of it; None if all are."""
+    num = len(asked.messages) - len(made.messages)
+    if num <= 0:
+        return None
+    pairs = zip(asked.messages, made.messages, strict=False)
+    first = next((at for at, (one, other) in enumerate(pairs) if one is not other), None)
+    return Trimmed(num, len(made.messages) if first is None else first)
