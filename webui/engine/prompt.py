@@ -71,8 +71,9 @@ class PromptMaker:
         cut = self._cut.cut(request)
         if cut is None:
             raise ContextLengthExceeded(
-                f"The last message alone, with the system prompt, is longer than the context of "
-                f"this model holds beside a reply ({self._max_tokens} tokens)",
+                f"The last message and the system prompt alone have "
+                f"{self._cut.num_kept_tokens(request)} tokens; the context of this model holds "
+                f"{self._max_tokens}",
                 "Shorten it, or load the model with a longer context.",
                 field="messages",
             )

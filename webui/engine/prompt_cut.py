@@ -28,6 +28,7 @@ COUNTED_CHARS = 1_000_000
 GUESSED_CHARS_PER_TOKEN = 4
 GUESSED_FRAME_TOKENS = 8
 MAX_TRIES = 8
+FAR_TOO_LONG = 2  # as a multiple of the context
 
 
 class PromptCut:
@@ -54,11 +55,35 @@ class PromptCut:
         if policy is ContextOverflow.STOP or request.plain_text is not None:
             return request
         counted = self._counted(request.messages)
-        if sum(message.num_tokens for message in counted) <= self._context_length and (
-            len(self._render(request.messages)) <= self._context_length
-        ):
+        num_tokens = sum(message.num_tokens for message in counted)
+        # Counts are a little high: what is not far too long is rendered whole to be sure.
+        if num_tokens <= FAR_TOO_LONG * self._context_length and self._fits(request.messages):
             return request
         room = prompt_room(self._context_length, request.params.max_tokens)
+        # A last message that leaves no room for a long reply gets a short one.
+        for bound in (room, self._context_length):
+            cut = self._cut_to(request, counted, policy, bound)
+            if cut is not None:
+                return cut
+        return None
+
+    def num_kept_tokens(self, request: GenerateRequest) -> int:
+        """Return how long the part of a conversation is that no cut leaves out."""
+        messages = request.messages
+        head = 0
+        while head < len(messages) and messages[head].role is Role.SYSTEM:
+            head += 1
+        users = [at for at, message in enumerate(messages) if message.role is Role.USER]
+        last = max(users[-1] if users else head, head)
+        return len(self._render(messages[:head] + messages[last:]))
+
+    def _cut_to(
+        self,
+        request: GenerateRequest,
+        counted: Sequence[CountedMessage],
+        policy: ContextOverflow,
+        room: int,
+    ) -> GenerateRequest | None:
         tighter = 0
         for _ in range(MAX_TRIES):
             left_out = choose_left_out(counted, room - tighter, policy)
@@ -74,6 +99,9 @@ class PromptCut:
                 )
             tighter += too_many
         return None
+
+    def _fits(self, messages: Sequence[Message]) -> bool:
+        return len(self._render(messages)) <= self._context_length
 
     def _counted(self, messages: Sequence[Message]) -> list[CountedMessage]:
         frame = self._frame()

@@ -81,8 +81,18 @@ def test_next_turn_mostly_begins_with_what_was_sent_before(policy):
 @pytest.mark.parametrize("policy", CUTTING)
 def test_question_that_is_too_long_by_itself_is_refused(policy):
     messages = (*talk(3), Message(Role.ASSISTANT, "ok"), Message(Role.USER, "q" * 500))
-    with pytest.raises(ContextLengthExceeded, match="last message"):
+    with pytest.raises(ContextLengthExceeded, match=r"last message .* have 5\d\d tokens.* 400"):
         cut(messages, policy)
+
+
+@pytest.mark.parametrize("policy", CUTTING)
+def test_question_that_leaves_little_room_is_answered_shortly(policy):
+    messages = (*talk(10)[:-1], Message(Role.USER, "q" * 320))
+    made, text, told = cut(messages, policy, max_tokens=200)
+    assert "q" * 320 in text
+    assert len(text) > 300
+    assert told is not None
+    assert len(made.messages) < len(messages)
 
 
 def test_nothing_of_a_person_counts_as_the_administrators_after_a_cut():
