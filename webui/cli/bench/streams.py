@@ -51,7 +51,9 @@ class Reply:
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens after the first over the time from first to last."""
+        """Tokens after the first over the time from first to last; of one piece, over all time."""
+        if self.stamps_s[-1] == self.stamps_s[0]:
+            return self.completion_tokens / (self.stamps_s[-1] - self.started_s)
         return (self.completion_tokens - 1) / (self.stamps_s[-1] - self.stamps_s[0])
 
     @property

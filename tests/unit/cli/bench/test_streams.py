@@ -60,3 +60,8 @@ def test_aggregate_runs_from_the_first_question_to_the_last_token() -> None:
         Reply(0.0, (4.0, 5.0), completion_tokens=20),
     ]
     assert aggregate_tokens_per_s(replies) == 6.0
+
+
+def test_reply_that_came_in_one_piece_has_a_rate_too() -> None:
+    reply = Reply(1.0, (3.0,), completion_tokens=8)
+    assert reply.tokens_per_s == 4.0
