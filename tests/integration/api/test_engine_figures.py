@@ -54,7 +54,7 @@ async def test_figures_of_a_reply_are_told_live_and_counted(tmp_path: Path) -> N
             assert answer.status_code == 200, answer.text
             usages.append(answer.json()["usage"])
         async with asyncio.timeout(20):
-            while not (told and told[-1].reused and told[-1].running == 0):  # noqa: ASYNC110
+            while not (told and told[-1].reused and told[-1].running == 0):  # noqa: ASYNC110 - over HTTP
                 await asyncio.sleep(0.05)
         metrics = (await client.get("/metrics")).text
         stats = (await client.get("/api/models/stats")).json()

@@ -97,7 +97,7 @@ class EngineContract:
         assert isinstance(deltas[-1], Finish)
         await stopped(engine, make_request(QUESTIONS[1], max_tokens=5000, ignore_eos=True))
         async with asyncio.timeout(10):
-            while engine.stats.num_full + engine.stats.num_aborted < 2:  # noqa: ASYNC110
+            while engine.stats.num_full + engine.stats.num_aborted < 2:  # noqa: ASYNC110 - asks another process
                 await asyncio.sleep(0.02)
         stats = engine.stats
         assert (stats.num_full, stats.num_aborted, stats.num_failed) == (1, 1, 0)
