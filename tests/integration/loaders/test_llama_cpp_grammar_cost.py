@@ -71,7 +71,7 @@ def _write(runner: LlamaCppRunner, num: int, **grammar: Any) -> tuple[list[int],
         spent_s += time.thread_time() - begun_s
         return result
 
-    runner._sample = timed  # type: ignore[method-assign]  # measured from outside
+    runner._sample = timed
     try:
         for _ in range(num):
             (result,) = runner.forward(rows)
@@ -79,7 +79,7 @@ def _write(runner: LlamaCppRunner, num: int, **grammar: Any) -> tuple[list[int],
             rows = [Row(0, [result.token], len(tokens), sample=True)]
             tokens.append(result.token)
     finally:
-        runner._sample = choose  # type: ignore[method-assign]  # as it was
+        runner._sample = choose
         runner.close_sampler(0)
     return tokens[5:], spent_s / num
 
@@ -124,7 +124,7 @@ def test_what_choosing_costs_with_a_large_vocabulary(
         _write(runner, 20, **grammar)
     with capsys.disabled():
         for name, grammar in ways.items():
-            print(f"{name:32} {_write(runner, 100, **grammar)[1] * 1000:8.3f} ms a token")  # noqa: T201
+            print(f"{name:32} {_write(runner, 100, **grammar)[1] * 1000:8.3f} ms a token")  # noqa: T201 - a bench prints its figures
 
 
 @pytest.mark.parametrize("reply", ["", "b", "bé", "b🔥", 'b"', "b\\", "b1"])

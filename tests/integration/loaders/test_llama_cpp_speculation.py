@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from webui.engine.runner import RowResult, Sampled
+    from webui.engine.runner import Row, RowResult, Sampled
     from webui.engine.speculation import Guess
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -54,12 +54,12 @@ class Recorder(LlamaCppRunner):
         self.seen[slot, number] = logits.tobytes()
         result = super()._sample(slot, index)
         assert not isinstance(result, type(None))
-        return result  # type: ignore[return-value]  # the tiny model never fails
+        return result
 
     @override
-    def forward(self, rows: Sequence[object]) -> list[RowResult]:  # type: ignore[override]  # wider
-        self.most = max(self.most, sum(row.num_draft for row in rows))  # type: ignore[attr-defined]  # rows
-        return super().forward(rows)  # type: ignore[arg-type]  # rows
+    def forward(self, rows: Sequence[Row]) -> list[RowResult]:
+        self.most = max(self.most, sum(row.num_draft for row in rows))
+        return super().forward(rows)
 
 
 class Eager(SpeculationControl):
@@ -83,7 +83,7 @@ class Knowing(Drafting):
         self.numbers = itertools.count()
 
     @override
-    def _propose(self, sequence, most):  # type: ignore[no-untyped-def]  # as Drafting
+    def _propose(self, sequence, most):
         done = sequence.num_reply
         right = self.written[sequence.request_id][done : done + most]
         return [7 if next(self.numbers) % 5 == 4 else token for token in right]

@@ -123,7 +123,7 @@ def step(loop: GenerationLoop, got: dict[str, list[Delta]]) -> None:
         assert not isinstance(message, RequestError), message
         assert isinstance(message, Outputs)
         for output in message.items:
-            got.setdefault(output.request_id, []).append(output.delta)  # type: ignore[arg-type]  # replies only
+            got.setdefault(output.request_id, []).append(output.delta)
 
 
 def finish(loop: GenerationLoop, got: dict[str, list[Delta]]) -> None:
