@@ -114,7 +114,7 @@ def test_saved_values_that_come_late_overwrite_no_edit(
         else:
             held.append(route)
 
-    page.route("**/gradio_api/queue/data*", hold)
+    page.route("**/gradio_api/run/predict*", hold)
     page.goto(fake_server.url)
     form = ParametersPage(page, fake_server)
     expect(form.form).to_have_attribute("inert", "")
@@ -126,7 +126,7 @@ def test_saved_values_that_come_late_overwrite_no_edit(
     late, held = held, None
     for route in late:
         route.continue_()
-    page.unroute("**/gradio_api/queue/data*")  # it runs only while Playwright is asked something
+    page.unroute("**/gradio_api/run/predict*")  # it runs only while Playwright is asked something
     form.wait_until_filled()
     expect(form.text("system_prompt")).to_have_value("Be terse.")
     form.text("system_prompt").press("End")
@@ -148,7 +148,7 @@ def test_number_beyond_the_slider_stays_and_beyond_the_bound_is_refused(
     expect(form.state).to_have_text("Not saved. Temperature must be at most 2.")
     field = form.page.locator("#params-temperature")
     expect(field).to_have_attribute("data-error", "Not saved. Temperature must be at most 2.")
-    expect(form.page.locator(".toast-body")).to_have_count(0)
+    expect(form.page.locator(".toast")).to_have_count(0)
     expect(form.number("temperature")).to_have_value("5")
     assert form.saved()["temperature"] == 0.7
     form.number("seed").fill("9")  # another field is saved: the wrong one stays marked

@@ -35,9 +35,9 @@ UIState = Literal["starting", "ready", "off", "failed"]
 PAGE = re.compile(r"/|/c/[A-Za-z0-9_-]{1,64}")
 DRAWN_GET = re.compile(
     r"/(?:config|theme\.css|(?:assets|static)/[A-Za-z0-9_@./-]+"
-    r"|gradio_api/(?:queue/data|heartbeat/[A-Za-z0-9_-]+))"
+    r"|gradio_api/heartbeat/[A-Za-z0-9_-]+)"
 )
-DRAWN_POST = re.compile(r"/gradio_api/queue/join")
+DRAWN_POST = re.compile(r"/gradio_api/run/predict")
 # Names that carry a version or a digest never change their content, nor do fonts.
 UNCHANGING = re.compile(
     r"/assets/.*|/static/fonts/.*|/ui/vendor/.*(?:\.woff2|[@.-](?:v?\d+\.\d+|[0-9a-f]{8,})).*"

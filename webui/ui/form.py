@@ -99,16 +99,9 @@ class Form(Generic[ModelT]):
             [self.state],
             js=script,
             api_visibility="private",
-            concurrency_limit=None,
-            show_progress="hidden",
             queue=False,
+            show_progress="hidden",
         )
-
-    @property
-    def unfilled(self) -> list[object]:
-        """What controls and line show when a handler that fills them has failed."""
-        said = state(self._strings("form.not_shown"), "bad")
-        return [*[gr.skip()] * len(self.controls), said]
 
     def build(self) -> None:
         """Draw the controls under their headings."""

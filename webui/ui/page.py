@@ -32,9 +32,7 @@ SIDEBAR_WIDTH_PX = 276
 # Gradio's own numbers are for another kind of app: see its comments beside each.
 MAX_EVENTS_AT_ONCE = 200  # of all people; 40 by default
 MAX_SESSIONS = 300  # page loads whose state is kept; 10,000 by default, 59 kB each
-MAX_WAITING_EVENTS = 1000  # without a bound by default
-IDLE_POLL_S = 0.02  # how often the queue looks for events; 1 ms by default, 10 % of a core
-PROGRESS_POLL_S = 0.1
+IDLE_POLL_S = 1.0  # how often the unused queue looks for events; 1 ms by default, 10 % of a core
 FILES_CHECKED_EVERY_S, FILES_KEPT_S = 3600, 86_400
 # Described for each component to whoever calls Gradio from outside, which nobody may here.
 UNREAD = ("api_info", "api_info_as_input", "api_info_as_output", "example_inputs")
@@ -98,10 +96,8 @@ def _app(page: gr.Blocks) -> FastAPI:
     """Mount the page on an app that has nothing else."""
     page.max_threads = MAX_EVENTS_AT_ONCE
     page.state_session_capacity = MAX_SESSIONS
-    page.queue(default_concurrency_limit=None, max_size=MAX_WAITING_EVENTS)
-    queue = page._queue  # noqa: SLF001 - these two have no public name (gradio 6.31)
-    queue.sleep_when_free = IDLE_POLL_S
-    queue.progress_update_sleep_when_free = PROGRESS_POLL_S
+    queue = page._queue  # noqa: SLF001 - has no public name (gradio 6.31)
+    queue.sleep_when_free = queue.progress_update_sleep_when_free = IDLE_POLL_S
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:

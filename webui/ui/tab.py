@@ -1,7 +1,8 @@
 """What every tab is: it draws itself once and joins events to methods.
 
 Knows the one way from a Gradio event to a use case: who acts is derived anew, and errors become
-a message on the screen here and nowhere else.
+a message on the screen here and nowhere else. No event passes through Gradio's queue: its client
+(6.31) closes the stream of answers although another event has just joined, which then never ends.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import logging
 import secrets
 from abc import ABC, abstractmethod
-from html import escape
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import gradio as gr
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TOAST_S = 8
 MAX_LISTED = 4
 
 # The scripts of the page put what they drew before Gradio was there into the place they are given.
@@ -81,7 +80,8 @@ class Tab(ABC):
             event: Of a component, such as `button.click`.
             handler: What to do; returns one value for each output.
             inputs: Whose values it gets, at most four.
-            outputs: What it changes, at most four.
+            outputs: What it changes, at most four; the last is the line of a form, which says
+                what went wrong.
             latest: Whether events that come while one is handled are kept, the last of them.
         """
         assert len(inputs) <= MAX_LISTED
@@ -96,7 +96,7 @@ class Tab(ABC):
         inputs: Sequence[Component] = (),
         outputs: Sequence[Component] = (),
         latest: bool = False,
-        failed: Sequence[object] = (),
+        failed: str = "",
     ) -> None:
         """Join an event to a handler that takes or changes all controls of a `Form`.
 
@@ -104,9 +104,9 @@ class Tab(ABC):
             event: As for `bind`; so are `handler` and `latest`.
             handler: What to do.
             inputs: Whose values it gets.
-            outputs: What it changes.
+            outputs: What it changes; the last is the line of the form.
             latest: Whether the last of the events that come meanwhile is kept.
-            failed: What the last outputs become when the handler fails; the others stay.
+            failed: What the line says when the handler fails; none: what went wrong.
         """
         event(
             _run(handler, self.strings, len(outputs), failed),
@@ -115,39 +115,34 @@ class Tab(ABC):
             api_visibility="private",
             # Values come as the browser sent them: what they must be is the model's to say.
             preprocess=False,
-            concurrency_limit=None,
+            queue=False,
             show_progress="hidden",
             trigger_mode="always_last" if latest else "once",
         )
 
 
 def _run(
-    handler: Handler, strings: Strings, num_outputs: int, failed: Sequence[object] = ()
+    handler: Handler, strings: Strings, num_outputs: int, failed: str = ""
 ) -> Callable[..., Awaitable[object]]:
-    after_failure = [*[gr.skip()] * (num_outputs - len(failed)), *failed]
+    def refused(message: str, hint: str) -> object:
+        alert = f"{message}. {hint}" if hint else message
+        line = {"message": failed or alert, "tone": "bad", "field": "", "alert": alert}
+        return [*[gr.skip()] * (num_outputs - 1), line] if num_outputs > 1 else line
 
     async def run(request: gr.Request, event: gr.EventData, *values: object) -> object:
         try:
             return await handler(actor_of(request), _sent(event), *values)
         except WebuiError as error:
-            toast(error.message, error.hint)
+            return refused(error.message, error.hint)
         except Exception:
             error_id = secrets.token_hex(4)
             logger.exception("event failed, id %s", error_id)
-            toast(strings("form.internal_error"), strings("form.internal_error_hint", id=error_id))
-        return after_failure if num_outputs > 1 else after_failure[0]
+            hint = strings("form.internal_error_hint", id=error_id)
+            return refused(strings("form.internal_error"), hint)
 
     # Gradio asks the function what its parameters are; the names above are for type checkers only.
     run.__annotations__ = {"request": gr.Request, "event": gr.EventData}
     return run
-
-
-def toast(message: str, hint: str = "") -> None:
-    """Show a message: what is so, and what to do. Gradio reads it as HTML."""
-    text = f"<strong>{escape(message)}</strong>"
-    if hint:
-        text += f"<br>{escape(hint)}"
-    gr.Warning(text, TOAST_S)
 
 
 def mount(part: str, *, elem_id: str, events: Sequence[str] = ()) -> gr.HTML:

@@ -121,10 +121,10 @@ async def _check_cors(client: httpx.AsyncClient) -> None:
 
 
 async def _check_event(client: httpx.AsyncClient) -> None:
-    """Gradio's queue is reachable for its own page and for nobody else's."""
+    """Gradio's events are reachable for its own page and for nobody else's."""
     body: dict[str, Any] = {"data": [], "fn_index": 0, "session_hash": "abc", "trigger_id": 1}
     foreign = {"origin": "https://evil.example"}
-    path = "/gradio_api/queue/join"
+    path = "/gradio_api/run/predict"
     assert (await client.post(path, json=body, headers=foreign)).status_code == 403
     plain = {"content-type": "text/plain"}
     assert (await client.post(path, content=b"{}", headers=plain)).status_code == 415

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -152,9 +153,10 @@ async def test_form_that_could_not_be_filled_is_released_and_says_what_to_do(
         raise NotFound("gone")
 
     form = drawn["parameters"].form
-    run = _run(broken, Strings.read(), len(form.controls) + 1, form.unfilled)
-    with pytest.warns(UserWarning, match="gone"):
-        *controls, line = await run(None, _event(None))
+    not_shown = Strings.read()("form.not_shown")
+    run = _run(broken, Strings.read(), len(form.controls) + 1, not_shown)
+    *controls, line = await run(None, _event(None))
+    assert line["alert"] == "gone"
     assert all(update == {"__type__": "update"} for update in controls)
     assert line["tone"] == "bad"
     assert "Load this page anew" in line["message"]
@@ -216,7 +218,7 @@ async def test_no_model_is_said_plainly(drawn: dict[str, Any]) -> None:
         await drawn["model"].load_chosen(ACTOR, {}, None)
 
 
-async def test_error_becomes_a_toast_and_nothing_changes(
+async def test_error_is_said_in_the_line_and_in_a_toast_and_nothing_changes(
     drawn: dict[str, Any], runtime: FakeRuntime
 ) -> None:
     from webui.ui.tab import _run
@@ -224,9 +226,15 @@ async def test_error_becomes_a_toast_and_nothing_changes(
     runtime.models.busy = True
     with pytest.raises(Conflict):
         await drawn["model"].load_chosen(ACTOR, {}, "one.gguf")
-    run = _run(drawn["model"].load_chosen, Strings.read(), 1)
-    with pytest.warns(UserWarning, match="&lt;b&gt;One&lt;/b&gt; is being loaded.*Wait"):
-        assert await run(None, _event(None), "one.gguf") == {"__type__": "update"}
+    run = _run(drawn["model"].load_chosen, Strings.read(), 3)
+    *others, line = await run(None, _event(None), "one.gguf")
+    assert others == [{"__type__": "update"}] * 2
+    assert line["tone"] == "bad"
+    assert line["message"] == line["alert"]
+    assert re.search(r"<b>One</b> is being loaded.*\. Wait", line["alert"])
+    run = _run(drawn["model"].load_chosen, Strings.read(), 1, "Load the page anew.")
+    only = await run(None, _event(None), "one.gguf")
+    assert only == line | {"message": "Load the page anew."}
 
 
 async def test_bug_is_logged_and_shown_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
@@ -235,10 +243,9 @@ async def test_bug_is_logged_and_shown_without_its_text(caplog: pytest.LogCaptur
     async def broken(*_: object) -> None:
         raise ValueError("secret")
 
-    with pytest.warns(UserWarning, match="number") as shown:
-        assert len(await _run(broken, Strings.read(), 2)(None, _event({}))) == 2
-    assert "secret" not in str(shown[0].message)
-    error_id = str(shown[0].message).split("number ")[1].rstrip(".")
+    _, line = await _run(broken, Strings.read(), 2)(None, _event({}))
+    assert "secret" not in line["alert"]
+    error_id = line["alert"].split("number ")[1].rstrip(".")
     assert error_id in caplog.text
     assert "secret" in caplog.text
 

@@ -114,9 +114,8 @@ async def test_server_without_page_answers_404_and_the_api_works(runtime, ui_fol
         ("GET", "/theme.css"),
         ("GET", "/assets/index-DphvyggB.js"),
         ("GET", "/static/fonts/Inter/Inter-Regular.woff2"),
-        ("GET", "/gradio_api/queue/data"),
         ("GET", "/gradio_api/heartbeat/k3j2h1"),
-        ("POST", "/gradio_api/queue/join"),
+        ("POST", "/gradio_api/run/predict"),
     ],
 )
 async def test_paths_that_the_page_needs_are_open(client, page, method, path) -> None:
@@ -145,7 +144,8 @@ async def test_paths_that_the_page_needs_are_open(client, page, method, path) ->
         "/gradio_api/cancel",
         "/gradio_api/reset",
         "/gradio_api/call/predict",
-        "/gradio_api/run/predict",
+        "/gradio_api/queue/join",
+        "/gradio_api/queue/data",
         "/gradio_api/api/predict",
         "/gradio_api/component_server",
         "/gradio_api/stream/x/0/1/playlist.m3u8",
@@ -208,7 +208,7 @@ async def test_path_that_no_client_writes_never_reaches_gradio(app, drawn, path)
         ("POST", "/"),
         ("DELETE", "/c/abc"),
         ("OPTIONS", "/config"),
-        ("GET", "/gradio_api/queue/join"),
+        ("GET", "/gradio_api/run/predict"),
     ],
 )
 async def test_other_methods_never_reach_gradio(client, drawn, method, path) -> None:

@@ -9,6 +9,7 @@
  * - A field whose value was refused stays marked until it is right.
  * - A form whose saved values are on their way takes no edit, which they would overwrite.
  */
+import { toast } from "./toast.js";
 
 const resets = new Map();
 const left = new WeakMap(); // where the focus was when a form was closed
@@ -19,7 +20,8 @@ export function adopt(name, reset) {
 }
 
 /** Show a form's state: mark the field it speaks of while it is bad; a state of no field clears all. */
-export function mark(name, { field, tone, message }, form) {
+export function mark(name, { field, tone, message, alert }, form) {
+  if (alert) toast(alert, { kind: "error" }); // the line may be out of sight
   hold(form, tone === "wait");
   const fields = field ? [document.getElementById(`${name}-${field}`)] : document.querySelectorAll(`[id^="${name}-"].bad`);
   for (const node of fields) {

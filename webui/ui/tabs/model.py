@@ -74,7 +74,7 @@ class ModelTab(Tab):
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         controls = list(self.form.controls.values())
         shown = [self.chosen, *controls, self.state]
-        unfilled = self.form.unfilled
+        not_shown = self.strings("form.not_shown")
         self.bind_form(tab.select, self.refresh, inputs=[self.chosen, self.state], outputs=shown)
         self.form.hold(self.chosen.input)
         self.bind_form(
@@ -82,12 +82,12 @@ class ModelTab(Tab):
             self.show_saved,
             inputs=[self.chosen],
             outputs=shown,
-            failed=unfilled,
+            failed=not_shown,
             latest=True,
         )
         self.form.hold(self.cards.load)
-        self.bind_form(self.cards.load, self.load, outputs=shown, failed=unfilled)
-        self.bind(self.apply.click, self.load_chosen, inputs=[self.chosen])
+        self.bind_form(self.cards.load, self.load, outputs=shown, failed=not_shown)
+        self.bind(self.apply.click, self.load_chosen, inputs=[self.chosen], outputs=[self.state])
         self.bind(
             self.cards.status,
             self.follow_load,
@@ -102,7 +102,7 @@ class ModelTab(Tab):
                 self.reset,
                 inputs=[self.chosen],
                 outputs=[*controls, self.state],
-                failed=unfilled,
+                failed=not_shown,
             )
         for field, control in self.form.controls.items():
             self.bind(
@@ -152,9 +152,10 @@ class ModelTab(Tab):
 
     async def load_chosen(
         self, actor: Actor, _sent: Mapping[str, object], model_id: object
-    ) -> None:
+    ) -> object:
         """Begin to load the chosen model, also when it is the one that is loaded."""
         await self.runtime.models.load(actor, self._checked(model_id))
+        return gr.skip()  # `follow_load` says how it goes
 
     async def follow_load(self, _actor: Actor, sent: Mapping[str, object], line: object) -> object:
         """Say in the line how the load goes, but not over what it says is wrong.

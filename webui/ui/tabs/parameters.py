@@ -54,8 +54,8 @@ class ParametersTab(Tab):
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         controls = list(self.form.controls.values())
         shown = [*controls, self.state]
-        unfilled = self.form.unfilled
-        self.bind_form(page.load, self.show_saved, outputs=shown, failed=unfilled)
+        not_shown = self.strings("form.not_shown")
+        self.bind_form(page.load, self.show_saved, outputs=shown, failed=not_shown)
         for field, control in self.form.controls.items():
             self.bind(
                 control.input,
@@ -66,7 +66,7 @@ class ParametersTab(Tab):
             )
         for reset in (self.state.reset, self.reset_all.click):
             self.form.hold(reset)
-            self.bind_form(reset, self.reset, outputs=shown, failed=unfilled)
+            self.bind_form(reset, self.reset, outputs=shown, failed=not_shown)
 
     async def show_saved(self, actor: Actor, _sent: Mapping[str, object]) -> list[object]:
         """Show what is saved for this person."""
