@@ -23,11 +23,12 @@ from webui.engine.mail import (
 )
 from webui.engine.prefix_cache import PrefixCache
 from webui.engine.queue_news import QueueNews
-from webui.engine.runner import RowFailed
+from webui.engine.runner import RowFailed, StepAborted
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Phase, Sequence
 from webui.engine.state_keeper import StateKeeper
 from webui.engine.stats import EngineStats
+from webui.engine.step_abort import StepAbort
 from webui.engine.surplus import SURPLUS_SHARE
 from webui.engine.tally import Tally
 from webui.engine.threads import ThreadChoice
@@ -57,6 +58,7 @@ class GenerationLoop:
         scheduler: Who runs; made to measure when left out.
         cache: Keeps what was read; one in memory when left out.
         drafting: Guesses tokens for the model to check; None guesses none.
+        step_abort: Ends a step that nobody wants any more; the loop's own ends none.
 
     Attributes:
         tally: Counts what is done.
@@ -70,6 +72,7 @@ class GenerationLoop:
         scheduler: Scheduler | None = None,
         cache: PrefixCache | None = None,
         drafting: Drafting | None = None,
+        step_abort: StepAbort | None = None,
     ) -> None:
         self._runner = runner
         self._budget = budget
@@ -80,6 +83,7 @@ class GenerationLoop:
         self._cache = cache or PrefixCache()
         self._keeper = StateKeeper(runner, self._scheduler, budget, self._cache, clock)
         self._drafting = drafting or Drafting(runner, 0)
+        self._step_abort = step_abort or StepAbort()
         self.tally = Tally()
         self._preparing: set[str] = set()
         self._fetching: dict[str, Sequence] = {}  # waits for a state on disk
@@ -126,7 +130,9 @@ class GenerationLoop:
         self._keeper.idle()
 
     def close(self) -> None:
-        """Keep what is to outlive the process."""
+        """Keep what is to outlive the process, of replies that are being written too."""
+        for sequence in self._scheduler.everybody:
+            self._abort(sequence.request_id)
         self._keeper.close()
 
     def take(self, mail: Mail) -> list[ToParent]:
@@ -139,7 +145,7 @@ class GenerationLoop:
             case Refused():
                 if mail.request_id in self._preparing:
                     self._preparing.discard(mail.request_id)
-                    return [_request_error(mail.request_id, mail.error)]
+                    return [RequestError.of(mail.request_id, mail.error)]
             case Aborted():
                 self._abort(mail.request_id)
             case Purged():
@@ -183,7 +189,7 @@ class GenerationLoop:
         )
         told: list[ToParent] = []
         if mail.trimmed is not None:
-            told.append(Outputs([Output(request_id, mail.trimmed)]))
+            told = [Outputs([Output(request_id, mail.trimmed)])]
         if (file := self._keeper.file_for(sequence)) is not None:
             self._fetching[request_id] = sequence
             self._cache.fetch(request_id, file)
@@ -203,13 +209,13 @@ class GenerationLoop:
             self._scheduler.add(sequence)
         except Busy as error:
             self._cache.forget_fetched(sequence.request_id)
-            return [_request_error(sequence.request_id, error)]
+            return [RequestError.of(sequence.request_id, error)]
         self._has_newcomers = True
         self.tally.note_queue(self._scheduler.num_waiting)
         return []
 
     def _abort(self, request_id: str) -> None:
-        is_early = request_id in self._preparing or request_id in self._fetching
+        is_early = request_id in {*self._preparing, *self._fetching}
         self._preparing.discard(request_id)
         self._fetching.pop(request_id, None)
         self._cache.forget_fetched(request_id)
@@ -223,10 +229,7 @@ class GenerationLoop:
     def _purge(self, owner: str, conversation_id: str | None) -> None:
         """Forget what was read for somebody; what is being read now will leave nothing behind."""
         for sequence in (*self._scheduler.everybody, *self._fetching.values()):
-            if sequence.owner == owner and conversation_id in {
-                None,
-                sequence.request.conversation_id,
-            }:
+            if sequence.belongs_to(owner, conversation_id):
                 sequence.keeps_state = False
         self._keeper.purge(owner, conversation_id)
 
@@ -260,7 +263,7 @@ class GenerationLoop:
         except WebuiError as error:
             self._scheduler.abort(sequence.request_id)
             self._close([sequence])
-            return [_request_error(sequence.request_id, error)]
+            return [RequestError.of(sequence.request_id, error)]
         return []
 
     def _reopen(self, sequences: Iterable[Sequence]) -> list[ToParent]:
@@ -298,7 +301,11 @@ class GenerationLoop:
         rows = self._drafting.extend(rows, sequences, self._scheduler.num_spare_cells)
         self._set_threads(sum(len(row.tokens) for row in rows))
         try:
-            results = self._runner.forward(rows)
+            with self._step_abort.step((s.request_id for s in sequences), self._runner.set_abort):
+                results = self._runner.forward(rows)
+        except StepAborted:  # the mail that says why is here, or on its way
+            self._undo(rows, sequences)
+            return [], []
         except EngineError as error:
             return self._tell(), self._doubt(rows, error)
         now_s = self._clock()
@@ -368,18 +375,22 @@ class GenerationLoop:
         """After a failed step: undo it and let its rows run one at a time; a lone one fails."""
         if len(rows) == 1 and not rows[0].num_draft:
             return self._fail(rows, error)
-        for row, sequence in zip(rows, self._scheduler.doubt(rows), strict=True):
+        self._undo(rows, self._scheduler.doubt(rows))
+        return []
+
+    def _undo(self, rows: Several[Row], sequences: Several[Sequence]) -> None:
+        """Make the cells what they were before a step that came to nothing."""
+        for row, sequence in zip(rows, sequences, strict=True):
             if not self._runner.forget(row.slot, row.position):
                 self._runner.forget(row.slot, 0)
                 sequence.lose_cache()
-        return []
 
     def _fail(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
         failed = self._scheduler.fail(rows)
         self._close(failed)
         for sequence in failed:
             self._runner.forget(sequence.slot, 0)
-        return [_request_error(sequence.request_id, error) for sequence in failed]
+        return [RequestError.of(sequence.request_id, error) for sequence in failed]
 
     def _close(self, sequences: Iterable[Sequence]) -> None:
         for sequence in sequences:
@@ -387,7 +398,3 @@ class GenerationLoop:
                 self._runner.close_sampler(sequence.slot)
                 if not sequence.keeps_state:
                     self._runner.forget(sequence.slot, 0)
-
-
-def _request_error(request_id: str, error: WebuiError) -> RequestError:
-    return RequestError.of(request_id, error)

@@ -85,6 +85,10 @@ RowResult: TypeAlias = Sampled | Verified | RowFailed | None
 """What a step made of a row; None when it did not ask for a token."""
 
 
+class StepAborted(Exception):  # noqa: N818 - it says what is so, as the names in errors.py do
+    """A step was broken off because `set_abort` asked for it."""
+
+
 class ModelRunner(Protocol):
     """An open model. All calls block; the loop is their only caller unless said otherwise."""
 
@@ -175,6 +179,14 @@ class ModelRunner(Protocol):
         Raises:
             EngineError: The step failed and chose nothing; the cells of all its rows are in
                 doubt.
+            StepAborted: It was broken off and chose nothing; as if it had failed.
+        """
+        ...
+
+    def set_abort(self, *, is_set: bool) -> None:
+        """Have `forward` break off as soon as it can, or not; called by any thread.
+
+        A runner that cannot finishes its step.
         """
         ...
 

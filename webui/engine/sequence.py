@@ -166,6 +166,10 @@ class Sequence:
         """Tokens sampled since it got its slot."""
         return len(self.tokens) - self._num_at_place
 
+    def belongs_to(self, owner: str, conversation_id: str | None) -> bool:
+        """Return whether it is of an owner and, unless that is None, of a conversation."""
+        return self.owner == owner and conversation_id in {None, self.request.conversation_id}
+
     def prefix(self) -> Prefix | None:
         """Return what its cells hold, if that may be used again."""
         if not self.keeps_state:

@@ -3,7 +3,8 @@
 Knows the socket and the threads; what is computed is the business of `model_loop`. The main
 thread runs the loop, a reader thread takes mail, one thread makes prompts and one the tokens of
 texts (see `preparer`), a heartbeat thread says how long the present step takes. The loop's
-mail queue is the only hand-over; the only lock keeps frames of loop and heartbeat apart.
+mail queue is the only hand-over; one lock keeps frames of loop and heartbeat apart. A
+cancel that makes the running step useless ends it at once (`step_abort`).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from webui.engine.preparer import Preparer
 from webui.engine.prompt import PromptMaker
 from webui.engine.prompt_cut import trimmed
 from webui.engine.runner import Row, RowFailed, RunnerSpec
+from webui.engine.step_abort import StepAbort
 from webui.errors import EngineError
 from webui.sampling_params import SamplingParams
 
@@ -83,6 +85,7 @@ class _Worker:
         self._mail: queue.SimpleQueue[Mail | TextMail | ipc.Load | ipc.Quit] = queue.SimpleQueue()
         self._prompts: Preparer[GenerateRequest] = Preparer("template", self._mail.put)
         self._texts: Preparer[EmbedRequest] = Preparer("texts", self._mail.put)
+        self._step_abort = StepAbort()
         self._stats: EngineStats | None = None  # made by the loop, sent by the heartbeat
         self._counted_s = 0.0
         self._sent_s = 0.0
@@ -132,7 +135,14 @@ class _Worker:
         drafting = Drafting(runner, opened.max_draft)
         if opened.max_draft and not _can_drop_tail(runner):
             drafting.stop()
-        return GenerationLoop(runner, budget, time.monotonic, cache=cache, drafting=drafting)
+        return GenerationLoop(
+            runner,
+            budget,
+            time.monotonic,
+            cache=cache,
+            drafting=drafting,
+            step_abort=self._step_abort,
+        )
 
     def _open_cache(self, spec: ipc.CacheSpec, state_key: str) -> PrefixCache:
         if not (spec.folder and spec.disk_bytes and state_key):
@@ -161,6 +171,8 @@ class _Worker:
                 if isinstance(mail, ipc.Quit):
                     return
                 assert not isinstance(mail, ipc.Load)
+                if isinstance(mail, Aborted):
+                    self._step_abort.taken(mail.request_id)
                 for message in loop.take(mail):
                     self._send(message)
             self._step_begun_s = time.monotonic()
@@ -213,10 +225,14 @@ class _Worker:
             case ipc.Abort():
                 self._prompts.drop(message.request_id)
                 self._texts.drop(message.request_id)
+                self._step_abort.cancel(message.request_id)
                 self._mail.put(Aborted(message.request_id))
             case ipc.Purge():
                 self._mail.put(Purged(message.owner, message.conversation_id))
-            case ipc.Load() | ipc.Quit():
+            case ipc.Quit():
+                self._step_abort.quit()
+                self._mail.put(message)
+            case ipc.Load():
                 self._mail.put(message)
 
     def _beat(self) -> None:

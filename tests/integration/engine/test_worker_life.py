@@ -218,3 +218,13 @@ async def test_hundred_lives_leave_nothing(soak):
             await kill_while(engine, sign, lambda d: isinstance(d, Text), request)
             assert await works(engine)
         assert len(pids) == (100 if soak else 8)
+
+
+async def test_unload_does_not_wait_for_a_step_nor_kills_its_worker():
+    async with opened(token_s=1.0) as engine:  # the first step reads 16 tokens
+        asking = asyncio.create_task(collect(engine, make_request("a" * 40)))
+        await asyncio.sleep(0.3)
+        await engine.close()
+        assert engine._worker._process.returncode == 0
+        with pytest.raises(EngineDied):
+            await asking

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tests.unit.engine.fake_embedder import FakeEmbedder
 from webui.engine.interface import Memory, ModelInfo
-from webui.engine.runner import OpenedModel, RowFailed, Sampled, Verified
+from webui.engine.runner import OpenedModel, RowFailed, Sampled, StepAborted, Verified
 from webui.errors import EngineError, LoadFailed
 
 if TYPE_CHECKING:
@@ -115,6 +115,9 @@ class FakeRunner:
         self.triggers: dict[int, tuple[GrammarTrigger, ...]] = {}
         self._reply_begins: dict[int, int] = {}
         self._banned: dict[int, frozenset[int]] = {}  # for the next token
+        self.is_aborting = False
+        self.num_aborted = 0
+        self.on_step: Callable[[Sequence[Row]], None] = lambda rows: None  # while it computes
 
     def bos_eos(self) -> tuple[str, str]:
         return "<s>", "</s>"
@@ -173,8 +176,20 @@ class FakeRunner:
             self._misbehave(self._cells[row.slot])
         num_threads = self.threads[-1][0] if self.options.scales and self.threads else 1
         if delay_s := (self.options.step_s + num_tokens * self.options.token_s) / num_threads:
-            time.sleep(delay_s)
+            self._compute(delay_s)
+        self.on_step(rows)
+        if self.is_aborting:
+            self.num_aborted += 1
+            raise StepAborted
         return [self._result(row) if row.sample else None for row in rows]
+
+    def _compute(self, delay_s: float) -> None:
+        end_s = time.monotonic() + delay_s
+        while not self.is_aborting and (left_s := end_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, 0.01))
+
+    def set_abort(self, *, is_set: bool) -> None:
+        self.is_aborting = is_set
 
     def forget(self, slot: int, from_position: int) -> bool:
         cells = self._cells[slot]

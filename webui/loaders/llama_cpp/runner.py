@@ -16,8 +16,9 @@ import llama_cpp
 import numpy as np
 
 from webui.engine.interface import Memory, ModelInfo
-from webui.engine.runner import Row, RowFailed, Sampled, Verified
+from webui.engine.runner import Row, RowFailed, Sampled, StepAborted, Verified
 from webui.errors import EngineError
+from webui.loaders.llama_cpp.abort_flag import AbortFlag
 from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.dry import DrySamplers
@@ -88,6 +89,7 @@ class LlamaCppRunner:
         self._model, self._log = open_model(path, options, on_progress)
         self._context = 0
         self._samplers: dict[int, _Sampler] = {}
+        self._abort = AbortFlag()
         self._spoilt: dict[int, int] = {}  # by slot, how many cells may hold what is no number
         self._dry = DrySamplers(llama_cpp, llama_cpp.llama_model_get_vocab(self._model))
         try:
@@ -95,6 +97,7 @@ class LlamaCppRunner:
             opened = open_context(self._model, self._log, options)
             self._context = opened.context
             self.adapters.apply(self._context)
+            self._abort.watch(self._context)
             self._vocabulary = Vocabulary(self._model)
             self._memory: int = llama_cpp.llama_get_memory(self._context)
             self.max_batch_tokens: int = llama_cpp.llama_n_batch(self._context)
@@ -189,6 +192,7 @@ class LlamaCppRunner:
         Raises:
             EngineError: Nothing was sampled; the cache of these rows is unsure from their
                 positions on, so `forget` from there before going on.
+            StepAborted: `set_abort` ended it; the same holds.
         """
         groups, rest = _apart(rows)
         for group in groups:
@@ -207,9 +211,18 @@ class LlamaCppRunner:
         """Compute rows in one call; return the index of each row's last token."""
         last = self._batch.fill(rows)
         if code := llama_cpp.llama_decode(self._context, self._batch.native):
+            if self._abort.is_set:
+                raise StepAborted
             said = DECODE_FAILURES.get(code, f"llama.cpp failed in this step (code {code})")
             raise EngineError(said, "Try again; if it happens again, load the model anew.")
         return last
+
+    def set_abort(self, *, is_set: bool) -> None:
+        """End the step that runs between two operations of the CPU, or let steps run.
+
+        llama.cpp drops what the part that ran left in the cache; parts before it stay.
+        """
+        self._abort.is_set = is_set
 
     def forget(self, slot: int, from_position: int) -> bool:
         """Drop what a slot remembers from a position on; False if the model cannot do that.
