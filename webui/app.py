@@ -103,7 +103,7 @@ def _construct(settings: Settings) -> Runtime:
     limits = Limits(max_gap_ms=settings.max_gap_ms, cache=cache)
     figures = Figures(events)
     open_engine = partial(LocalEngine.open, limits=limits, on_stats=figures.note)
-    pool = EnginePool(open_engine, drain_s=settings.drain_s)
+    pool = EnginePool(open_engine, drain_s=settings.drain_s, stall_s=settings.load_stall_s)
     catalog = Catalog(settings.models_dir or default_models_dir(settings.data_dir))
     jobs = Jobs(database)
     parameters = Parameters(database)

@@ -91,6 +91,13 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="How long running replies may go on when their model is unloaded.",
     )
+    load_stall_s: float = Field(
+        default=60.0,
+        ge=1,
+        le=86_400,
+        allow_inf_nan=False,
+        description="How long a load may make no progress before the Model tab says so.",
+    )
     cache_ram_mb: int = Field(
         default=1024,
         ge=0,

@@ -174,6 +174,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
         fraction: Progress of a load, 0 to 1; None unless loading.
         info: Of the loaded model, also while another one is on its way.
         outcome: How the latest load ended: loaded, failed or cancelled; None while one runs.
+        stalled_s: Seconds for which a load has made no progress; None while it goes on.
     """
 
     state: str
@@ -183,6 +184,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: ModelErrorView | None = None
     info: ModelInfoView | None = None
     outcome: str | None = None
+    stalled_s: int | None = None
 
 
 class StarterView(msgspec.Struct, frozen=True):
@@ -226,6 +228,7 @@ def status_view(status: PoolStatus) -> ModelStatus:
         error=ModelErrorView(error.message, error.hint) if error else None,
         info=_info_view(info) if info else None,
         outcome=status.outcome.value if status.outcome else None,
+        stalled_s=status.stalled_s,
     )
 
 

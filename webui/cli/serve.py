@@ -73,6 +73,12 @@ class UnknownModel(NotFound):
     help="How long replies may go on when their model is unloaded [30].",
 )
 @click.option(
+    "--load-stall-s",
+    type=float,
+    metavar="SECONDS",
+    help="How long a load may make no progress before this is told [60].",
+)
+@click.option(
     "--cache-ram-mb",
     type=int,
     metavar="MIB",

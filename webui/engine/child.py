@@ -24,6 +24,7 @@ from typing_extensions import override
 
 import webui
 from webui.engine import ipc
+from webui.engine.activity import Activity
 from webui.engine.interface import MAX_GAP_MS
 from webui.errors import EngineDied, LoadFailed
 
@@ -60,6 +61,7 @@ class Patience:
         step_s: One step of the loop, or one prompt.
         last_words_s: From the end of the pipe to that of the process.
         quit_s: From a polite request to the end.
+        kill_s: From the kill to the end; a process that waits for a drive may not even die of that.
     """
 
     tick_s: float = 2.0
@@ -68,6 +70,7 @@ class Patience:
     step_s: float = 60.0
     last_words_s: float = 0.5
     quit_s: float = 4.0
+    kill_s: float = 5.0
 
 
 class WorkerProcess(asyncio.BufferedProtocol):
@@ -79,7 +82,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
     Args:
         patience: How long each thing may take.
         on_outputs: Called with what belongs to requests.
-        on_progress: Called with the loaded fraction.
+        on_progress: Called with the loaded fraction, the same again while the load goes on.
         on_stats: Called with the worker's figures when they are new.
     """
 
@@ -103,6 +106,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._last_words = _LastWords()
         self._loaded: asyncio.Future[ModelInfo] = loop.create_future()
         self._cut: asyncio.Future[None] = loop.create_future()
+        self._fraction = 0.0
         self._num_silent = 0
         self._reason = ""  # why we killed it
         self._watch: asyncio.Task[None]
@@ -215,6 +219,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
                 if message.stats is not None:
                     self._on_stats(message.stats)
             case ipc.LoadProgress():
+                self._fraction = message.fraction
                 self._on_progress(message.fraction)
             case ipc.Loaded():
                 if not self._loaded.done():
@@ -226,8 +231,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
 
     async def _watch_over(self) -> None:
         """Count ticks without a message: a loop of ours that stood still counts as one tick."""
+        activity = Activity(self.pid, self._patience.tick_s)
         while not self._cut.done():
             await asyncio.sleep(self._patience.tick_s)
+            if not self._loaded.done() and activity.has_moved():
+                self._on_progress(self._fraction)
             self._num_silent += 1
             is_loaded = self._loaded.done()
             limit_s = self._patience.silence_s if is_loaded else self._patience.load_silence_s
@@ -250,6 +258,9 @@ class WorkerProcess(asyncio.BufferedProtocol):
         while self._process.poll() is None:
             if time.monotonic() >= deadline_s:
                 self._process.kill()
+            if time.monotonic() >= deadline_s + self._patience.kill_s:
+                logger.warning("worker %d was killed and does not end; it is left alone", self.pid)
+                break
             await asyncio.sleep(0.01)
         # What it said last may still be on its way through the pipe.
         await asyncio.wait({self._last_words.ended}, timeout=self._patience.last_words_s)
@@ -262,8 +273,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
 
     def _obituary(self) -> EngineDied:
         code = self._process.returncode
-        if self._reason:
-            manner = self._reason
+        if self._reason or code is None:
+            manner = self._reason or "it does not end"
         elif code < 0:
             manner = f"killed by {_signal_name(-code)}"
         else:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from webui.engine.interface import EngineState
+from webui.engine.load_watch import STALL_S, LoadWatch
 from webui.engine.pool_status import SEEN_AS, LoadOutcome, PoolError, PoolState, PoolStatus
 from webui.engine.process import LocalEngine
 from webui.errors import Conflict, EngineError, ModelNotLoaded
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MIN_FRACTION_STEP = 0.01
 DRAIN_S = 30.0
 
 
@@ -60,7 +60,7 @@ class _Loading:
     spec: ModelSpec
     task: asyncio.Task[Engine]
     resident: _Resident
-    fraction: float = 0.0
+    watch: LoadWatch
     is_cancelled: bool = False
     is_last: bool = False  # nothing is loaded in its place
 
@@ -76,13 +76,19 @@ class EnginePool:
     Args:
         open_engine: How to open one.
         drain_s: How long running replies may go on when their model is to leave.
+        stall_s: So long without progress a load is said to stand still.
     """
 
     def __init__(
-        self, open_engine: OpenEngine = LocalEngine.open, *, drain_s: float = DRAIN_S
+        self,
+        open_engine: OpenEngine = LocalEngine.open,
+        *,
+        drain_s: float = DRAIN_S,
+        stall_s: float = STALL_S,
     ) -> None:
         self._open_engine = open_engine
         self._drain_s = drain_s
+        self._stall_s = stall_s
         self._hurry = asyncio.Event()  # set: nobody is waited for
         self._resident: _Resident | None = None
         self._loading: _Loading | None = None
@@ -257,18 +263,20 @@ class EnginePool:
 
     def _start_load(self, spec: ModelSpec) -> _Loading:
         resident = _Resident(spec.model_id, spec)
+        watch = LoadWatch(self._stall_s, self._publish)
 
         def on_state(_state: EngineState, error: EngineError | None) -> None:
             resident.error = error
             self._publish()
 
-        async def replace() -> Engine:
+        async def swap() -> Engine:
             old = self._resident
             if old is not None and old.spec is not None:
                 await self._retire(old)
-            return await self._open_engine(spec, self._on_progress, on_state)
+            with watch.waiting():
+                return await self._open_engine(spec, watch.note, on_state)
 
-        self._loading = _Loading(spec, asyncio.create_task(replace()), resident)
+        self._loading = _Loading(spec, asyncio.create_task(swap()), resident, watch)
         self._publish()
         return self._loading
 
@@ -350,12 +358,6 @@ class EnginePool:
             raise Conflict(f"Loading {spec.name} was cancelled")
         return engine
 
-    def _on_progress(self, fraction: float) -> None:
-        loading = self._loading
-        if loading is not None and fraction - loading.fraction >= MIN_FRACTION_STEP:
-            loading.fraction = min(fraction, 1.0)
-            self._publish()
-
     def _publish(self) -> None:
         status = self._make_status()
         if status == self._status:
@@ -373,10 +375,9 @@ class EnginePool:
         resident, loading = self._resident, self._loading
         info = resident.engine.info if resident else None
         if loading is not None:
-            spec = loading.spec
-            return PoolStatus(
-                PoolState.LOADING, spec.model_id, spec.name, loading.fraction, None, info
-            )
+            spec, watch = loading.spec, loading.watch
+            status = PoolStatus(PoolState.LOADING, spec.model_id, spec.name, watch.fraction)
+            return replace(status, info=info, stalled_s=watch.stalled_s)
         if resident is not None:
             own = resident.error
             error = PoolError(own.message, own.hint) if own else self._error

@@ -63,6 +63,7 @@ class PoolStatus:
         info: Of the model that is loaded, also while another one is on its way.
         outcome: Of the latest load, also when the model before it is back; None while one runs
             and after an unload.
+        stalled_s: Seconds without progress of a load, once they are too many.
     """
 
     state: PoolState = PoolState.NONE
@@ -72,3 +73,4 @@ class PoolStatus:
     error: PoolError | None = None
     info: ModelInfo | None = None
     outcome: LoadOutcome | None = None
+    stalled_s: int | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -15,10 +17,13 @@ import pytest
 from tests.unit.engine.contract import collect, drain, first_text, make_request, text_of
 from tests.unit.engine.fake_runner import BAD_FRAMES
 from tests.unit.engine.fake_worker import fake_spec
-from webui.engine.child import Patience
+from webui.engine.activity import Activity
+from webui.engine.child import Patience, WorkerProcess
 from webui.engine.interface import EngineState, Finish, Prefill, Text
+from webui.engine.pool import EnginePool
+from webui.engine.pool_status import PoolState
 from webui.engine.process import Limits, LocalEngine
-from webui.errors import EngineDied, LoadFailed
+from webui.errors import Conflict, EngineDied, LoadFailed
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -228,3 +233,76 @@ async def test_unload_does_not_wait_for_a_step_nor_kills_its_worker():
         assert engine._worker._process.returncode == 0
         with pytest.raises(EngineDied):
             await asking
+
+
+def hanging_pool(**patience):
+    limits = Limits(patience=Patience(tick_s=0.1, load_silence_s=30, **patience))
+
+    async def open_engine(spec, on_progress, on_state):
+        return await LocalEngine.open(spec, on_progress, on_state, limits=limits)
+
+    return EnginePool(open_engine, stall_s=0.5)
+
+
+async def test_load_that_hangs_while_its_heart_beats_is_told_and_cancelled():
+    pool = hanging_pool()
+    load = asyncio.create_task(pool.load(fake_spec(on_load="hang")))
+    await until(lambda: pool.status.stalled_s is not None)
+    assert pool.status.state is PoolState.LOADING
+    assert pool.status.fraction == 1.0
+    (worker,) = psutil.Process().children()
+    pool.cancel_load()
+    with pytest.raises(Conflict):
+        await load
+    assert not worker.is_running()
+    assert pool.status.state is PoolState.NONE
+    await pool.load(fake_spec())
+    assert pool.status.state is PoolState.READY
+    await pool.close()
+
+
+async def test_cancel_does_not_wait_for_a_process_that_even_a_kill_does_not_end(monkeypatch):
+    started = []
+
+    class Immortal(WorkerProcess):
+        async def start(self, *args):
+            await super().start(*args)
+            started.append(self._process)
+            monkeypatch.setattr(self._process, "kill", lambda: None)
+
+    monkeypatch.setattr("webui.engine.process.WorkerProcess", Immortal)
+    pool = hanging_pool(kill_s=0.3)
+    load = asyncio.create_task(pool.load(fake_spec(on_load="hang")))
+    await until(lambda: started and pool.status.fraction == 1.0)
+    pool.cancel_load()
+    with pytest.raises(Conflict):
+        await load
+    assert pool.status.state is PoolState.NONE
+    (process,) = started
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    await pool.close()
+
+
+async def test_process_that_sleeps_is_told_from_one_that_reads_or_computes(tmp_path):
+    file = tmp_path / "read"
+    file.write_bytes(bytes(1 << 16))
+    for doing, moves in (
+        ("input()", False),
+        (f"while True: open({str(file)!r}, 'rb').read(); time.sleep(0.01)", True),
+        ("while True: pass", True),
+    ):
+        code = f"import time; print('up', flush=True)\n{doing}"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        await process.stdout.readline()
+        activity = Activity(process.pid, 0.2)
+        seen = []
+        for _ in range(5):
+            await asyncio.sleep(0.2)
+            seen.append(activity.has_moved())
+        process.kill()
+        await process.communicate()
+        assert seen[1:] == [moves] * 4 if not moves else any(seen)
+        assert not activity.has_moved()

@@ -93,6 +93,7 @@ async def test_health_says_how_page_and_model_stand(client) -> None:
         "error": None,
         "info": None,
         "outcome": None,
+        "stalled_s": None,
     }
 
 

@@ -76,7 +76,7 @@ class FakeOptions(BaseModel):
     token_s: float = 0.0
     tokenize_s: float = 0.0
     load_s: float = 0.0
-    on_load: Literal["pass", "refuse", "crash", "crash_again", "garbage", "huge"] = "pass"
+    on_load: Literal["pass", "refuse", "crash", "crash_again", "garbage", "huge", "hang"] = "pass"
     once: str = ""
     can_cut: bool = True
 
@@ -324,6 +324,8 @@ def open_fake(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
         case "crash" | "crash_again":
             os.write(2, b"fake.cpp:1: cannot stand this file\n")
             os.kill(os.getpid(), signal.SIGSEGV)
+        case "hang":
+            time.sleep(3600)  # heartbeats go on
         case "garbage":
             os.write(int(sys.argv[1]), b"\x00\x00\x00\x03abc")
             time.sleep(3600)

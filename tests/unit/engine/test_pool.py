@@ -405,3 +405,18 @@ async def test_closed_pool_loads_nothing(pool):
     await pool.close()
     with pytest.raises(Conflict):
         await pool.load(spec("one"))
+
+
+async def test_load_that_stands_still_is_told_and_can_be_cancelled(opener):
+    pool = EnginePool(opener, stall_s=0.0)
+    task = await start_load(pool, opener, "one")
+    assert pool.status.stalled_s == 0
+    assert pool.status.state is PoolState.LOADING
+    opener.on_progress(0.0)
+    assert pool.status.stalled_s is None, "it goes on"
+    pool.cancel_load()
+    with pytest.raises(Conflict):
+        await task
+    assert opener.num_cancelled == 1
+    assert pool.status == PoolStatus(outcome=LoadOutcome.CANCELLED)
+    await pool.close()

@@ -5,7 +5,7 @@
  * straight to the server.
  */
 import { el, reconcile, setText } from "./dom.js";
-import { bytes, compact, decimal, integer, percent } from "./format.js";
+import { bytes, compact, decimal, duration, integer, percent } from "./format.js";
 import { icon } from "./icons.js";
 import { StarterCard } from "./starter.js";
 import { t } from "./strings.js";
@@ -62,7 +62,8 @@ export class ModelPage {
     if (this.drawn === key) return; // an aria-live region: say only what is new
     this.drawn = key;
     this.status.dataset.state = status.state;
-    const parts = { none: () => emptyStatus(this.models.usable.length > 0), loading: loadingStatus, ready: readyStatus, restarting: restartingStatus, failed: failedStatus };
+    const cancel = () => this.models.cancel().catch(toastError);
+    const parts = { none: () => emptyStatus(this.models.usable.length > 0), loading: (now) => loadingStatus(now, cancel), ready: readyStatus, restarting: restartingStatus, failed: failedStatus };
     this.status.hidden = !loaded;
     this.status.replaceChildren(...parts[status.state](status));
   }
@@ -146,11 +147,22 @@ function emptyStatus(hasFiles) {
   return [line, el("p", { class: "status-note" }, hasFiles ? t("model.none_hint") : t("model.no_files_hint"))];
 }
 
-function loadingStatus(status) {
+function loadingStatus(status, cancel) {
   const line = el("p", { class: "status-line" }, el("span", { class: "pill-dot" }), el("strong", {}, t("model.loading_name", { name: status.name ?? "", percent: percent(status.fraction ?? 0) })));
   const bar = el("progress", { max: "1", "aria-label": t("model.loading") });
   bar.value = status.fraction ?? 0;
-  return [line, bar];
+  return [line, bar, ...stalled(status, cancel)];
+}
+
+/** A load that stands still: for how long, and the way out. */
+function stalled({ stalled_s: seconds }, cancel) {
+  if (seconds === null) return [];
+  const words = t("model.stalled", { time: duration(seconds, { whole: true }) });
+  return [
+    el("p", { class: "status-line status-error" }, icon("warning"), el("strong", {}, words)),
+    el("p", { class: "status-note" }, t("model.stalled_hint")),
+    el("button", { type: "button", class: "button", on: { click: cancel } }, t("model.cancel")),
+  ];
 }
 
 function restartingStatus(status) {

@@ -4,7 +4,7 @@
 import { api } from "./api.js";
 import { Emitter } from "./emitter.js";
 
-const NONE = { state: "none", model_id: null, name: null, fraction: null, error: null, info: null };
+const NONE = { state: "none", model_id: null, name: null, fraction: null, error: null, info: null, stalled_s: null };
 const STARTER = "starter";
 
 /** Emits "change". */
