@@ -27,6 +27,7 @@ from webui.chat.figures import Figures
 from webui.chat.generations import Generations
 from webui.chat.models import Models
 from webui.chat.parameters import Parameters
+from webui.engine import saved_states
 from webui.engine.fake import FakeEngine
 from webui.engine.ipc import CacheSpec
 from webui.engine.pool import EnginePool
@@ -139,6 +140,7 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     if settings.fake_engine is not None:
         await runtime.pool.adopt(FakeEngine(settings.fake_engine))
         return
+    await saved_states.tidy(settings.states_dir, settings.cache_disk_mb << 20)
     await runtime.models.reopen_last()
     if settings.starter:
         await _take_starter(runtime, settings.starter)

@@ -6,9 +6,9 @@ piece of work is mail. When the disk refuses once, nothing more is written.
 
 from __future__ import annotations
 
-import queue
 import sys
 import threading
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
@@ -17,7 +17,7 @@ from webui.engine.mail import StateFetched, StatesListed, StateWritten
 from webui.engine.state_files import SUFFIX, BadStateFile, StateFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from webui.engine.mail import StateMail
@@ -63,53 +63,118 @@ class DiskStates:
         self._max_bytes = max_bytes
         self._key = state_key
         self._put = put
-        self._work: queue.SimpleQueue[_Write | _Fetch | _Purge | None] = queue.SimpleQueue()
-        self._num_pending_bytes = 0  # added by the loop, taken by the thread: only nearly right
+        self._work: deque[_Write | _Fetch | _Purge | None] = deque()
+        self._late: list[_Write | _Fetch] = []  # what may wait until the end
+        self._num_pending_bytes = 0
+        self._changed = threading.Condition()  # guards the three above
         self._is_refused = False
         self._thread = threading.Thread(target=self._run, name="states", daemon=True)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the disk refused, so that nothing is written any more."""
+        return self._is_refused
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a state is being written, or waits for it."""
+        return self._num_pending_bytes > 0
 
     def start(self) -> None:
         """Begin to work; what lies in the folder comes as mail."""
         self._thread.start()
 
-    def write(self, state: State, replaced: tuple[Path, ...] = ()) -> bool:
+    def write(
+        self, state: State, replaced: tuple[Path, ...] = (), *, timeout_s: float = 0.0
+    ) -> bool:
         """Write a state some time; False when too much waits already.
 
         Args:
             state: What to write.
             replaced: Files that are of no use once it is written.
+            timeout_s: So long it may be waited until less waits.
         """
-        if self._is_refused or self._num_pending_bytes + state.num_bytes > MAX_PENDING_BYTES:
-            return False
-        self._num_pending_bytes += state.num_bytes
-        self._work.put(_Write(state, replaced))
+        with self._changed:
+            self._changed.wait_for(lambda: self._has_room(state), timeout_s)
+            if self._is_refused or not self._has_room(state):
+                return False
+            self._num_pending_bytes += state.num_bytes
+            self._late = [work for work in self._late if not _is_of(work, state)]
+            self._work.append(_Write(state, replaced))
+            self._changed.notify_all()
         return True
 
     def fetch(self, request_id: str, file: StateFile) -> None:
         """Read a state for a request; it comes as mail, or None if it is gone or damaged."""
-        self._work.put(_Fetch(request_id, file))
+        self._give(_Fetch(request_id, file))
 
     def purge(self, owner: str, conversation_id: str | None) -> None:
-        """Remove the files of an owner or a conversation, those that wait to be written too."""
-        self._work.put(_Purge(owner, conversation_id))
+        """Remove the files of an owner or a conversation; what waits to be written never is."""
+        with self._changed:
+            for work in list(self._work):
+                if isinstance(work, _Write) and work.state.prefix.belongs_to(
+                    owner, conversation_id
+                ):
+                    self._work.remove(work)
+                    self._num_pending_bytes -= work.state.num_bytes
+            # First: it must be done even when there is little time, as before the end.
+            self._work.appendleft(_Purge(owner, conversation_id))
+            self._changed.notify_all()
+
+    def hurry(self) -> None:
+        """Let what waits come after all that is given from now on, but for purges."""
+        with self._changed:
+            self._late = [work for work in self._work if isinstance(work, _Write | _Fetch)]
+            for work in self._late:
+                self._work.remove(work)
+            self._num_pending_bytes -= _num_bytes(self._late)
 
     def close(self, timeout_s: float) -> None:
         """Finish what waits, at most for so long."""
-        self._work.put(None)
+        with self._changed:
+            self._work.extend(self._late)
+            self._num_pending_bytes += _num_bytes(self._late)
+            self._late = []
+        self._give(None)
         self._thread.join(timeout_s)
 
+    def _give(self, work: _Fetch | None) -> None:
+        with self._changed:
+            self._work.append(work)
+            self._changed.notify_all()
+
+    def _take(self) -> _Write | _Fetch | _Purge | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._work)
+            return self._work.popleft()
+
+    def _has_room(self, state: State) -> bool:
+        """Return whether a state may wait; one that is too large for that waits alone."""
+        pending_bytes = self._num_pending_bytes
+        return not pending_bytes or pending_bytes + state.num_bytes <= MAX_PENDING_BYTES
+
     def _run(self) -> None:
+        self._tidy()
         self._put(StatesListed(self._list()))
-        while (work := self._work.get()) is not None:
+        while (work := self._take()) is not None:
             match work:
                 case _Write():
                     self._write(work)
+                    with self._changed:
+                        self._num_pending_bytes -= work.state.num_bytes
+                        self._changed.notify_all()
                 case _Fetch():
                     self._put(StateFetched(work.request_id, work.file, self._read(work.file)))
                 case _Purge():
                     self._purge(work)
                 case _:
                     assert_never(work)
+
+    def _tidy(self) -> None:
+        try:
+            state_files.tidy(self._root, self._max_bytes)
+        except OSError as error:
+            sys.stderr.write(f"prompt states on disk cannot be removed: {error}\n")
 
     def _list(self) -> list[StateFile]:
         """Return what is whole and of this model; remove the rest."""
@@ -126,7 +191,6 @@ class DiskStates:
         return found
 
     def _write(self, work: _Write) -> None:
-        self._num_pending_bytes -= work.state.num_bytes
         if self._is_refused:
             return
         try:
@@ -167,6 +231,14 @@ class DiskStates:
             state_files.purge(self._root, work.owner, work.conversation_id)
         except OSError as error:
             sys.stderr.write(f"prompt states on disk cannot be removed: {error}\n")
+
+
+def _num_bytes(works: Iterable[_Write | _Fetch]) -> int:
+    return sum(work.state.num_bytes for work in works if isinstance(work, _Write))
+
+
+def _is_of(work: _Write | _Fetch, state: State) -> bool:
+    return isinstance(work, _Write) and work.state.data is state.data
 
 
 def _unlink(path: Path) -> None:

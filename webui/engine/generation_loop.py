@@ -163,8 +163,7 @@ class GenerationLoop:
     def step(self) -> list[ToParent]:
         """Give out slots and cells, make one forward pass, return what is new."""
         failures = self._admit()
-        told = self._grow()
-        told += self._tell_places()
+        told = [*self._grow(), *self._tell_places()]
         num_decoding = self._scheduler.num_decoding
         rows = self._scheduler.schedule(
             self._budget.tokens(num_decoding=num_decoding), self._budget.tokens_in(SURPLUS_SHARE)
@@ -173,6 +172,7 @@ class GenerationLoop:
             news, failed = self._forward(rows)
             told += news
             failures += failed
+            self._keeper.spill()
         return [Outputs(told), *failures] if told else failures
 
     def _add(self, mail: Prepared) -> list[ToParent]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from webui.engine.ram_states import RamStates
-from webui.engine.states import SHARED_OWNER, Prefix, State, num_common
+from webui.engine.states import SHARED_OWNER, Prefix, State, begins_with, num_common
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
@@ -57,13 +57,24 @@ class PrefixCache:
         self._ram = RamStates(max_ram_bytes)
         self._disk = disk
         self._files: dict[Path, StateFile] = {}
+        self._pending: list[Prefix] = []  # of states that wait to be written
         self._fetched: dict[str, State] = {}  # by request, until it has a slot
         self.counts = CacheCounts()
 
     @property
     def has_disk(self) -> bool:
         """Whether states outlive the process."""
-        return self._disk is not None
+        return self._disk is not None and not self._disk.is_refused
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a state is being written, or waits for it."""
+        return self._disk is not None and self._disk.is_writing
+
+    @property
+    def in_ram(self) -> list[State]:
+        """The states in memory, used longest ago first."""
+        return self._ram.states
 
     @property
     def num_ram_bytes(self) -> int:
@@ -119,26 +130,45 @@ class PrefixCache:
         for gone in self._ram.put(state):
             self.write(gone)
 
-    def write(self, state: State) -> bool:
-        """Have a state written to disk, unless it lies there already; False if that cannot be."""
+    def is_written(self, prefix: Prefix) -> bool:
+        """Return whether all of a prefix lies on disk, or waits to be written."""
+        held = [*self._pending, *(file.prefix for file in self._files.values())]
+        return any(
+            other.owner == prefix.owner and begins_with(other.tokens, prefix.tokens)
+            for other in held
+        )
+
+    def write(self, state: State, *, timeout_s: float = 0.0) -> bool:
+        """Have a state written to disk, unless it lies there already; False if that cannot be.
+
+        Args:
+            state: What to write.
+            timeout_s: So long it may be waited until there is less to write.
+        """
         if self._disk is None:
             return False
-        tokens = state.prefix.tokens
-        replaced: list[Path] = []
-        for path, file in self._files.items():
-            if file.prefix.owner != state.prefix.owner:
-                continue
-            held = file.prefix.tokens
-            if held[: len(tokens)] == tokens:
-                return True
-            if tokens[: len(held)] == held:
-                replaced.append(path)
-        return self._disk.write(state, tuple(replaced))
+        prefix = state.prefix
+        if self.is_written(prefix):
+            return True
+        replaced = tuple(
+            path
+            for path, file in self._files.items()
+            if file.prefix.owner == prefix.owner and begins_with(prefix.tokens, file.prefix.tokens)
+        )
+        if not self._disk.write(state, replaced, timeout_s=timeout_s):
+            return False
+        self._pending.append(prefix)
+        return True
 
-    def write_all(self) -> None:
-        """Have all states in memory written to disk."""
-        for state in reversed(self._ram.states):
-            self.write(state)
+    def write_all(self) -> bool:
+        """Have all states in memory written to disk; False where there are too many at once."""
+        return all(self.write(state) for state in reversed(self._ram.states))
+
+    def hurry(self) -> None:
+        """Let what waits to be written come after all that is written from now on."""
+        self._pending = []
+        if self._disk is not None:
+            self._disk.hurry()
 
     def has_shared(self, sequence: Sequence) -> bool:
         """Return whether all of the administrator's tokens of a sequence are kept."""
@@ -158,12 +188,14 @@ class PrefixCache:
     def written(self, mail: StateWritten) -> None:
         """Note a new file, and those that are gone."""
         self._files[mail.file.path] = mail.file
+        self._pending = [prefix for prefix in self._pending if prefix is not mail.file.prefix]
         for path in mail.gone:
             self._files.pop(path, None)
 
     def purge(self, owner: str, conversation_id: str | None) -> None:
         """Drop what belongs to an owner, or only to one conversation, in memory and on disk."""
         self._ram.purge(owner, conversation_id)
+        self._pending = [p for p in self._pending if not p.belongs_to(owner, conversation_id)]
         for path, file in list(self._files.items()):
             if file.prefix.belongs_to(owner, conversation_id):
                 del self._files[path]

@@ -1,13 +1,13 @@
 """States in memory: the second tier of the prefix cache, bounded by bytes.
 
-Pure: knows prefixes and bytes, no slots and no disk. What was used longest ago goes first.
+Knows prefixes and bytes, no slots and no disk. What was used longest ago goes first.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webui.engine.states import num_common
+from webui.engine.states import begins_with, num_common
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
@@ -74,7 +74,7 @@ class RamStates:
                 best, most = name, num
         if best is None:
             return None, 0
-        state = self._states.pop(best)
+        state = self._states.pop(best).used_now()
         self._states[best] = state
         return state, most
 
@@ -85,10 +85,10 @@ class RamStates:
                 self._remove(name)
 
     def _drop_contained(self, state: State) -> None:
-        tokens = state.prefix.tokens
+        prefix = state.prefix
         for name, other in list(self._states.items()):
-            held = other.prefix.tokens
-            if other.prefix.owner == state.prefix.owner and tokens[: len(held)] == held:
+            held = other.prefix
+            if held.owner == prefix.owner and begins_with(prefix.tokens, held.tokens):
                 self._remove(name)
 
     def _remove(self, name: int) -> State:

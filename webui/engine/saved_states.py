@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+async def tidy(folder: Path, max_bytes: int) -> None:
+    """Make what lies on disk fit the setting, which may have shrunk since; remove leftovers."""
+    try:
+        await asyncio.to_thread(state_files.tidy, folder, max_bytes)
+    except OSError as error:
+        logger.warning("prompt states on disk cannot be removed: %s", error)
+
+
 class SavedStates:
     """What models have read for people, wherever it lies.
 

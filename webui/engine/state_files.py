@@ -89,6 +89,7 @@ def write(folder: Path, state_key: str, state: State) -> StateFile:
             file.write(hashlib.sha256(header).digest())
             file.write(state.data)
             file.flush()
+            os.utime(file.fileno(), ns=(prefix.used_ns, prefix.used_ns))
             os.fsync(file.fileno())
         part.replace(path)
         _sync(folder)
@@ -97,8 +98,12 @@ def write(folder: Path, state_key: str, state: State) -> StateFile:
     return StateFile(path, prefix, state.num_bytes)
 
 
-def read_header(path: Path, state_key: str) -> StateFile:
+def read_header(path: Path, state_key: str | None) -> StateFile:
     """Return what a file holds without reading the state.
+
+    Args:
+        path: Of the file.
+        state_key: Of the model it must be of; None takes any.
 
     Raises:
         BadStateFile: It is no whole file of this model.
@@ -106,11 +111,12 @@ def read_header(path: Path, state_key: str) -> StateFile:
     """
     with path.open("rb") as file:
         header, start = _header(file, state_key)
-    if path.stat().st_size != start + header.num_bytes:
+        about = os.fstat(file.fileno())
+    if about.st_size != start + header.num_bytes:
         raise BadStateFile("its length is wrong")
     tokens = array("i")
     tokens.frombytes(header.tokens)
-    prefix = Prefix(header.owner, header.conversation_id, tokens.tolist())
+    prefix = Prefix(header.owner, header.conversation_id, tokens.tolist(), about.st_mtime_ns)
     return StateFile(path, prefix, header.num_bytes)
 
 
@@ -127,8 +133,10 @@ def read(path: Path, state_key: str) -> State:
         data = file.read()
     if hashlib.sha256(data).digest() != header.digest:
         raise BadStateFile("its contents are damaged")
-    os.utime(path)  # used just now: files go by this time when there are too many bytes
-    return State(found.prefix, memoryview(data))
+    state = State(found.prefix, memoryview(data)).used_now()
+    used_ns = state.prefix.used_ns  # files go by this time when there are too many bytes
+    os.utime(path, ns=(used_ns, used_ns))
+    return state
 
 
 def purge(root: Path, owner: str, conversation_id: str | None) -> None:
@@ -140,6 +148,26 @@ def purge(root: Path, owner: str, conversation_id: str | None) -> None:
     conversation = "*" if conversation_id is None else _mark(conversation_id)
     for path in root.glob(f"*/{_mark(owner)}-{conversation}-*"):
         path.unlink(missing_ok=True)
+
+
+def tidy(root: Path, max_bytes: int) -> None:
+    """Remove what writers that died have left, what cannot be read, and what is too much.
+
+    Nobody may be writing meanwhile. A file that the disk does not give today is left.
+
+    Raises:
+        OSError: One cannot be removed.
+    """
+    for path in root.glob("*/*"):
+        try:
+            if path.suffix != SUFFIX:
+                raise BadStateFile("a writer died over it")
+            read_header(path, None)
+        except BadStateFile:
+            path.unlink(missing_ok=True)
+        except OSError:
+            continue
+    trim(root, max_bytes)
 
 
 def trim(root: Path, max_bytes: int) -> list[Path]:
@@ -181,7 +209,7 @@ def _sized(root: Path) -> Iterator[tuple[int, int, Path]]:
         yield about.st_mtime_ns, about.st_size, path
 
 
-def _header(file: BinaryIO, state_key: str) -> tuple[_Header, int]:
+def _header(file: BinaryIO, state_key: str | None) -> tuple[_Header, int]:
     begin = file.read(len(MAGIC) + LENGTH_BYTES)
     if begin[: len(MAGIC)] != MAGIC:
         raise BadStateFile("it is none of ours")
@@ -195,7 +223,7 @@ def _header(file: BinaryIO, state_key: str) -> tuple[_Header, int]:
         header = msgspec.msgpack.decode(body, type=_Header)
     except msgspec.MsgspecError as error:
         raise BadStateFile("its header cannot be read") from error
-    if header.state_key != state_key or len(header.tokens) % array("i").itemsize:
+    if state_key not in {None, header.state_key} or len(header.tokens) % array("i").itemsize:
         raise BadStateFile("it is of another model")
     return header, len(MAGIC) + LENGTH_BYTES + length + DIGEST_BYTES
 

@@ -6,6 +6,7 @@ takes from the time of its steps; hashing and disk are another thread's.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from webui.engine.sequence import Phase
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 IDLE_SAVE_S = 3.0  # without any work, until what lies in the slots is written to disk
 MAX_PAUSE_S = 0.1  # of the replies that are being written, for states that are moved out
 QUIT_SAVE_S = 3.0  # for what is not on disk yet when the model is closed
+SPILL_S = 2.0  # while there is work: between two states that are written
+SPILL_AGE_S = 30.0  # while there is work: what was used since may soon be outdated
 NEW_SHARE = 0.5
+FADE = 0.98
 
 
 class StateKeeper:
@@ -54,6 +58,7 @@ class StateKeeper:
         self._cache = cache
         self._clock = clock
         self._token_s = 0.0  # what saving one token takes
+        self._spilt_s = clock()
         self._is_dirty = False  # there are states in memory that may not lie on disk
 
     @property
@@ -76,19 +81,34 @@ class StateKeeper:
         """Keep what slots held before it is overwritten, as far as there is time for it."""
         paused_s = 0.0
         for resident in displaced:
-            num_tokens = len(resident.prefix.tokens)
-            expected_s = paused_s + num_tokens * self._token_s
-            if self._scheduler.num_decoding and expected_s > MAX_PAUSE_S:
+            if not self._is_soon_copied(resident, paused_s):
+                self._token_s *= FADE  # one slow copy must not end it for good
                 continue
-            begun_s = self._clock()
-            data = self._runner.save_state(resident.slot)
-            took_s = self._clock() - begun_s
+            state, took_s = self._copy(resident)
             paused_s += took_s
-            self._token_s += NEW_SHARE * (took_s / num_tokens - self._token_s)
-            if data is not None:
-                self._cache.keep(State(resident.prefix, data))
+            if state is not None:
+                self._cache.keep(state)
                 self._is_dirty = True
         self._budget.pause(paused_s)
+
+    def spill(self) -> None:
+        """Write a state that was not used for a while to disk; called while others work.
+
+        One at a time, so that little is left to write when the model is closed, or dies.
+        """
+        now_s = self._clock()
+        if not self._cache.has_disk or self._cache.is_writing or now_s - self._spilt_s < SPILL_S:
+            return
+        self._spilt_s = now_s
+        before_ns = time.time_ns() - int(SPILL_AGE_S * 1e9)
+        for state in self._cache.in_ram:
+            if state.prefix.used_ns <= before_ns and not self._cache.is_written(state.prefix):
+                self._cache.write(state)
+                return
+        for resident in reversed(self._scheduler.residents.unkept()):
+            if resident.prefix.used_ns <= before_ns and self._is_soon_copied(resident):
+                self._budget.pause(self._write(resident))
+                return
 
     def restore(self, sequence: Sequence) -> None:
         """Put the best state into the slot of a sequence, where that spares reading.
@@ -148,23 +168,39 @@ class StateKeeper:
         for resident in self._scheduler.residents.unkept()[:1]:
             self._write(resident)
             return
-        self._cache.write_all()
-        self._is_dirty = False
+        self._is_dirty = not self._cache.write_all()
 
     def close(self) -> None:
-        """Write to disk what is not there, as far as `QUIT_SAVE_S` allows."""
+        """Write to disk what is not there, as far as `QUIT_SAVE_S` allows: used latest first."""
         if not self._cache.has_disk:
             return
         end_s = self._clock() + QUIT_SAVE_S
-        for resident in self._scheduler.residents.unkept():
-            if self._clock() >= end_s:
+        self._cache.hurry()
+        unkept: list[Displaced | State] = [*self._scheduler.residents.unkept()]
+        for item in sorted([*unkept, *self._cache.in_ram], key=lambda item: -item.prefix.used_ns):
+            state = item if isinstance(item, State) else self._copy(item)[0]
+            if (left_s := end_s - self._clock()) <= 0:
                 break
-            self._write(resident)
-        self._cache.write_all()
+            if state is not None:
+                self._cache.write(state, timeout_s=left_s)
         self._cache.close(max(0.0, end_s - self._clock()))
 
-    def _write(self, resident: Displaced) -> None:
+    def _is_soon_copied(self, resident: Displaced, paused_s: float = 0.0) -> bool:
+        """Return whether replies that are being written can wait for a copy."""
+        expected_s = paused_s + len(resident.prefix.tokens) * self._token_s
+        return not self._scheduler.num_decoding or expected_s <= MAX_PAUSE_S
+
+    def _copy(self, resident: Displaced) -> tuple[State | None, float]:
+        """Return the state of a slot, None where the model gives none, and the seconds it took."""
+        begun_s = self._clock()
         data = self._runner.save_state(resident.slot)
-        if data is not None:
-            self._cache.write(State(resident.prefix, data))
-        self._scheduler.residents.mark_kept(resident.slot)
+        took_s = self._clock() - begun_s
+        self._token_s += NEW_SHARE * (took_s / len(resident.prefix.tokens) - self._token_s)
+        return None if data is None else State(resident.prefix, data), took_s
+
+    def _write(self, resident: Displaced) -> float:
+        """Have the state of a slot written; return the seconds that copying it took."""
+        state, took_s = self._copy(resident)
+        if state is None or self._cache.write(state):
+            self._scheduler.residents.mark_kept(resident.slot)
+        return took_s

@@ -5,7 +5,8 @@ A value file. Tokens are compared, never hashes; a state is bytes that only a ru
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ class Prefix:
         owner: Whose they are.
         conversation_id: Which conversation they belong to; None for none.
         tokens: All of them from the beginning.
+        used_ns: When they were used last, in nanoseconds of the wall clock: the order in which
+            states are kept must outlive the process.
     """
 
     owner: str
     conversation_id: str | None
     tokens: list[int]
+    used_ns: int = field(default_factory=time.time_ns)
 
     def belongs_to(self, owner: str, conversation_id: str | None) -> bool:
         """Return whether it is of an owner and, unless that is None, of a conversation."""
@@ -47,6 +51,19 @@ class State:
     def num_bytes(self) -> int:
         """Bytes of the state itself."""
         return self.data.nbytes
+
+    def used_now(self) -> State:
+        """Return the same state with this moment as its last use."""
+        return replace(self, prefix=replace(self.prefix, used_ns=time.time_ns()))
+
+
+def begins_with(tokens: Several[int], start: Several[int]) -> bool:
+    """Return whether one list of tokens begins with another."""
+    num = len(start)
+    # Texts that differ mostly do so at the end, too: most are not compared any further.
+    if not num or len(tokens) < num or tokens[num - 1] != start[-1]:
+        return not num
+    return tokens[:num] == start
 
 
 def num_common(a: Several[int], b: Several[int]) -> int:

@@ -1,10 +1,11 @@
 """The thread beside the loop: what it is told, what comes of it."""
 
 import queue
+import threading
 
 import pytest
 
-from webui.engine import state_files
+from webui.engine import disk_states, state_files
 from webui.engine.disk_states import MAX_PENDING_BYTES, DiskStates
 from webui.engine.mail import StateFetched, StatesListed, StateWritten
 from webui.engine.states import Prefix, State
@@ -150,7 +151,109 @@ def test_what_waits_to_be_written_is_bounded(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("timeout_s", [0.0, 0.01])
 def test_close_does_not_wait_for_a_disk_that_hangs(tmp_path, monkeypatch, timeout_s):
-    monkeypatch.setattr(DiskStates, "_run", lambda self: self._work.get() and self._work.get())
+    hangs = threading.Event()
+    monkeypatch.setattr(DiskStates, "_run", lambda self: hangs.wait())
     states = DiskStates(tmp_path, 1 << 40, KEY, lambda mail: None)
     states.start()
     states.close(timeout_s)
+    assert states._thread.is_alive()
+    hangs.set()
+
+
+class Slow:
+    """A disk that writes when it is told to; notes what it wrote."""
+
+    def __init__(self, monkeypatch):
+        self.write = state_files.write
+        self.go = threading.Semaphore(0)
+        self.begun = queue.SimpleQueue()
+        self.owners = []
+        monkeypatch.setattr(state_files, "write", self)
+
+    def __call__(self, folder, key, state):
+        self.begun.put(state.prefix.owner)
+        assert self.go.acquire(timeout=10)
+        self.owners.append(state.prefix.owner)
+        return self.write(folder, key, state)
+
+
+def test_what_is_given_in_a_hurry_comes_before_what_waits(tmp_path, monkeypatch):
+    slow = Slow(monkeypatch)
+    disk = Disk(tmp_path)
+    waiting = [make(owner=f"old{index}") for index in range(3)]
+    for state in waiting:
+        disk.states.write(state)
+    assert slow.begun.get(timeout=10) == "old0"
+    disk.states.hurry()
+    disk.states.write(make(owner="new"))
+    disk.states.write(waiting[2].used_now())
+    slow.go.release(10)
+    disk.close()
+    assert slow.owners == ["old0", "new", "old2", "old1"], "old2 is not written twice"
+
+
+def test_purge_in_a_hurry_is_done_before_anything_is_written(tmp_path, monkeypatch):
+    slow = Slow(monkeypatch)
+    disk = Disk(tmp_path)
+    for owner in ("ann", "bob", "ann"):
+        disk.states.write(make(owner=owner))
+    slow.begun.get(timeout=10)
+    disk.states.purge("ann", None)
+    disk.states.hurry()
+    disk.states.write(make(owner="cid"))
+    slow.go.release(10)
+    disk.close()
+    assert slow.owners == ["ann", "cid", "bob"], "what waited was never written"
+    assert {file.prefix.owner for file in Disk(tmp_path).listed.files} == {"bob", "cid"}
+    assert disk.states._num_pending_bytes == 0
+
+
+def test_state_larger_than_the_room_waits_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk_states, "MAX_PENDING_BYTES", 50)
+    slow = Slow(monkeypatch)
+    disk = Disk(tmp_path)
+    assert disk.states.write(make(owner="large"))
+    assert not disk.states.write(make(owner="more"))
+    slow.go.release(10)
+    assert isinstance(disk.get(), StateWritten)
+    assert disk.states.write(make(owner="more"), timeout_s=10)
+    disk.close()
+    assert slow.owners == ["large", "more"]
+
+
+def test_used_longest_ago_goes_first_whenever_it_was_written(tmp_path):
+    disk = Disk(tmp_path, max_bytes=1200)
+    states = [make([index]) for index in range(12)]
+    for state in reversed(states):  # as at the end: used latest first
+        disk.states.write(state)
+    disk.close()
+    kept = sorted(file.prefix.tokens[0] for file in Disk(tmp_path).listed.files)
+    assert kept
+    assert kept == list(range(12 - len(kept), 12))
+
+
+def test_start_trims_to_a_bound_that_shrank_and_removes_what_died(tmp_path):
+    disk = Disk(tmp_path)
+    for index in range(6):
+        disk.states.write(make([index]))
+    disk.close()
+    other = tmp_path / "other"
+    other.mkdir()
+    (folder,) = (path for path in tmp_path.iterdir() if path != other)
+    for name in ("died.part", "foreign.state"):
+        (other / name).write_bytes(b"half")
+    good = state_files.write(other, "another model", make([9]))
+    (other / "cut.state").write_bytes(good.path.read_bytes()[:-1])
+    disk = Disk(tmp_path, max_bytes=700)
+    assert sum(path.stat().st_size for path in tmp_path.glob("*/*")) <= 700
+    assert list(other.iterdir()) == [good.path]
+    assert [file.prefix.tokens for file in disk.listed.files][-1:] != [[0]]
+    assert len(list(folder.iterdir())) == len(disk.listed.files) < 6
+
+
+def test_bound_of_nothing_removes_all(tmp_path):
+    disk = Disk(tmp_path)
+    disk.states.write(make())
+    disk.close()
+    state_files.tidy(tmp_path, 0)
+    assert list(tmp_path.glob("*/*")) == []
