@@ -4,7 +4,8 @@
  * Draws a row of `Transcript`; decides nothing. Clicks are told by `data-act`.
  */
 import { el, setText } from "./dom.js";
-import { decimal, duration, integer, moment, percent } from "./format.js";
+import { AnswerFigures } from "./figures.js";
+import { duration, moment, percent } from "./format.js";
 import { icon } from "./icons.js";
 import { MarkdownView } from "./markdown.js";
 import { t } from "./strings.js";
@@ -31,11 +32,11 @@ export class MessageView {
     this.copy = button("copy", "copy", t("chat.copy"));
     this.retry = this.isUser ? null : button("retry", "retry", t("chat.retry"));
     this.continue = this.isUser ? null : button("continue", "forward", t("chat.continue"));
-    this.stats = el("span", { class: "stats" });
+    this.figures = this.isUser ? null : new AnswerFigures(message.id);
     this.made = el("span", { class: "made" });
     const edit = button("edit", "edit", t("chat.edit"));
-    this.acts = el("div", { class: "acts", role: "group" }, this.versions, this.copy, edit, this.retry, this.continue, this.stats, this.made);
-    this.node = el("article", { class: "message", data: { id: message.id, role: message.role } }, this.body, this.acts);
+    this.acts = el("div", { class: "acts", role: "group" }, this.versions, this.copy, edit, this.retry, this.continue, this.figures?.line, this.made);
+    this.node = el("article", { class: "message", data: { id: message.id, role: message.role } }, this.body, this.acts, this.figures?.details);
     this.node.setAttribute("aria-label", this.isUser ? t("chat.you") : t("chat.assistant"));
     if (!this.isUser) this.#buildAnswer();
   }
@@ -68,7 +69,7 @@ export class MessageView {
     this.#drawCalls();
     this.#drawState();
     this.#drawEnding();
-    this.#drawStats();
+    this.figures.draw(message);
   }
 
   #drawVersions(message, versions) {
@@ -155,23 +156,6 @@ export class MessageView {
     const next = el("button", { type: "button", class: "small-button", data: { act } }, t(`chat.${act}`));
     const toModel = el("button", { type: "button", class: "small-button", data: { act: "model" } }, t("chat.choose_model"));
     this.end.append(icon("warning"), words, error?.code === "model_not_loaded" ? toModel : "", next);
-  }
-
-  #drawStats() {
-    const { running, usage, timings } = this.message;
-    const parts = [];
-    if (!running && usage?.completion_tokens) {
-      parts.push(t("chat.tokens", { count: usage.completion_tokens, tokens: integer(usage.completion_tokens) }));
-      if (timings?.decode_s > 0 && usage.completion_tokens > 1) {
-        parts.push(t("chat.rate", { rate: decimal(usage.completion_tokens / timings.decode_s) }));
-      }
-      if (timings) parts.push(t("chat.first_token", { time: duration(timings.queued_s + timings.prefill_s) }));
-    }
-    setText(this.stats, parts.join(" · "));
-    const details = [];
-    if (usage?.cached_tokens) details.push(t("chat.cached", { cached: integer(usage.cached_tokens), prompt: integer(usage.prompt_tokens) }));
-    if (usage?.drafted_tokens) details.push(t("chat.guessed", { accepted: integer(usage.accepted_tokens), drafted: integer(usage.drafted_tokens) }));
-    this.stats.title = details.join("\n");
   }
 
   #drawMade({ created_at: time, model, running }) {
