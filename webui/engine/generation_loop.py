@@ -249,9 +249,7 @@ class GenerationLoop:
 
     def _open(self, sequence: Sequence) -> list[ToParent]:
         """Make cells and sampler of a sequence those of what it has read and written."""
-        if not self._runner.forget(sequence.slot, sequence.num_read):
-            self._runner.forget(sequence.slot, 0)
-            sequence.lose_cache()
+        self._keeper.cut(sequence, sequence.num_read)
         try:
             self._runner.open_sampler(
                 sequence.slot,
@@ -383,9 +381,7 @@ class GenerationLoop:
     def _undo(self, rows: Several[Row], sequences: Several[Sequence]) -> None:
         """Make the cells what they were before a step that came to nothing."""
         for row, sequence in zip(rows, sequences, strict=True):
-            if not self._runner.forget(row.slot, row.position):
-                self._runner.forget(row.slot, 0)
-                sequence.lose_cache()
+            self._keeper.cut(sequence, row.position)
 
     def _fail(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
         failed = self._scheduler.fail(rows)

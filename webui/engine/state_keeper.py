@@ -137,6 +137,12 @@ class StateKeeper:
         if state.prefix.owner == SHARED_OWNER:
             counts.num_shared_tokens += num_tokens
 
+    def cut(self, sequence: Sequence, from_position: int) -> None:
+        """Drop the cells of a sequence from a position on; all where they cannot be cut there."""
+        if not self._runner.forget(sequence.slot, from_position):
+            self._runner.forget(sequence.slot, 0)
+            sequence.lose_cache()
+
     def share(self, touched: Several[Sequence]) -> None:
         """Keep what everybody reads once somebody has read just that; others go on from there."""
         for sequence in touched:
@@ -153,9 +159,7 @@ class StateKeeper:
             for other in self._scheduler.reading:
                 if other.num_read < other.num_shared:
                     self.restore(other)
-                    if not self._runner.forget(other.slot, other.num_read):
-                        self._runner.forget(other.slot, 0)
-                        other.lose_cache()
+                    self.cut(other, other.num_read)
 
     def purge(self, owner: str, conversation_id: str | None) -> None:
         """Forget what was read for an owner, or only for one conversation."""

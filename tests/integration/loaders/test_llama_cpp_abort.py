@@ -112,7 +112,7 @@ def test_aborted_chunk_leaves_the_cells_as_they_were(
 
 
 def test_neighbour_of_an_aborted_chunk_keeps_its_cells(
-    runner: LlamaCppRunner, prompt: list[int]
+    runner: LlamaCppRunner, prompt: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     expected = whole(runner, 1, prompt)
     runner.forget(0, 0)
@@ -123,6 +123,25 @@ def test_neighbour_of_an_aborted_chunk_keeps_its_cells(
     runner.set_abort(is_set=False)
     runner.forget(0, 0)
     assert write(runner, 1, prompt) == expected
+    assert capfd.readouterr().err == "", "what was asked for is no error"
+
+
+def test_abort_waits_until_cells_have_moved(runner: LlamaCppRunner, prompt: list[int]) -> None:
+    def written(*, is_aborting: bool) -> list[bytes]:
+        runner.forget(0, 0)
+        runner.forget(1, 0)
+        read(runner, 0, prompt, 0, NUM_CHUNKS)
+        runner.forget(0, len(prompt) - 1)
+        assert runner.shift(0, 5, 25)
+        runner.set_abort(is_set=is_aborting)
+        runner.forward([Row(1, prompt[:CHUNK], 0, sample=False)])  # it moves them on its way
+        if is_aborting:
+            with pytest.raises(StepAborted):
+                runner.forward([Row(1, prompt[:CHUNK], CHUNK, sample=False)])
+            runner.set_abort(is_set=False)
+        return write(runner, 0, prompt[: len(prompt) - 20])
+
+    assert written(is_aborting=True) == written(is_aborting=False)
 
 
 def test_abort_ends_a_long_step_within_a_piece_of_it(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import llama_cpp
@@ -25,21 +26,35 @@ class AbortFlag:
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_set = False
+        self._is_held = False
         self._byte = ctypes.create_string_buffer(1 + 1)
         self._ask: Callable[..., object] = llama_cpp.ggml_abort_callback(_strlen())
 
     @property
     def is_set(self) -> bool:
         """Whether steps are to end; read and written by any thread."""
-        return self._byte[0] != b"\0"
+        return self._is_set
 
     @is_set.setter
     def is_set(self, is_set: bool) -> None:
-        self._byte[0] = bytes([is_set])
+        with self._lock:
+            self._is_set = is_set
+            self._show()
+
+    def hold(self, *, is_held: bool) -> None:
+        """Let no step end because of the flag, or let them again."""
+        with self._lock:
+            self._is_held = is_held
+            self._show()
 
     def watch(self, context: int) -> None:
         """Have a context look at the flag; backends other than the CPU do not."""
         llama_cpp.llama_set_abort_callback(context, self._ask, ctypes.addressof(self._byte))
+
+    def _show(self) -> None:
+        self._byte[0] = bytes([self._is_set and not self._is_held])
 
 
 def _strlen() -> int:

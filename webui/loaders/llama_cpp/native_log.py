@@ -20,6 +20,12 @@ MIB = 1024 * 1024
 # Source: llama.cpp, src/llama-context.cpp, llama-kv-cache.cpp, llama-memory-recurrent.cpp.
 _BUFFER = re.compile(r"(\S+) +(KV|RS|compute|output) buffer size = +(\d+\.\d+) MiB")
 
+# What it says of a step that we had it break off; no error, and nobody's last words.
+_ABORTED = re.compile(
+    r"graph_compute_async failed with error 1$|compute graph, compute status: 1$"
+    r"|failed to decode, ret = 2$"
+)
+
 
 class NativeLog:
     """Receives all log lines of the process from `install` on."""
@@ -59,7 +65,7 @@ class NativeLog:
         if level != LEVEL_CONTINUED:
             self._level = level
         line = (text or b"").decode("utf-8", "replace")
-        if self._level == LEVEL_ERROR:
+        if self._level == LEVEL_ERROR and not _ABORTED.search(line.rstrip()):
             sys.stderr.write(line)
             sys.stderr.flush()
             if line.strip():

@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
 
+ABORTED = 2
 DECODE_FAILURES = {
     1: "llama.cpp found no room for this step in its cache",
-    2: "llama.cpp broke the step off",
+    ABORTED: "llama.cpp broke the step off",
     -1: "llama.cpp refused the batch",
 }
 
@@ -212,9 +213,11 @@ class LlamaCppRunner:
     def _decode(self, rows: Sequence[Row]) -> list[int]:
         """Compute rows in one call; return the index of each row's last token."""
         last = self._batch.fill(rows)
-        if code := llama_cpp.llama_decode(self._context, self._batch.native):
-            if self._abort.is_set:
-                raise StepAborted
+        code: int = llama_cpp.llama_decode(self._context, self._batch.native)
+        self._abort.hold(is_held=False)
+        if code == ABORTED and self._abort.is_set:
+            raise StepAborted
+        if code:
             said = DECODE_FAILURES.get(code, f"llama.cpp failed in this step (code {code})")
             raise EngineError(said, "Try again; if it happens again, load the model anew.")
         return last
@@ -238,6 +241,9 @@ class LlamaCppRunner:
 
     def shift(self, slot: int, start: int, stop: int) -> bool:
         """Drop the cells from `start` to `stop` and close the gap; False if that cannot be."""
+        # The next call moves the cells of this slot, whoever it is made for: half done it would
+        # be done again, once more for a part of the layers (`llama_kv_cache::update`).
+        self._abort.hold(is_held=True)
         return self._can_shift and shift(self._memory, slot, start, stop)
 
     def save_state(self, slot: int) -> memoryview | None:
