@@ -2,9 +2,20 @@
 
 import asyncio
 
+import psutil
 import pytest
 
+from webui.engine.activity import Activity
 from webui.engine.load_watch import RETELL_S, LoadWatch
+
+
+def test_process_that_may_not_be_looked_at_is_no_error(monkeypatch):
+    def refuse(_):
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "Process", refuse)
+    activity = Activity(1, 0.1)
+    assert not activity.has_moved()
 
 
 class Watched:
