@@ -17,7 +17,7 @@ from webui.engine.interface import Finish, GenerateRequest, Text
 from webui.engine.ipc import Outputs
 from webui.engine.mail import Announced, Prepared
 from webui.engine.prefill_budget import PrefillBudget
-from webui.engine.speculation import SpeculationControl
+from webui.engine.speculation import Choice, SpeculationControl
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 
@@ -66,11 +66,11 @@ class Eager(SpeculationControl):
     """Checks whatever is guessed."""
 
     @override
-    def choose(self, guesses: Sequence[Guess]) -> int:
-        return 62
+    def choose(self, guesses: Sequence[Guess]) -> Choice:
+        return Choice(62)
 
     @override
-    def note(self, num_rows: int, num_extra: int, num_made: int, step_s: float) -> None:
+    def note(self, *_step: float) -> None:
         pass
 
 
