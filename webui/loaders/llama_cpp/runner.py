@@ -42,12 +42,6 @@ if TYPE_CHECKING:
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
 
-DECODE_FAILURES = {
-    1: "llama.cpp found no room for this step in its cache",
-    2: "llama.cpp broke the step off",
-    -1: "llama.cpp refused the batch",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class _Sampler:
@@ -127,6 +121,11 @@ class LlamaCppRunner:
         """Handle of the loaded model, good until `close`."""
         return self._model
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """That of the model, good until `close`."""
+        return self._vocabulary
+
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return the ids of a text; see `Vocabulary.tokenize`."""
         return self._vocabulary.tokenize(text, special=special)
@@ -205,11 +204,7 @@ class LlamaCppRunner:
 
     def _decode(self, rows: Sequence[Row]) -> list[int]:
         """Compute rows in one call; return the index of each row's last token."""
-        last = self._batch.fill(rows)
-        if code := llama_cpp.llama_decode(self._context, self._batch.native):
-            said = DECODE_FAILURES.get(code, f"llama.cpp failed in this step (code {code})")
-            raise EngineError(said, "Try again; if it happens again, load the model anew.")
-        return last
+        return self._batch.decode(self._context, rows)
 
     def forget(self, slot: int, from_position: int) -> bool:
         """Drop what a slot remembers from a position on; False if the model cannot do that.
