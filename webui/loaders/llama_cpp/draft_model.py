@@ -33,7 +33,7 @@ OTHER_MODEL = "Choose another draft model, or load without one."
 # The rest is said of the model that writes: how its positions are stretched, for one.
 TAKEN_OVER = {
     *("slots", "gpu_layers", "threads", "threads_batch", "batch_size", "ubatch_size"),
-    *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload"),
+    *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload", "flash_attn"),
 }
 
 
