@@ -78,6 +78,7 @@ class Drafting:
         self._control = control or SpeculationControl()
         self._model = model
         self._looks_up = looks_up
+        self._modelled = Acceptance()  # of all sequences
 
     @property
     def model_s(self) -> float:
@@ -126,7 +127,10 @@ class Drafting:
             if isinstance(result, Verified):
                 num_held = len(result.chosen) - 1
                 num_made += num_held
-                self._draft(sequence).acceptance.note(row.num_draft, num_held)
+                draft = self._draft(sequence)
+                draft.acceptance.note(row.num_draft, num_held)
+                if draft.is_modelled:
+                    self._modelled.note(row.num_draft, num_held)
         num_extra = sum(row.num_draft for row in rows)
         reading_s, guessing_s = 0.0, 0.0
         if self._model:
@@ -212,7 +216,8 @@ class Drafting:
 
     def _draft(self, sequence: Sequence) -> Draft:
         if sequence.draft is None:
-            sequence.draft = Draft()
+            # What stood before is another text each time; the draft model is the same.
+            sequence.draft = Draft(modelled=Acceptance(self._modelled.chance))
         return sequence.draft
 
 

@@ -67,8 +67,7 @@ class ModelDraft:
             is_shared: Whether the step is for several owners.
         """
         try:
-            self._catch_up(rows, control, num_rows=num_rows, is_shared=is_shared)
-            ready = [row for row in rows if self._drafter.num_missing(row) <= LATE_TOKENS]
+            ready = self._caught_up(rows, control, num_rows=num_rows, is_shared=is_shared)
             return self._guess(ready, control, num_rows) if ready else {}
         except Exception as error:  # noqa: BLE001 - whatever fails here, replies go on without it
             self._is_on = False
@@ -80,24 +79,25 @@ class ModelDraft:
         """Let it compute with as many threads as the model that checks it."""
         self._drafter.set_threads(decode, batch)
 
-    def _catch_up(
+    def _caught_up(
         self,
         rows: Sequence[DraftRow],
         control: SpeculationControl,
         *,
         num_rows: int,
         is_shared: bool,
-    ) -> None:
-        behind = [row for row in rows if self._drafter.num_missing(row) > LATE_TOKENS]
-        num_missing = sum(map(self._drafter.num_missing, behind))
-        if not num_missing:
-            return
-        max_tokens = control.readable(num_rows, num_missing, is_shared=is_shared)
-        if max_tokens:
+    ) -> list[DraftRow]:
+        """Read a piece of what is missing; return the rows of which hardly anything is."""
+        missing = {row.slot: self._drafter.num_missing(row) for row in rows}
+        behind = [row for row in rows if missing[row.slot] > LATE_TOKENS]
+        num_missing = sum(missing[row.slot] for row in behind)
+        if behind and (num := control.readable(num_rows, num_missing, is_shared=is_shared)):
             begun_s = self._clock()
-            num_read = self._drafter.read(behind, max_tokens)
+            num_read = self._drafter.read(behind, num)
             self.reading_s = self._clock() - begun_s
             control.note_reading(num_rows, num_read, self.reading_s)
+            missing |= {row.slot: self._drafter.num_missing(row) for row in behind}
+        return [row for row in rows if missing[row.slot] <= LATE_TOKENS]
 
     def _guess(
         self, rows: Sequence[DraftRow], control: SpeculationControl, num_rows: int

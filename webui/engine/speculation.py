@@ -47,10 +47,14 @@ KEPT_WEIGHT = 0.95  # of the guesses before, at each new one
 
 
 class Acceptance:
-    """How often the guesses for one sequence held."""
+    """How often the guesses for one sequence held.
 
-    def __init__(self) -> None:
-        self._held = START_CHANCE * START_WEIGHT
+    Args:
+        chance: What is believed before the first one, 0 to 1.
+    """
+
+    def __init__(self, chance: float = START_CHANCE) -> None:
+        self._held = chance * START_WEIGHT
         self._seen = START_WEIGHT
 
     @property
@@ -107,11 +111,13 @@ class _ModelCosts:
     Attributes:
         pass_s: Of one of its passes, by rows of the step; those not measured are missing.
         read_s: Of a token that it reads; 0 is not known.
+        is_warm: Whether it has read anything: the first time says nothing of the next.
         debt_steps: Plain steps that reading took and nothing has paid for yet.
     """
 
     pass_s: dict[int, float] = field(default_factory=dict)
     read_s: float = 0.0
+    is_warm: bool = False
     debt_steps: float = 0.0
 
     def factor(self, num_rows: int, num_passes: int, plain_s: float) -> float:
@@ -207,11 +213,11 @@ class SpeculationControl:
 
     def note_reading(self, num_rows: int, num_tokens: int, took_s: float) -> None:
         """Learn what the draft model took to read tokens."""
-        if num_tokens and took_s > 0:
-            self._model.read_s = _mean(
-                self._model.read_s or took_s / num_tokens, took_s / num_tokens
-            )
-            self._model.debt_steps += took_s / self._costs[num_rows].plain_s
+        model, plain_s = self._model, self._costs[num_rows].plain_s
+        model.debt_steps += took_s / plain_s
+        if model.is_warm and num_tokens:
+            model.read_s = _mean(model.read_s or took_s / num_tokens, took_s / num_tokens)
+        model.is_warm = True
 
     def note_guessing(self, num_rows: int, num_passes: int, took_s: float) -> None:
         """Learn what the draft model took to guess, in so many passes over rows of a step."""

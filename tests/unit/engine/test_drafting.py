@@ -316,3 +316,20 @@ def test_time_of_the_draft_model_says_nothing_about_steps_of_the_other():
     # two more; reading is left out of the two that it takes.
     told = {(num > 0, step_s, guess_s) for num, step_s, guess_s in seen if num != "read"}
     assert told == {(False, 2, 0.0), (True, 3, 1), (True, 4, 1)}
+
+
+def test_next_reply_begins_with_what_is_known_of_the_draft_model():
+    chances = []
+
+    class Listening(Eager):
+        def choose(self, guesses):
+            chances.append(guesses[0].acceptance.chance)
+            return super().choose(guesses)
+
+    runner = Watched(slots=1)
+    drafting = with_model(FakeDrafter(runner, right_for=1), control=Listening(), looks_up=False)
+    write(runner, [request("a", **PLAIN)], drafting, prompt=PROSE)
+    first = len(chances)
+    assert chances[0] > 0.5
+    write(runner, [request("b", **PLAIN)], drafting, prompt=PROSE)
+    assert chances[first] < 0.2

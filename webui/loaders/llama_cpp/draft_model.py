@@ -98,9 +98,10 @@ class DraftModel:
         left = min(max_tokens, self._max_batch_tokens)
         pieces: list[Row] = []
         for row in rows:
-            if num := min(left, self.num_missing(row)):
-                pieces.append(self._next(row, num, sample=False))
-                left -= num
+            rest = self._unread(row)
+            if tokens := rest.tokens[: min(left, len(rest.tokens) - 1)]:
+                pieces.append(Row(row.slot, tokens, rest.position, sample=False))
+                left -= len(tokens)
         if pieces:
             self._decode(pieces)
         return sum(len(piece.tokens) for piece in pieces)
@@ -111,11 +112,12 @@ class DraftModel:
         Raises:
             EngineError: llama.cpp failed in this step, or what it computed are no numbers.
         """
-        while sum(map(self.num_missing, rows)) + len(rows) > self._max_batch_tokens:
+        batch = [self._unread(row) for row in rows]
+        while sum(len(piece.tokens) for piece in batch) > self._max_batch_tokens:
             self.read(rows, self._max_batch_tokens)
+            batch = [self._unread(row) for row in rows]
         guesses: dict[int, list[int]] = {row.slot: [] for row in rows}
         wanted = {row.slot: row.max_tokens for row in rows}
-        batch = [self._next(row, self.num_missing(row) + 1, sample=True) for row in rows]
         while batch:
             following: list[Row] = []
             for piece, index in zip(batch, self._decode(batch), strict=True):
@@ -189,14 +191,13 @@ class DraftModel:
         """Return how many tokens of a row are read; the last one is always read anew."""
         return min(num_common(self._tokens[row.slot], row.tokens), len(row.tokens) - 1)
 
-    def _next(self, row: DraftRow, num_tokens: int, *, sample: bool) -> Row:
-        """Return the next tokens of a row, with all else dropped that its slot has read."""
-        known = self._tokens[row.slot]
-        usable = self._num_usable(row)
+    def _unread(self, row: DraftRow) -> Row:
+        """Return what its slot has not read of a row, after dropping what it has of others."""
+        known, usable = self._tokens[row.slot], self._num_usable(row)
         if usable < len(known):
             llama_cpp.llama_memory_seq_rm(self._memory, row.slot, usable or -1, -1)
             del known[usable:]
-        return Row(row.slot, row.tokens[usable : usable + num_tokens], usable, sample=sample)
+        return Row(row.slot, row.tokens[usable:], usable, sample=True)
 
     def _decode(self, rows: Sequence[Row]) -> list[int]:
         """Compute rows in one call; return the index of each row's last token."""
