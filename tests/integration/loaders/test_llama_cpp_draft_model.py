@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import llama_cpp
@@ -25,7 +26,6 @@ from webui.loaders.llama_cpp.runner import LlamaCppRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -289,14 +289,11 @@ async def test_load_says_what_is_wrong_with_the_draft_model(
             pass
 
 
-def test_real_model_guesses_all_that_it_says_itself(best_model: Path) -> None:
-    """The model of `WEBUI_TEST_MODEL` drafts for itself: greedily all of it holds."""
-    if not os.environ.get(TEST_MODEL):
-        pytest.skip(f"{TEST_MODEL} names no model")
-    target = Recorder(best_model, speculation="draft", draft_model=str(best_model))
-    model = DraftModel(
-        best_model, target.vocabulary, 256, LlamaCppOptions(**OPTIONS), lambda _: None
-    )
+def test_model_that_guesses_for_itself_knows_all_that_it_says(target_path: Path) -> None:
+    """The model of `WEBUI_TEST_MODEL` where one is named: greedily every guess holds."""
+    path = Path(os.environ.get(TEST_MODEL) or target_path)
+    target = Recorder(path, speculation="draft", draft_model=str(path))
+    model = DraftModel(path, target.vocabulary, 256, LlamaCppOptions(**OPTIONS), lambda _: None)
     try:
         requests = [
             request_of("", name, temperature=0, max_tokens=NUM, ignore_eos=True)
