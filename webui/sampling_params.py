@@ -39,7 +39,7 @@ class Control:
 
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Breaker = Annotated[str, StringConstraints(min_length=1, max_length=MAX_BREAKER_CHARS)]
-OverflowPolicy = Literal["stop", "drop_oldest", "cut_middle"]
+OverflowPolicy = Literal["stop", "drop_oldest", "cut_middle", "shift"]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 SamplerName = Literal[
@@ -141,7 +141,8 @@ class SamplingParams(BaseModel):
         default="stop",
         title="When the context is full",
         description="What happens to a conversation that is longer than the model can see: stop "
-        "refuses, drop_oldest leaves out the oldest turns, cut_middle keeps the first one too.",
+        "refuses, drop_oldest leaves out the oldest turns, cut_middle keeps the first one too, "
+        "shift also lets go of the oldest tokens while the reply is being written.",
     )
     min_tokens: Annotated[int, Control("Length", step=1, soft_max=1024)] = Field(
         default=0,

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from webui.api.deps import ID_PATTERN, ActorDep, Json, RuntimeDep, body_of
 from webui.errors import InvalidRequest
+from webui.sampling_params import OverflowPolicy
 
 router = APIRouter(prefix="/api/conversations")
 
@@ -42,6 +43,7 @@ class ChangeBody(_Body):
 
     title: str | None = None
     active_leaf_id: Id | None = None
+    context_overflow: OverflowPolicy | None = None
 
 
 class SendBody(_Body):
@@ -114,7 +116,10 @@ async def change_conversation(
     conversation_id: IdInPath,
     body: Annotated[ChangeBody, Depends(_change_body)],
 ) -> Response:
-    """Rename a conversation or show another branch of it."""
+    """Rename a conversation, show another branch of it, or choose how it is cut.
+
+    A `context_overflow` of null leaves that to the parameters.
+    """
     conversation = None
     if body.title is not None:
         conversation = await runtime.conversations.rename(actor, conversation_id, body.title)
@@ -122,8 +127,16 @@ async def change_conversation(
         conversation = await runtime.conversations.set_active_leaf(
             actor, conversation_id, body.active_leaf_id
         )
+    if "context_overflow" in body.model_fields_set:
+        conversation = await runtime.conversations.set_context_overflow(
+            actor, conversation_id, body.context_overflow
+        )
     if conversation is None:
-        raise InvalidRequest("nothing is to change", "Send title or active_leaf_id.", field="title")
+        raise InvalidRequest(
+            "nothing is to change",
+            "Send title, active_leaf_id or context_overflow.",
+            field="title",
+        )
     return Json({"conversation": conversation})
 
 

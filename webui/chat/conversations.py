@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from webui.actor import Permission
 from webui.chat import records
 from webui.chat.events import ConversationChanged
-from webui.chat.prompt import build_continuation, build_prompt
+from webui.chat.prompt import build_continuation, build_prompt, sources
 from webui.chat.reply import Order
 from webui.chat.typed_text import clean_text, clean_title, title_from
 from webui.chat.views import Page, Transcript, Turn
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from webui.chat.parameters import Parameters
     from webui.chat.views import ConversationView, MessageView
     from webui.engine.saved_states import SavedStates
-    from webui.sampling_params import SamplingParams
+    from webui.sampling_params import OverflowPolicy
     from webui.storage.database import Database
 
 MAX_PAGE = 200
@@ -100,6 +100,16 @@ class Conversations:
         actor.require(Permission.CHAT)
         view = await self._database.run(
             records.set_active_leaf, actor.user_id, conversation_id, leaf_id
+        )
+        return self._changed(actor, view)
+
+    async def set_context_overflow(
+        self, actor: Actor, conversation_id: str, policy: OverflowPolicy | None
+    ) -> ConversationView:
+        """Choose what happens when it is longer than the context; None is as in the parameters."""
+        actor.require(Permission.CHAT)
+        view = await self._database.run(
+            records.set_context_overflow, actor.user_id, conversation_id, policy
         )
         return self._changed(actor, view)
 
@@ -192,7 +202,7 @@ class Conversations:
         with self._generations.reserve(owner, conversation_id):
             params = await self._parameters.get(actor)
             asked = await self._database.run(records.ask, owner, conversation_id, question, params)
-            generation = self._generations.start(_order(owner, asked, params))
+            generation = self._generations.start(_order(owner, asked))
         view = self._changed(actor, asked.conversation)
         live = self._generations.live(conversation_id)
         messages = [live.get(message.id, message) for message in asked.messages]
@@ -210,9 +220,9 @@ class Conversations:
         return view
 
 
-def _order(owner: str, asked: records.Asked, params: SamplingParams) -> Order:
+def _order(owner: str, asked: records.Asked) -> Order:
     """Return what is to be written; a reply without a word is begun anew, not written on."""
-    reply = asked.reply
+    reply, params = asked.reply, asked.params
     is_continuation = bool(reply.text.strip() or reply.reasoning.strip())
     if is_continuation:
         prompt = build_continuation([*asked.path, reply], params.system_prompt)
@@ -226,4 +236,5 @@ def _order(owner: str, asked: records.Asked, params: SamplingParams) -> Order:
         prompt=prompt,
         params=params,
         is_continuation=is_continuation,
+        sources=sources(asked.path, params.system_prompt),
     )

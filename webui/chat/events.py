@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from webui.chat.views import ConversationView, FiguresView, JobView, MessageView, ModelStatus
+from webui.chat.views import (
+    ConversationView,
+    FiguresView,
+    JobView,
+    LeftOutView,
+    MessageView,
+    ModelStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -88,6 +95,12 @@ class Notice(OfGeneration, frozen=True, kw_only=True, tag="notice"):
     message: str
 
 
+class LeftOut(OfGeneration, frozen=True, kw_only=True, tag="left_out"):
+    """The model does not see the whole conversation."""
+
+    left_out: LeftOutView
+
+
 class Done(OfGeneration, frozen=True, kw_only=True, tag="done"):
     """The reply ended and is saved."""
 
@@ -139,7 +152,9 @@ class Reset(msgspec.Struct, frozen=True, tag_field="type", tag="reset"):
     """Events were missed: the client fetches everything anew."""
 
 
-GenerationEvent = Queued | Loading | Prefill | Reasoning | Text | ToolCall | Notice | Done | Failed
+GenerationEvent = (
+    Queued | Loading | Prefill | Reasoning | Text | ToolCall | Notice | LeftOut | Done | Failed
+)
 Event = (
     GenerationEvent
     | ConversationChanged

@@ -6,6 +6,7 @@ given as a path from its root to the message that is answered or written on.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +14,7 @@ from webui.chat.reply_parser import CLOSE, OPEN
 from webui.messages import Message, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from webui.sampling_params import SamplingParams
 
@@ -23,6 +24,8 @@ BETWEEN = "\n\n"  # joins turns that became neighbours of the same role
 class Said(Protocol):
     """What a prompt needs of a saved message."""
 
+    @property
+    def id(self) -> str: ...
     @property
     def role(self) -> str: ...
     @property
@@ -37,10 +40,7 @@ def build_prompt(path: Sequence[Said], system_prompt: str) -> tuple[Message, ...
     Reasoning is not sent again. Replies that stayed empty are left out; neighbours of one role
     are joined, because most chat templates want roles to take turns.
     """
-    said = [Message(Role(m.role), m.text) for m in path if m.text.strip()]
-    if system_prompt.strip():
-        said.insert(0, Message(Role.SYSTEM, system_prompt))
-    return _take_turns(said)
+    return tuple(turn.message for turn in _turns(path, system_prompt))
 
 
 def build_continuation(path: Sequence[Said], system_prompt: str) -> tuple[Message, ...]:
@@ -52,6 +52,14 @@ def build_continuation(path: Sequence[Said], system_prompt: str) -> tuple[Messag
     reply = path[-1]
     before = build_prompt(path[:-1], system_prompt)
     return (*before, Message(Role.ASSISTANT, _so_far(reply).rstrip()))
+
+
+def sources(path: Sequence[Said], system_prompt: str) -> tuple[tuple[str, ...], ...]:
+    """Return of which saved messages each message of `build_prompt` is made; the prompt of none.
+
+    The same for `build_continuation`, whose last message is one of its own.
+    """
+    return tuple(tuple(turn.ids) for turn in _turns(path, system_prompt))
 
 
 def api_prompt(messages: Sequence[Message], system_prompt: str) -> tuple[Message, ...]:
@@ -77,12 +85,26 @@ def _so_far(reply: Said) -> str:
     return f"{OPEN}\n{reply.reasoning}\n{CLOSE}\n\n{reply.text}"
 
 
-def _take_turns(said: Iterable[Message]) -> tuple[Message, ...]:
-    turns: list[Message] = []
-    for message in said:
-        if turns and turns[-1].role is message.role:
-            turns[-1] = Message(message.role, turns[-1].text + BETWEEN + message.text)
+@dataclass(slots=True)
+class _Turn:
+    """A message of a prompt and the saved messages it is made of."""
+
+    message: Message
+    ids: list[str]
+
+
+def _turns(path: Sequence[Said], system_prompt: str) -> list[_Turn]:
+    turns: list[_Turn] = []
+    if system_prompt.strip():
+        turns.append(_Turn(Message(Role.SYSTEM, system_prompt), []))
+    for said in path:
+        if not said.text.strip():
+            continue
+        role, before = Role(said.role), turns[-1] if turns else None
+        if before is not None and before.message.role is role:
+            before.message = Message(role, before.message.text + BETWEEN + said.text)
+            before.ids.append(said.id)
         else:
-            turns.append(message)
-    assert all(a.role is not b.role for a, b in pairwise(turns))
-    return tuple(turns)
+            turns.append(_Turn(Message(role, said.text), [said.id]))
+    assert all(a.message.role is not b.message.role for a, b in pairwise(turns))
+    return turns

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 from webui.chat.views import (
     ConversationView,
     ErrorView,
+    LeftOutView,
     MessageView,
     TimingsView,
     UsageView,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from webui.chat.reply import Order
-    from webui.sampling_params import SamplingParams
+    from webui.sampling_params import OverflowPolicy, SamplingParams
     from webui.storage.tables import ConversationRow, MessageRow
 
 UNFINISHED = frozenset({MessageStatus.PENDING, MessageStatus.STREAMING})
@@ -74,6 +75,7 @@ class Asked:
         messages: The rows that are new or changed.
         reply: The one that is to be written.
         path: From the root to the message that is answered.
+        params: How this conversation wants it written.
     """
 
     conversation: ConversationView
@@ -81,6 +83,7 @@ class Asked:
     reply: MessageView
     path: list[MessageView]
     generation_id: str
+    params: SamplingParams
 
 
 def page(
@@ -116,6 +119,14 @@ def set_active_leaf(
 ) -> ConversationView:
     """Choose the branch that is shown."""
     row = conversations.set_active_leaf(session, owner, conversation_id, leaf_id)
+    return conversation_view(row)
+
+
+def set_context_overflow(
+    session: Session, owner: str, conversation_id: str, policy: OverflowPolicy | None
+) -> ConversationView:
+    """Choose what happens when it is longer than the context; None leaves it to the parameters."""
+    row = conversations.set_context_overflow(session, owner, conversation_id, policy)
     return conversation_view(row)
 
 
@@ -172,6 +183,8 @@ def ask(
             asked = tree[reply.parent_id]
         case _:
             assert_never(question)
+    if row.context_overflow is not None:
+        params = params.model_copy(update={"context_overflow": row.context_overflow})
     generation = generations.add(
         session,
         owner,
@@ -185,6 +198,7 @@ def ask(
         reply=message_view(reply),
         path=[message_view(message) for message in _path(tree, asked)],
         generation_id=generation.id,
+        params=params,
     )
 
 
@@ -224,6 +238,7 @@ def conversation_view(row: ConversationRow) -> ConversationView:
         created_at=row.created_at,
         updated_at=row.updated_at,
         running=False,
+        context_overflow=row.context_overflow,
     )
 
 
@@ -256,7 +271,14 @@ def message_view(row: MessageRow) -> MessageView:
         timings=timings,
         error=error,
         reasoning_s=row.reasoning_s,
+        left_out=_left_out(row),
     )
+
+
+def _left_out(row: MessageRow) -> LeftOutView | None:
+    if row.left_out_messages is None and row.left_out_tokens is None:
+        return None
+    return LeftOutView(row.left_out_messages or 0, row.left_out_before_id, row.left_out_tokens or 0)
 
 
 def _send(
@@ -330,6 +352,7 @@ def _path(tree: dict[str, MessageRow], leaf: MessageRow) -> list[MessageRow]:
 
 def _end(final: MessageView) -> MessageEnd:
     usage, timings, error = final.usage, final.timings, final.error
+    left_out = final.left_out
     return MessageEnd(
         text=final.text,
         reasoning=final.reasoning,
@@ -348,4 +371,7 @@ def _end(final: MessageView) -> MessageEnd:
         error_code=error.code if error else None,
         error_message=error.message if error else None,
         error_hint=error.hint if error else None,
+        left_out_messages=left_out.messages if left_out else None,
+        left_out_before_id=left_out.before_id if left_out else None,
+        left_out_tokens=left_out.tokens if left_out else None,
     )

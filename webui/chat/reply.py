@@ -14,12 +14,13 @@ import msgspec
 
 from webui.chat import events
 from webui.chat.reply_parser import Kind, ReplyParser
-from webui.chat.views import ErrorView, MessageView, TimingsView, UsageView
+from webui.chat.views import ErrorView, LeftOutView, MessageView, TimingsView, UsageView
 from webui.engine.interface import (
     Finish,
     FinishReason,
     Prefill,
     Queued,
+    Shifted,
     Text,
     Timings,
     Trimmed,
@@ -43,6 +44,7 @@ class Order:
         message: The row as it is before: empty, or with the text that is written on.
         prompt: What the model reads.
         is_continuation: Whether the last message of the prompt is the reply itself.
+        sources: Of which saved messages each of the prompt is made.
     """
 
     generation_id: str
@@ -52,6 +54,7 @@ class Order:
     prompt: tuple[Message, ...]
     params: SamplingParams
     is_continuation: bool = False
+    sources: tuple[tuple[str, ...], ...] = ()
 
 
 class _Ids(TypedDict):
@@ -90,6 +93,7 @@ class Reply:
         self._reasoning_ended_at: float | None = None
         self._num_tokens = 0
         self._prefill = Prefill(0, 0)
+        self._left_out: LeftOutView | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -121,7 +125,12 @@ class Reply:
                 self._first_step_at = None  # not yet: it is told when it is read
                 return [events.Queued(**self._ids(), place=delta.place, eta_s=delta.eta_s)]
             case Trimmed():
-                return [self.notice("trimmed", _left_out(delta.num_messages))]
+                return [self._note_left_out(_messages_left_out(self.order, delta))]
+            case Shifted():
+                so_far = self._left_out or LeftOutView()
+                num_tokens = so_far.tokens + delta.num_tokens
+                left_out = msgspec.structs.replace(so_far, tokens=num_tokens)
+                return [self._note_left_out(left_out)]
             case Prefill():
                 if self._first_step_at is None:
                     self._first_step_at = self._clock()
@@ -202,7 +211,12 @@ class Reply:
             timings=None,
             error=None,
             reasoning_s=self._reasoning_s(),
+            left_out=self._left_out,
         )
+
+    def _note_left_out(self, left_out: LeftOutView) -> events.LeftOut:
+        self._left_out = left_out
+        return events.LeftOut(**self._ids(), left_out=left_out)
 
     def _take_pieces(self, pieces: list[Piece]) -> list[events.GenerationEvent]:
         told: list[events.GenerationEvent] = []
@@ -253,10 +267,11 @@ class Reply:
         )
 
 
-def _left_out(num_messages: int) -> str:
-    if num_messages == 1:
-        return "1 older message was not sent: the context is full"
-    return f"{num_messages} older messages were not sent: the context is full"
+def _messages_left_out(order: Order, trimmed: Trimmed) -> LeftOutView:
+    end = trimmed.first + trimmed.num_messages
+    num = sum(len(ids) for ids in order.sources[trimmed.first : end])
+    behind = [message_id for ids in order.sources[end:] for message_id in ids]
+    return LeftOutView(num, behind[0] if behind else order.message.id)
 
 
 def _added(order: Order, finish: Finish) -> tuple[UsageView, TimingsView]:

@@ -47,6 +47,20 @@ class ErrorView(msgspec.Struct, frozen=True):
     hint: str
 
 
+class LeftOutView(msgspec.Struct, frozen=True):
+    """What the model did not see of the conversation, because its context was full.
+
+    Attributes:
+        messages: So many messages were not sent.
+        before_id: They stand before this one; None if none of them were left out.
+        tokens: So many of the oldest tokens went while the reply was being written.
+    """
+
+    messages: int = 0
+    before_id: str | None = None
+    tokens: int = 0
+
+
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     """One message of the tree.
 
@@ -54,6 +68,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
         status: complete, pending, streaming, stopped, interrupted or error.
         finish_reason: stop, length or abort; None while it runs or when it failed.
         reasoning_s: Seconds the model thought so far; None where it did not or nobody measured.
+        left_out: Of a reply, what the model did not see; None where it saw all.
     """
 
     id: str
@@ -69,6 +84,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     timings: TimingsView | None = None
     error: ErrorView | None = None
     reasoning_s: float | None = None
+    left_out: LeftOutView | None = None
 
 
 class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +93,8 @@ class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         version: Grows with every change of title, tree or active leaf.
         running: Whether a reply is being written in it.
+        context_overflow: What happens when it is longer than the context, as the parameter of that
+            name; None leaves it to that.
     """
 
     id: str
@@ -86,6 +104,7 @@ class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     running: bool
+    context_overflow: str | None = None
 
 
 class GenerationView(msgspec.Struct, frozen=True):

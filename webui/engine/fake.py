@@ -31,13 +31,14 @@ from webui.engine.interface import (
     Usage,
     VectorPart,
 )
+from webui.engine.prompt_cut import PromptCut, trimmed
 from webui.engine.stats import EngineStats
 from webui.engine.tally import Tally
 from webui.errors import Busy, Conflict, ContextLengthExceeded, EngineDied, InvalidRequest
 from webui.messages import Message, Role
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from webui.engine.interface import Delta, GenerateRequest
 
@@ -78,6 +79,7 @@ class FakeEngine:
         self._closed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._cut = PromptCut(context_length, _prompt_tokens, lambda text: len(tokens(text)))
         self._info = ModelInfo(
             name=NAME,
             context_length=context_length,
@@ -116,7 +118,9 @@ class FakeEngine:
         if request_id in self._live:
             raise Conflict(f"The request {request_id} is already running")
         answer_grammar(request.grammar, request.json_schema)
+        asked, request = request, self._cut.cut(request) or request
         num_prompt = self._num_prompt(request)
+        cut = trimmed(asked, request)
         arrived_s = time.monotonic()
         turn = asyncio.Event()
         self._queue(turn)
@@ -124,6 +128,8 @@ class FakeEngine:
         self._idle.clear()
         is_ended = False
         try:
+            if cut is not None:
+                yield cut
             told = 0
             while not turn.is_set():
                 place = self._waiting.index(turn) + 1
@@ -239,7 +245,7 @@ class FakeEngine:
             raise InvalidRequest("The conversation is empty", field="messages")
         for message in messages:
             _check_text(message.text, "messages")
-        num_prompt = sum(len(tokens(message.text)) + 1 for message in messages)
+        num_prompt = len(_prompt_tokens(messages))
         limit = self._info.context_length
         if num_prompt > limit:
             raise ContextLengthExceeded(
@@ -312,6 +318,11 @@ def _check_text(text: str, field: str) -> None:
         raise InvalidRequest(
             f"The message holds something that is not text: {error}", field=field
         ) from error
+
+
+def _prompt_tokens(messages: Sequence[Message]) -> list[int]:
+    """Return a number for each word, and one for each end of a message."""
+    return [0] * sum(len(tokens(message.text)) + 1 for message in messages)
 
 
 def _messages(request: GenerateRequest) -> tuple[Message, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from webui.engine.context_shift import make_room
 from webui.engine.drafting import Drafting
 from webui.engine.ipc import Output, Outputs, RequestError
 from webui.engine.mail import (
@@ -180,6 +181,7 @@ class GenerationLoop:
             context_length=self._runner.info.context_length,
             arrived_s=mail.arrived_s,
             num_shared=mail.num_shared,
+            num_kept=mail.num_kept,
         )
         told: list[ToParent] = []
         if mail.trimmed is not None:
@@ -252,7 +254,7 @@ class GenerationLoop:
                 sequence.slot,
                 sequence.sampler_params(),
                 sequence.tokens,
-                num_reply=sequence.num_reply,
+                num_reply=min(sequence.num_reply, len(sequence.tokens)),
                 banned=sequence.banned_here(),
                 grammar=sequence.request.grammar,
                 triggers=sequence.request.grammar_triggers,
@@ -274,7 +276,7 @@ class GenerationLoop:
 
     def _grow(self) -> list[Output]:
         """Let running sequences have their next cells; return what those tell that got none."""
-        full = self._scheduler.grow()
+        full = [*make_room(self._runner, self._scheduler), *self._scheduler.grow()]
         self._untold.update((sequence.request_id, sequence) for sequence in full)
         self._close(full)
         self._drop_evicted()

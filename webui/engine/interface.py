@@ -153,6 +153,12 @@ class Trimmed(msgspec.Struct, frozen=True, tag="trimmed"):
     first: int
 
 
+class Shifted(msgspec.Struct, frozen=True, tag="shifted"):
+    """The context was full: `num_tokens` of the oldest were left out so that the reply goes on."""
+
+    num_tokens: int
+
+
 class Prefill(msgspec.Struct, frozen=True, tag="prefill"):
     """`done` of `total` prompt tokens are read; `cached` of them came from the cache."""
 
@@ -197,7 +203,7 @@ class Finish(msgspec.Struct, frozen=True, tag="finish"):
     timings: Timings
 
 
-Delta = Queued | Trimmed | Prefill | Text | Finish
+Delta = Queued | Trimmed | Shifted | Prefill | Text | Finish
 
 
 class Pooling(StrEnum):

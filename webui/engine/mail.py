@@ -29,13 +29,14 @@ class Announced:
 class Prepared:
     """The tokens of a request that was announced; `num_shared` as `Sequence` has it.
 
-    `trimmed` says which of its messages are not among them.
+    `num_kept` likewise; `trimmed` says which of its messages are not among them.
     """
 
     request: GenerateRequest
     prompt: list[int]
     arrived_s: float
     num_shared: int = 0
+    num_kept: int = 0
     trimmed: Trimmed | None = None
 
 

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
-from webui.engine.interface import Delta, Embedded, Finish, Queued, Trimmed, VectorPart
+from webui.engine.interface import Delta, Embedded, Finish, Queued, Shifted, Trimmed, VectorPart
 from webui.errors import EngineDied, WebuiError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Mailbox:
         kind = type(item)
         if kind is Queued:
             self.has_waited = True
-        elif kind is not Trimmed:
+        elif kind is not Trimmed and kind is not Shifted:
             self.is_started = True
             self.is_over = kind in LAST_WORDS or isinstance(item, WebuiError)
         self._items.append(item)

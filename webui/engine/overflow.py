@@ -25,6 +25,7 @@ class ContextOverflow(StrEnum):
     STOP = "stop"
     DROP_OLDEST = "drop_oldest"
     CUT_MIDDLE = "cut_middle"
+    SHIFT = "shift"  # as `DROP_OLDEST`, and goes on in `context_shift`
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ import msgspec
 
 from webui.engine.answer_grammar import answer_grammar
 from webui.engine.chat_template import ChatTemplate
-from webui.engine.prompt_cut import PromptCut
+from webui.engine.overflow import ContextOverflow
+from webui.engine.prompt_cut import PromptCut, num_leading_system
 from webui.engine.states import num_common
 from webui.engine.trigger_watch import check_triggers
 from webui.errors import ContextLengthExceeded, InvalidRequest
@@ -48,7 +49,7 @@ class PromptMaker:
         bos_id = runner.bos_id if runner.add_bos else -1
         self._template = ChatTemplate(runner.chat_template, bos, eos, bos_id=bos_id)
         self._cut = PromptCut(self._max_tokens, self._render, self._count_text)
-        self._latest_shared: tuple[tuple[Message, ...], list[int]] = (), []
+        self._latest_border: tuple[tuple[Message, ...], list[int]] = (), []
 
     def make(self, request: GenerateRequest) -> tuple[GenerateRequest, list[int]]:
         """Return the request with the template's own stop strings and its grammar, and its tokens.
@@ -105,17 +106,30 @@ class PromptMaker:
         They are what a prompt has in common with two others that go on with something else
         behind those messages; so nothing of what anybody typed is ever among them.
         """
-        num = request.num_shared_messages
-        shared = request.messages[:num]
-        if not shared or num >= len(request.messages) or request.plain_text is not None:
+        return self._border(request, request.num_shared_messages, prompt)
+
+    def num_kept(self, request: GenerateRequest, prompt: Sequence[int]) -> int:
+        """Return how many tokens at its beginning stay when the context is shifted.
+
+        They are the system prompt's, and where there is none the token that opens every text.
+        """
+        if request.params.context_overflow != ContextOverflow.SHIFT.value:
             return 0
-        if self._latest_shared[0] != shared:
+        num_system = num_leading_system(request.messages)
+        return self._border(request, num_system, prompt) or int(self._runner.add_bos)
+
+    def _border(self, request: GenerateRequest, num: int, prompt: Sequence[int]) -> int:
+        """Return how many tokens depend on nothing but the first `num` messages."""
+        first = request.messages[:num]
+        if not first or num >= len(request.messages) or request.plain_text is not None:
+            return 0
+        if self._latest_border[0] != first:
             try:
-                one, other = (self._render((*shared, Message(Role.USER, p))) for p in PROBES)
+                one, other = (self._render((*first, Message(Role.USER, p))) for p in PROBES)
             except InvalidRequest:  # the template takes no such conversation
                 return 0
-            self._latest_shared = shared, one[: num_common(one, other)]
-        return num_common(self._latest_shared[1], prompt)
+            self._latest_border = first, one[: num_common(one, other)]
+        return num_common(self._latest_border[1], prompt)
 
     def _plain(self, text: str) -> list[int]:
         """Return the tokens of a text that is no conversation."""

@@ -70,9 +70,7 @@ class PromptCut:
     def num_kept_tokens(self, request: GenerateRequest) -> int:
         """Return how long the part of a conversation is that no cut leaves out."""
         messages = request.messages
-        head = 0
-        while head < len(messages) and messages[head].role is Role.SYSTEM:
-            head += 1
+        head = num_leading_system(messages)
         users = [at for at, message in enumerate(messages) if message.role is Role.USER]
         last = max(users[-1] if users else head, head)
         return len(self._render(messages[:head] + messages[last:]))
@@ -129,6 +127,12 @@ class PromptCut:
             except InvalidRequest:  # a template that wants another beginning
                 self._frame_tokens = GUESSED_FRAME_TOKENS
         return self._frame_tokens
+
+
+def num_leading_system(messages: Sequence[Message]) -> int:
+    """Return how many system messages a conversation begins with."""
+    others = (at for at, message in enumerate(messages) if message.role is not Role.SYSTEM)
+    return next(others, len(messages))
 
 
 def trimmed(asked: GenerateRequest, made: GenerateRequest) -> Trimmed | None:

@@ -186,6 +186,14 @@ class ModelRunner(Protocol):
         """
         ...
 
+    def shift(self, slot: int, start: int, stop: int) -> bool:
+        """Drop the cells from `start` to `stop`; those behind take their positions.
+
+        Returns:
+            False when this kind of memory cannot do that; nothing was dropped then.
+        """
+        ...
+
     def save_state(self, slot: int) -> memoryview | None:
         """Copy what a slot remembers; None where that cannot be done."""
         ...

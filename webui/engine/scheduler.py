@@ -100,7 +100,7 @@ class Scheduler:
     @property
     def num_decoding(self) -> int:
         """Sequences whose next step makes a token."""
-        return sum(s.phase is Phase.DECODE for s in self._running.values())
+        return len(self.decoding)
 
     @property
     def residents(self) -> ResidentSlots:
@@ -181,15 +181,22 @@ class Scheduler:
         """Return the slots whose cells must be dropped before the next step."""
         return self._cells.take_evicted()
 
+    @property
+    def decoding(self) -> list[Sequence]:
+        """Those whose next step makes a token."""
+        return [s for s in self._running.values() if s.phase is Phase.DECODE]
+
+    def end_full(self, sequence: Sequence) -> None:
+        """End a running sequence for which there is no room any more."""
+        sequence.end_full()
+        self._end(sequence)  # at once: its cells may be enough for the next one
+
     def grow(self) -> list[Sequence]:
         """Give those that decode the cell they read into next; return those that ended for none."""
         full: list[Sequence] = []
-        for sequence in list(self._running.values()):
-            if sequence.phase is Phase.DECODE and not self._cells.grow(
-                sequence.slot, sequence.owner, len(sequence.tokens)
-            ):
-                sequence.end_full()
-                self._end(sequence)  # at once: its cells may be enough for the next one
+        for sequence in self.decoding:
+            if not self._cells.grow(sequence.slot, sequence.owner, len(sequence.tokens)):
+                self.end_full(sequence)
                 full.append(sequence)
         return full
 
@@ -258,7 +265,9 @@ class Scheduler:
 
     def num_spare_cells(self, sequence: Sequence) -> int:
         """Return the cells a running sequence may use for guesses behind its tokens."""
-        return self._cells.spare(sequence.slot, len(sequence.tokens))
+        num_cells = self._cells.spare(sequence.slot, len(sequence.tokens))
+        # A step makes one token more than are guessed; a context is shifted where it is full.
+        return min(num_cells, sequence.num_places - 1)
 
     def lose_cells(self, slot: int) -> None:
         """Note that what was left in a slot is gone."""

@@ -16,6 +16,7 @@ from webui.engine.interface import (
     FinishReason,
     Prefill,
     Priority,
+    Shifted,
     Text,
     Timings,
     TokenLogprob,
@@ -69,6 +70,7 @@ class Sequence:
         arrived_s: When the request came.
         num_shared: How many tokens at the beginning depend on nothing but what the administrator
             gave everybody to read.
+        num_kept: So many tokens at the beginning are not left out by a shift of the context.
 
     Attributes:
         shared_mark: Equal where the shared tokens are equal.
@@ -90,6 +92,7 @@ class Sequence:
         context_length: int,
         arrived_s: float,
         num_shared: int = 0,
+        num_kept: int = 0,
     ) -> None:
         assert prompt
         assert 0 <= num_shared <= len(prompt)
@@ -108,12 +111,17 @@ class Sequence:
         self.picked_at = 0
         self.doubted_until = 0
         self.draft: Draft | None = None
-        self._num_drafted = 0
-        self._num_accepted = 0
+        self._num_drafted, self._num_accepted = 0, 0
         self.phase = Phase.WAITING
         self.finish_reason: FinishReason | None = None
-        room = max(1, context_length - len(prompt))
-        self._max_reply = min(request.params.max_tokens, room)
+        self._context_length = context_length
+        self.num_kept = num_kept
+        # Tokens that are no longer among `tokens`, and those of them that nobody was told of.
+        self._num_shifted, self._num_untold_shifted = 0, 0
+        self._max_reply = request.params.max_tokens
+        # A grammar must be able to read its whole reply again.
+        if request.params.context_overflow != "shift" or request.grammar:
+            self._max_reply = min(self._max_reply, max(1, context_length - len(prompt)))
         self.is_rewound = False
         self._detokenizer = Detokenizer(request.params.stop)
         self._banned_strings = BannedStrings(request.params.banned_strings)
@@ -127,13 +135,12 @@ class Sequence:
         self.arrived_s = arrived_s
         self._started_s: float | None = None
         self._num_at_place = 0
-        self._first_token_s = arrived_s
-        self._last_token_s = arrived_s
+        self._first_token_s = self._last_token_s = arrived_s
 
     @property
     def num_reply(self) -> int:
         """Tokens sampled so far, without the one that ended the reply."""
-        return len(self.tokens) - self.num_prompt
+        return self._num_shifted + len(self.tokens) - self.num_prompt
 
     @property
     def num_unread(self) -> int:
@@ -159,7 +166,8 @@ class Sequence:
     def can_yield(self) -> bool:
         """Whether a new sampler may go on where its old one stood, and nobody could tell."""
         params = self.request.params
-        return self.num_reply == 0 or params.temperature == 0 or params.seed < 0
+        is_same = params.temperature == 0 and not self._num_shifted
+        return self.num_reply == 0 or is_same or params.seed < 0
 
     @property
     def num_since_place(self) -> int:
@@ -207,6 +215,35 @@ class Sequence:
         self.num_read = 0
         self.phase = Phase.WAITING
         self._prefill_told = -1
+
+    @property
+    def num_places(self) -> int:
+        """Tokens that the context has room for."""
+        return self._context_length - len(self.tokens)
+
+    @property
+    def num_told(self) -> int:
+        """Tokens that are never taken back."""
+        return len(self.tokens) - len(self._held)
+
+    def shift(self, start: int, stop: int) -> None:
+        """Note that a range of its tokens left the cells and those behind moved forward.
+
+        From now on these are not what the tokens alone would give, and of no use to others.
+        """
+        assert self.phase is Phase.DECODE
+        assert 0 <= start < stop < len(self.tokens)
+        num = stop - start
+        del self.tokens[start:stop]
+        self.num_read -= num
+        self._num_at_place -= num
+        self._num_shifted += num
+        self._num_untold_shifted += num
+        self._banned_tokens = {p - num: b for p, b in self._banned_tokens.items() if p >= stop}
+        self.num_shared = 0
+        self.doubted_until = 0
+        self.keeps_state = False
+        self.draft = None
 
     def end_full(self) -> None:
         """End because no cell is left for its next token."""
@@ -283,6 +320,9 @@ class Sequence:
         if self.phase is not Phase.WAITING and done > self._prefill_told:
             self._prefill_told = done
             told.append(Prefill(done, self.num_prompt, self.num_cached))
+        if self._num_untold_shifted:
+            told.append(Shifted(self._num_untold_shifted))
+            self._num_untold_shifted = 0
         if self._text or (self.finish_reason and self._num_untold):
             told.append(Text(self._text, self._num_untold, tuple(self._logprobs)))
             self._text = ""
@@ -294,13 +334,9 @@ class Sequence:
 
     def usage(self) -> Usage:
         """Return the token counts so far."""
-        return Usage(
-            self.num_prompt,
-            self.num_reply,
-            self.num_cached,
-            self._num_drafted,
-            min(self._num_accepted, self.num_reply),
-        )
+        num_accepted = min(self._num_accepted, self.num_reply)
+        counts = (self.num_prompt, self.num_reply, self.num_cached)
+        return Usage(*counts, self._num_drafted, num_accepted)
 
     def timings(self) -> Timings:
         """Return the seconds so far."""

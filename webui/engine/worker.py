@@ -125,8 +125,14 @@ class _Worker:
 
         def prepare(request: GenerateRequest, arrived_s: float) -> Prepared:
             made, prompt = maker.make(request)
-            num_shared = maker.num_shared(made, prompt)
-            return Prepared(made, prompt, arrived_s, num_shared, trimmed(request, made))
+            return Prepared(
+                made,
+                prompt,
+                arrived_s,
+                num_shared=maker.num_shared(made, prompt),
+                num_kept=maker.num_kept(made, prompt),
+                trimmed=trimmed(request, made),
+            )
 
         self._prompts.start(prepare)
         cache = self._open_cache(load.cache, opened.info.state_key)

@@ -127,6 +127,19 @@ def set_active_leaf(
     return _changed(row)
 
 
+def set_context_overflow(
+    session: Session, owner_id: str, conversation_id: str, policy: str | None
+) -> ConversationRow:
+    """Choose what happens when it is longer than the context; None is as for all.
+
+    Raises:
+        NotFound: As `get`.
+    """
+    row = get(session, owner_id, conversation_id)
+    row.context_overflow = policy
+    return _changed(row)
+
+
 def touch(session: Session, owner_id: str, conversation_id: str) -> ConversationRow:
     """Note that something was said: move the conversation to the top of the list.
 

@@ -60,6 +60,9 @@ class MessageEnd:
     error_hint: str | None = None
     drafted_tokens: int | None = None
     accepted_tokens: int | None = None
+    left_out_messages: int | None = None
+    left_out_before_id: str | None = None
+    left_out_tokens: int | None = None
 
 
 def list_of(session: Session, owner_id: str, conversation_id: str) -> list[MessageRow]:

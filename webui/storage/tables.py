@@ -147,6 +147,8 @@ class ConversationRow(Base, kw_only=True):
         activity: Place in the owner's list, a counter rather than a time so that a clock that
             jumps cannot shuffle it; 0 until there is a message.
         deleted_at: When it was taken away; it can be restored.
+        context_overflow: What happens when it is longer than the context; None leaves it to the
+            owner's parameters.
     """
 
     __tablename__ = "conversations"
@@ -167,6 +169,7 @@ class ConversationRow(Base, kw_only=True):
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
     deleted_at: Mapped[datetime | None] = mapped_column(default=None)
+    context_overflow: Mapped[str | None] = mapped_column(default=None)
 
 
 class MessageRow(Base, kw_only=True):
@@ -178,6 +181,9 @@ class MessageRow(Base, kw_only=True):
         prompt_tokens: With the two others the usage of a reply; None where none was counted.
         queued_s: With the two others the seconds a reply took; None where not measured.
         reasoning_s: Seconds from the first to the last of its reasoning; None where it had none.
+        left_out_messages: So many were not sent for lack of room; they stand before the one of
+            `left_out_before_id`. None where all was sent.
+        left_out_tokens: So many of the oldest went while it was written.
     """
 
     __tablename__ = "messages"
@@ -213,6 +219,9 @@ class MessageRow(Base, kw_only=True):
     reasoning: Mapped[str] = mapped_column(Text, default="", repr=False)
     drafted_tokens: Mapped[int | None] = mapped_column(default=None)
     accepted_tokens: Mapped[int | None] = mapped_column(default=None)
+    left_out_messages: Mapped[int | None] = mapped_column(default=None)
+    left_out_before_id: Mapped[str | None] = mapped_column(default=None)
+    left_out_tokens: Mapped[int | None] = mapped_column(default=None)
 
 
 class GenerationRow(Base, kw_only=True):

@@ -7,8 +7,9 @@ from contextlib import aclosing
 import pytest
 
 from webui.actor import Actor
-from webui.chat.events import Done, Failed, Loading, Notice, Prefill, Queued
+from webui.chat.events import Done, Failed, LeftOut, Loading, Notice, Prefill, Queued
 from webui.chat.events import Text as TextEvent
+from webui.chat.views import LeftOutView
 from webui.engine import interface as engine_interface
 from webui.engine.interface import FinishReason, Priority, Text
 from webui.engine.pool import EnginePool
@@ -81,7 +82,7 @@ async def test_time_of_thinking_is_saved(house, engine, finish):
 
 async def take_until_done(house, turn):
     async for entry in house.follow("local", turn.cursor):
-        if isinstance(entry.event, Queued | Prefill | TextEvent | Done):
+        if isinstance(entry.event, Queued | Prefill | TextEvent | LeftOut | Done):
             yield entry
         if isinstance(entry.event, Done):
             return
@@ -323,3 +324,39 @@ async def test_engine_that_aborts_itself_gives_a_stopped_reply(house, engine, fi
     aborted = engine_interface.Finish(FinishReason.ABORT, finish.usage, finish.timings)
     engine.put(aborted)
     assert (await house.ended(turn)).message.status == "stopped"
+
+
+async def test_what_was_left_out_is_saved_and_told(house, engine, finish):
+    conversation_id, turn = await house.begin("one")
+    engine.put(Text("two", 1), finish)
+    await house.ended(turn)
+    first = turn.messages[0]
+    turn = await house.conversations.send(
+        house.me, conversation_id, turn.generation.message_id, "three"
+    )
+    engine.put(engine_interface.Trimmed(2, 0), Text("four", 1), engine_interface.Shifted(9), finish)
+    event = await house.ended(turn)
+    assert event.message.left_out == LeftOutView(2, turn.messages[0].id, 9)
+    assert await house.row(conversation_id, turn.generation.message_id) == event.message
+    told = [e.event async for e in take_until_done(house, turn)]
+    assert [event.left_out.tokens for event in told if isinstance(event, LeftOut)] == [0, 9]
+    assert first.id != turn.messages[0].id
+
+
+async def test_conversation_has_its_own_way_when_the_context_is_full(house, engine, finish):
+    view = await house.conversations.create(house.me)
+    view = await house.conversations.set_context_overflow(house.me, view.id, "cut_middle")
+    assert view.context_overflow == "cut_middle"
+    engine.put(Text("two", 1), finish)
+    await house.ended(await house.conversations.send(house.me, view.id, None, "one"))
+    assert engine.requests[-1].params.context_overflow == "cut_middle"
+    await house.conversations.set_context_overflow(house.me, view.id, None)
+    transcript = await house.conversations.get(house.me, view.id)
+    assert transcript.conversation.context_overflow is None
+    engine.put(Text("two", 1), finish)
+    await house.ended(
+        await house.conversations.retry(house.me, view.id, transcript.messages[-1].id)
+    )
+    assert engine.requests[-1].params.context_overflow == "stop"
+    with pytest.raises(NotFound):
+        await house.conversations.set_context_overflow(house.other, view.id, "shift")

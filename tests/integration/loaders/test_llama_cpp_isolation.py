@@ -10,10 +10,11 @@ import os
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import psutil
 import pytest
 
@@ -29,7 +30,7 @@ from tests.integration.loaders.watched_runner import (
     text_of,
 )
 from tests.tiny_gguf import write_tiny_gguf
-from webui.engine.interface import Finish, GrammarTrigger, Priority
+from webui.engine.interface import Finish, GrammarTrigger, Priority, Shifted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,6 +159,42 @@ def test_logits_of_random_loads_are_those_of_one_at_a_time(
                 assert noted == runner.seen[name]
                 assert text_of(together[name]) == text_of(alone)
     assert num_compared >= 100
+
+
+@pytest.mark.parametrize("flash_attn", ["off", "on"])
+def test_logits_are_those_of_one_at_a_time_where_full_contexts_are_shifted(
+    model: Path, flash_attn: Literal["off", "on"], soak: bool
+) -> None:
+    runner = WatchedRunner(model, context_length=64, flash_attn=flash_attn)
+    for number in range(20 if soak else 4):
+        jobs = [
+            replace(job, request=_shifting(job.request, number + index), prompt=job.prompt[:50])
+            for index, job in enumerate(_load(runner, number))
+        ]
+        runner.seen = {}
+        together = _play(runner, jobs)
+        seen = runner.seen
+        for job in jobs:
+            name, runner.seen = job.request.request_id, {}
+            alone = _play_alone(runner, job)
+            assert seen.get(name, {}).items() <= runner.seen[name].items(), (number, name)
+            if job.leaves is None:
+                assert text_of(together[name]) == text_of(alone)
+                assert any(isinstance(delta, Shifted) for delta in alone) is _is_shifting(job)
+    runner.close()
+
+
+def _shifting(request: GenerateRequest, number: int) -> GenerateRequest:
+    """Let two of three go on beyond the context, and the others be there."""
+    fields: dict[str, Any] = {"ignore_eos": True, "temperature": 1.0}
+    if number % 3:
+        fields |= {"context_overflow": "shift", "max_tokens": 100 + number}
+    params = request.params.model_copy(update=fields)
+    return msgspec.structs.replace(request, params=params, grammar="", grammar_triggers=())
+
+
+def _is_shifting(job: Job) -> bool:
+    return job.request.params.context_overflow == "shift"
 
 
 def _turns(owner: str, num: int) -> list[str]:

@@ -70,7 +70,11 @@ class WatchedRunner(LlamaCppRunner):
         assert all(len(row.tokens) <= self.max_batch_tokens for row in rows)
         running = self.loop._scheduler._running
         self._now = {
-            row.slot: (running[row.slot].request_id, row.position + len(row.tokens)) for row in rows
+            row.slot: (
+                running[row.slot].request_id,
+                running[row.slot]._num_shifted + row.position + len(row.tokens),
+            )
+            for row in rows
         }
         return super().forward(rows)
 

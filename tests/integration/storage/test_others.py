@@ -107,7 +107,7 @@ async def test_ten_thousand_conversations_are_listed_at_once(tmp_path: Path) -> 
         connection.execute(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)"
             "INSERT INTO conversations SELECT 'c' || i, 'local', 't' || i, 1, NULL, 1, i,"
-            " '2026-01-01 00:00:00', '2026-01-01 00:00:00', NULL FROM n"
+            " '2026-01-01 00:00:00', '2026-01-01 00:00:00', NULL, NULL FROM n"
         )
         connection.commit()
     took = []

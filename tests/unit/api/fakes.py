@@ -162,6 +162,7 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             get=Transcript(CONVERSATION, [MESSAGE], None, "boot:1"),
             rename=CONVERSATION,
             set_active_leaf=CONVERSATION,
+            set_context_overflow=CONVERSATION,
             delete=None,
             restore=CONVERSATION,
             send=TURN,

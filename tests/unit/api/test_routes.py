@@ -24,6 +24,7 @@ VIEW_OF_CONVERSATION = {
     "created_at": "2026-11-23T00:00:00Z",
     "updated_at": "2026-11-23T00:00:00Z",
     "running": False,
+    "context_overflow": None,
 }
 
 
@@ -147,6 +148,7 @@ async def test_conversation_is_read_whole(client) -> None:
         "timings": None,
         "error": None,
         "reasoning_s": None,
+        "left_out": None,
     }
 
 
@@ -155,6 +157,8 @@ async def test_conversation_is_read_whole(client) -> None:
     [
         ({"title": "T"}, [("rename", "c1", "T")]),
         ({"active_leaf_id": "m9"}, [("set_active_leaf", "c1", "m9")]),
+        ({"context_overflow": "shift"}, [("set_context_overflow", "c1", "shift")]),
+        ({"context_overflow": None}, [("set_context_overflow", "c1", None)]),
         (
             {"title": "T", "active_leaf_id": "m9"},
             [("rename", "c1", "T"), ("set_active_leaf", "c1", "m9")],

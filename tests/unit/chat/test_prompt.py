@@ -1,6 +1,12 @@
 from dataclasses import dataclass
 
-from webui.chat.prompt import api_prompt, build_continuation, build_prompt, engine_params
+from webui.chat.prompt import (
+    api_prompt,
+    build_continuation,
+    build_prompt,
+    engine_params,
+    sources,
+)
 from webui.messages import Message, Role
 from webui.sampling_params import SamplingParams
 
@@ -10,6 +16,7 @@ class Row:
     role: str
     text: str
     reasoning: str = ""
+    id: str = ""
 
 
 def said(prompt):
@@ -69,3 +76,15 @@ def test_api_prompt_own_system_message_wins():
 def test_engine_params_have_no_system_prompt():
     params = SamplingParams(system_prompt="x", temperature=0.1)
     assert engine_params(params) == SamplingParams(temperature=0.1)
+
+
+def test_each_message_of_a_prompt_knows_what_it_was_made_of():
+    path = [
+        Row("user", "a", id="1"),
+        Row("assistant", " ", id="2"),
+        Row("user", "b", id="3"),
+        Row("assistant", "c", id="4"),
+    ]
+    assert len(build_prompt(path, "be kind")) == 3
+    assert sources(path, "be kind") == ((), ("1", "3"), ("4",))
+    assert sources(path, "") == (("1", "3"), ("4",))

@@ -7,8 +7,18 @@ import pytest
 
 from webui.chat import events
 from webui.chat.reply import Order, Reply
-from webui.chat.views import ErrorView, MessageView, TimingsView, UsageView
-from webui.engine.interface import Finish, FinishReason, Prefill, Queued, Text, Timings, Usage
+from webui.chat.views import ErrorView, LeftOutView, MessageView, TimingsView, UsageView
+from webui.engine.interface import (
+    Finish,
+    FinishReason,
+    Prefill,
+    Queued,
+    Shifted,
+    Text,
+    Timings,
+    Trimmed,
+    Usage,
+)
 from webui.sampling_params import SamplingParams
 
 ROW = MessageView(
@@ -32,7 +42,7 @@ class Clock:
         return self.now
 
 
-def begin(row=ROW, *, is_continuation=False, clock=None):
+def begin(row=ROW, *, is_continuation=False, clock=None, sources=()):
     order = Order(
         generation_id="g",
         owner="o",
@@ -41,6 +51,7 @@ def begin(row=ROW, *, is_continuation=False, clock=None):
         prompt=(),
         params=SamplingParams(),
         is_continuation=is_continuation,
+        sources=sources,
     )
     return Reply(order, clock or Clock())
 
@@ -226,3 +237,33 @@ def test_time_of_thinking_adds_up_when_continued_and_is_kept_in_errors():
     assert begin(row, is_continuation=True).end("error", ERROR).reasoning_s == pytest.approx(4)
     think(reply, clock, 10, 2)
     assert reply.end("interrupted", ERROR).reasoning_s == pytest.approx(6)
+
+
+SOURCES = ((), ("1", "2"), ("3",), ("4",), ("5",))
+
+
+@pytest.mark.parametrize(
+    ("trimmed", "left_out"),
+    [
+        (Trimmed(2, 1), LeftOutView(3, "4")),
+        (Trimmed(1, 2), LeftOutView(1, "4")),
+        (Trimmed(4, 1), LeftOutView(5, ROW.id)),
+    ],
+)
+def test_what_was_not_sent_is_told_by_saved_messages(trimmed, left_out):
+    reply = begin(sources=SOURCES)
+    (event,) = reply.take(trimmed)
+    assert isinstance(event, events.LeftOut)
+    assert event.left_out == reply.view().left_out == left_out
+    reply.take(Text("a", 1))
+    reply.take(finish())
+    assert reply.end("complete").left_out == left_out
+
+
+def test_tokens_that_left_the_context_add_up_beside_the_messages():
+    reply = begin(sources=SOURCES)
+    reply.take(Trimmed(1, 1))
+    reply.take(Shifted(20))
+    (event,) = reply.take(Shifted(5))
+    assert event.left_out == LeftOutView(2, "3", 25)
+    assert begin().view().left_out is None

@@ -59,6 +59,7 @@ class FakeOptions(BaseModel):
         on_load: What happens at the end of it.
         once: A file; where it exists already, `on_load` passes and deadly words are harmless.
         can_cut: Whether the memory can be cut.
+        can_shift: Whether its cells can move.
         kv_cells: Cells that all slots share; None when each has its own.
         max_threads: Up to how many threads may be chosen; 0 keeps one.
         scales: Whether so many threads make a step so many times as fast.
@@ -79,6 +80,7 @@ class FakeOptions(BaseModel):
     on_load: Literal["pass", "refuse", "crash", "crash_again", "garbage", "huge"] = "pass"
     once: str = ""
     can_cut: bool = True
+    can_shift: bool = True
 
 
 class FakeRunner:
@@ -107,6 +109,7 @@ class FakeRunner:
         self.threads: list[tuple[int, int]] = []  # as they were set
         self.num_tokens_read = 0
         self.num_saved = 0
+        self.num_shifts = 0
         self.num_restored = 0
         self.is_closed = False
         self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
@@ -181,6 +184,14 @@ class FakeRunner:
         if from_position and from_position < len(cells) and not self.options.can_cut:
             return False
         del cells[from_position:]
+        return True
+
+    def shift(self, slot: int, start: int, stop: int) -> bool:
+        assert 0 <= start < stop < len(self._cells[slot])
+        if not self.options.can_shift:
+            return False
+        del self._cells[slot][start:stop]
+        self.num_shifts += 1
         return True
 
     def save_state(self, slot: int) -> memoryview | None:

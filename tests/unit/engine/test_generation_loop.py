@@ -53,13 +53,15 @@ class Job:
     priority: Priority = Priority.CHAT
     grammar: str = ""
     triggers: tuple[str, ...] = ()
+    overflow: str = "stop"
+    ignores_eos: bool = False
 
 
 jobs = st.builds(
     Job,
     owner=st.sampled_from(["ann", "bob", "cid"]),
     prompt=st.lists(st.sampled_from(b"ab"), min_size=1, max_size=40).map(tuple),
-    max_tokens=st.integers(1, 30),
+    max_tokens=st.one_of(st.integers(1, 30), st.integers(60, 150)),
     stop=st.lists(st.sampled_from(["a", "zz", "🦀", "e "]), max_size=2).map(tuple),
     seed=st.integers(-1, 3),
     arrives=st.integers(0, 30),
@@ -69,6 +71,8 @@ jobs = st.builds(
     priority=st.sampled_from(Priority),
     grammar=st.sampled_from(["", "", VOWELS]),
     triggers=st.sampled_from([(), ("e",), ("a", "q")]),
+    overflow=st.sampled_from(["stop", "stop", "drop_oldest", "shift"]),
+    ignores_eos=st.booleans(),
 )
 
 
@@ -164,6 +168,8 @@ def request_of(job, name):
         temperature=0.5,
         banned_strings=job.banned,
         min_tokens=job.min_tokens,
+        context_overflow=job.overflow,
+        ignore_eos=job.ignores_eos,
         grammar=job.grammar,
         grammar_triggers=tuple(map(GrammarTrigger, job.triggers)) if job.grammar else (),
     )
@@ -206,8 +212,10 @@ def text_of(deltas):
     return "".join(delta.text for delta in deltas if isinstance(delta, Text))
 
 
-def alone(job, context_length=48) -> list:
-    options = FakeOptions(context_length=context_length, slots=1, max_batch_tokens=7)
+def alone(job, context_length=48, *, can_shift=True) -> list:
+    options = FakeOptions(
+        context_length=context_length, slots=1, max_batch_tokens=7, can_shift=can_shift
+    )
     runner = FakeRunner(options)
     still = replace(job, arrives=0, leaves=None)
     return run(make_loop(runner), [still])["0"]
@@ -258,6 +266,7 @@ def check_nothing_is_left(loop):
         kv_cells=st.one_of(st.none(), st.integers(48, 150)),
         max_batch_tokens=st.integers(4, 40),
         can_cut=st.booleans(),
+        can_shift=st.booleans(),
     ),
     steady_steps=st.sampled_from([0, 2, 5]),
     right_for=st.sampled_from([0, 1, 3, 1000]),
@@ -277,6 +286,7 @@ def test_batched_output_equals_one_at_a_time(load, options, steady_steps, right_
         kv_cells=st.one_of(st.none(), st.integers(48, 400)),
         max_batch_tokens=st.integers(16, 80),
         can_cut=st.booleans(),
+        can_shift=st.booleans(),
     ),
     steady_steps=st.sampled_from([0, 2, 5]),
     right_for=st.sampled_from([0, 1, 3, 1000]),
@@ -325,7 +335,7 @@ def check_oracle(load, options, steady_steps, right_for=0, drafter=None):
     if drafter and "fails_at" not in DRAFTERS[drafter]:
         assert loop._drafting._model._is_on, "what it was asked does not fit what it has read"
     for name, job in enumerate(load):
-        together, single = got[str(name)], alone(job)
+        together, single = got[str(name)], alone(job, can_shift=options.can_shift)
         if together and isinstance(together[-1], Finish):
             end, single_end = together[-1], single[-1]
             if options.kv_cells and (end.usage, end.reason) != (

@@ -20,7 +20,7 @@ from typing_extensions import override
 from webui.api.errors import error_body, error_response, internal_error
 from webui.api.openai.whole import WholeAnswer, server_ending
 from webui.api.sse import STREAM_HEADERS, BodyWriter, Ending
-from webui.engine.interface import Finish, FinishReason, Text
+from webui.engine.interface import Finish, FinishReason, Shifted, Text, Trimmed
 from webui.errors import EngineError, WebuiError
 
 if TYPE_CHECKING:
@@ -72,6 +72,27 @@ class Heading:
         }
 
 
+class LeftOut:
+    """What the model did not see of what was sent, for lack of room in its context."""
+
+    def __init__(self) -> None:
+        self._messages = 0
+        self._tokens = 0
+
+    def take(self, delta: Delta) -> None:
+        """Note what a delta says of it."""
+        if isinstance(delta, Trimmed):
+            self._messages += delta.num_messages
+        elif isinstance(delta, Shifted):
+            self._tokens += delta.num_tokens
+
+    def told(self) -> dict[str, Any]:
+        """Return a field of the choice, beyond the dialect; none where all was seen."""
+        if not (self._messages or self._tokens):
+            return {}
+        return {"left_out": {"messages": self._messages, "tokens": self._tokens}}
+
+
 class Reply:
     """One of the replies, as far as it is written.
 
@@ -81,6 +102,7 @@ class Reply:
 
     def __init__(self, echo: str) -> None:
         self.text = echo
+        self.left_out = LeftOut()
         self.logprobs: list[TokenLogprob] = []
         self.finish: Finish | None = None
 
@@ -114,6 +136,8 @@ class Completion(WholeAnswer):
                     replies[index].logprobs += delta.logprobs
                 elif isinstance(delta, Finish):
                     replies[index].finish = delta
+                else:
+                    replies[index].left_out.take(delta)
         choices = [self._choice(index, reply) for index, reply in enumerate(replies)]
         finishes = [reply.finish for reply in replies if reply.finish]
         body = {
@@ -128,7 +152,8 @@ class Completion(WholeAnswer):
             raise no_reason()
         shape = self._heading.shape
         logprobs = shape.logprobs(reply.logprobs, 0) if self._heading.with_logprobs else None
-        return shape.choice(index, reply.text, logprobs, finish_reason(reply.finish))
+        choice = shape.choice(index, reply.text, logprobs, finish_reason(reply.finish))
+        return choice | reply.left_out.told()
 
 
 class CompletionStream(Response):
@@ -154,6 +179,7 @@ class CompletionStream(Response):
         self._shape = heading.shape
         self._common = heading.common(heading.shape.chunk)
         self._lengths = [0] * heading.num_choices  # of the texts so far
+        self._left_out = [LeftOut() for _ in range(heading.num_choices)]
         self._finishes: list[Finish] = []
 
     @override
@@ -205,8 +231,10 @@ class CompletionStream(Response):
                     await body.write(head + encode(delta.text) + tail)
             elif isinstance(delta, Finish):
                 self._finishes.append(delta)
-                ending = self._chunk(self._shape.ending(index, finish_reason(delta)))
-                await body.write(ending)
+                ending = self._shape.ending(index, finish_reason(delta))
+                await body.write(self._chunk(ending | self._left_out[index].told()))
+            else:
+                self._left_out[index].take(delta)
         if len(self._finishes) < self._heading.num_choices:
             raise no_reason()
         await body.write(self._ending())

@@ -5,7 +5,6 @@ Knows sizes and limits of both; knows no rows and no sampling.
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import psutil
 from webui.errors import LoadFailed
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES
 from webui.loaders.llama_cpp.combinations import check_heads, check_options, longest_context
+from webui.loaders.llama_cpp.metadata import metadata
 from webui.loaders.llama_cpp.native_log import NativeLog
 from webui.loaders.llama_cpp.options import (
     LlamaCppOptions,
@@ -214,17 +214,11 @@ def _head_sizes(model: int) -> tuple[int, int]:
     """Return the numbers of one head's key and of its value."""
     num_heads: int = llama_cpp.llama_model_n_head(model)
     head_size = llama_cpp.llama_model_n_embd(model) // max(1, num_heads)
-    architecture = _metadata(model, "general.architecture")
-    key_size = _metadata(model, f"{architecture}.attention.key_length")
-    value_size = _metadata(model, f"{architecture}.attention.value_length")
+    architecture = metadata(model, "general.architecture")
+    key_size = metadata(model, f"{architecture}.attention.key_length")
+    value_size = metadata(model, f"{architecture}.attention.value_length")
     key, value = (int(size) if size.isdigit() else head_size for size in (key_size, value_size))
     return key, value
-
-
-def _metadata(model: int, key: str) -> str:
-    buffer = ctypes.create_string_buffer(256)
-    num: int = llama_cpp.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
-    return buffer.value.decode("utf-8", "replace") if num >= 0 else ""
 
 
 def _refusal(path: Path, log: NativeLog) -> LoadFailed:

@@ -28,6 +28,7 @@ from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, max_threads, num_threads
 from webui.loaders.llama_cpp.sampler import Chain, Recipe, Vocab, choose_seed
+from webui.loaders.llama_cpp.shifting import can_shift, shift
 from webui.loaders.llama_cpp.state_key import state_key
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
@@ -91,6 +92,7 @@ class LlamaCppRunner:
             self.adapters.apply(self._context)
             self._vocabulary = Vocabulary(self._model)
             self._memory: int = llama_cpp.llama_get_memory(self._context)
+            self._can_shift = can_shift(self._model, self._memory, options)
             self.max_batch_tokens: int = llama_cpp.llama_n_batch(self._context)
             self._batch = Batch(self.max_batch_tokens)
             template: bytes | None = llama_cpp.llama_model_chat_template(self._model, None)
@@ -215,6 +217,10 @@ class LlamaCppRunner:
             self._scrub(slot, num_spoilt)
         start = from_position or -1
         return bool(llama_cpp.llama_memory_seq_rm(self._memory, slot, start, -1))
+
+    def shift(self, slot: int, start: int, stop: int) -> bool:
+        """Drop the cells from `start` to `stop` and close the gap; False if that cannot be."""
+        return self._can_shift and shift(self._memory, slot, start, stop)
 
     def save_state(self, slot: int) -> memoryview | None:
         """Copy keys and values of a slot; None where llama.cpp gives none."""

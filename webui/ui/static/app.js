@@ -32,7 +32,11 @@ class App {
 
   constructor() {
     const toModel = () => this.shell.show("model");
-    this.chat = new Chat(this.transcript, this.models, { toModel });
+    const toNew = (text) => {
+      this.go(null);
+      this.chat.composer.fill(text);
+    };
+    this.chat = new Chat(this.transcript, this.models, { toModel, toNew });
     this.sidebar = new Sidebar(this.conversations, { go: (id) => this.go(id), hrefOf, showShortcuts });
     this.modelPage = new ModelPage(this.models);
     this.shell = new Shell({ sidebar: this.sidebar.node, chat: this.chat.node, model: this.modelPage.node });

@@ -12,10 +12,10 @@ const SKELETON_AFTER_MS = 150;
 export class Chat {
   #skeleton = 0;
 
-  constructor(transcript, models, { toModel }) {
+  constructor(transcript, models, { toModel, toNew }) {
     this.transcript = transcript;
     this.models = models;
-    this.thread = new Thread(transcript, { toModel });
+    this.thread = new Thread(transcript, { toModel, toNew });
     this.composer = new Composer(transcript, { thread: this.thread, pill: new ModelPill(models, { toModel }).node });
     const ask = (text) => {
       this.composer.fill(text);

@@ -9,6 +9,7 @@ import { icon } from "./icons.js";
 import { MarkdownView } from "./markdown.js";
 import { t } from "./strings.js";
 
+const ACT_WORDS = { model: "chat.choose_model", drop_oldest: "overflow.drop_oldest", cut_middle: "overflow.cut_middle", model_longer: "overflow.longer", new: "overflow.new" };
 const CONTINUABLE = new Set(["stopped", "interrupted", "error"]);
 
 function button(act, name, label) {
@@ -18,7 +19,9 @@ function button(act, name, label) {
 export class MessageView {
   #timer = 0;
 
-  constructor(message) {
+  /** `isCut` says whether older turns of this conversation are left out where there is no room. */
+  constructor(message, { isCut = () => false } = {}) {
+    this.isCut = isCut;
     this.isUser = message.role === "user";
     this.body = el("div", { class: "message-body" });
     this.versions = el(
@@ -138,6 +141,8 @@ export class MessageView {
     else if (!running && status === "interrupted") this.#note(t("chat.interrupted"), canContinue);
     else if (!running && reason === "length") this.#note(t("chat.length"), canContinue);
     else if (!running && !text && !reasoning && !toolCalls.length) this.#note(t("chat.no_text"), false);
+    const { left_out: leftOut } = this.message;
+    if (!running && leftOut?.tokens) this.end.prepend(el("span", { class: "shifted" }, t("overflow.shifted", { count: leftOut.tokens, tokens: integer(leftOut.tokens) })));
     this.end.hidden = !this.end.firstChild;
   }
 
@@ -152,9 +157,11 @@ export class MessageView {
     const words = el("div", { class: "ending-text" }, el("strong", {}, error?.message ?? t("chat.failed")));
     if (error?.hint) words.append(el("span", {}, error.hint));
     const act = canContinue ? "continue" : "retry";
-    const next = el("button", { type: "button", class: "small-button", data: { act } }, t(`chat.${act}`));
-    const toModel = el("button", { type: "button", class: "small-button", data: { act: "model" } }, t("chat.choose_model"));
-    this.end.append(icon("warning"), words, error?.code === "model_not_loaded" ? toModel : "", next);
+    let acts = [act];
+    if (error?.code === "model_not_loaded") acts = ["model", act];
+    if (error?.code === "context_length_exceeded") acts = this.isCut() ? ["model_longer", "new", act] : ["drop_oldest", "cut_middle", "model_longer", "new"];
+    const buttons = acts.map((name) => el("button", { type: "button", class: "small-button", data: { act: name } }, t(ACT_WORDS[name] ?? `chat.${name}`)));
+    this.end.append(icon("warning"), words, el("div", { class: "choices" }, buttons));
   }
 
   #drawStats() {

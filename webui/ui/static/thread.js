@@ -4,13 +4,14 @@
  * Rows are kept by message. A long conversation shows its newest rows at once and fills in the
  * older ones while the browser is idle. A running reply is painted at most every 33 ms.
  */
-import { copyText, el, reconcile } from "./dom.js";
+import { copyText, el, reconcile, setText } from "./dom.js";
 import { icon } from "./icons.js";
 import { MessageView } from "./message.js";
 import { Scroller } from "./scroller.js";
 import { t } from "./strings.js";
 import { announce, Reader, toast, toastError } from "./toast.js";
 
+const CUTS = new Set(["drop_oldest", "cut_middle", "shift"]);
 const PAINT_EVERY_MS = 33;
 const SHOWN_AT_ONCE = 30;
 const FILLED_IN_A_GO = 20;
@@ -25,10 +26,13 @@ export class Thread {
   #isFresh = true;
   #reader = new Reader();
 
-  /** `toModel` leads to the Model tab. */
-  constructor(transcript, { toModel }) {
+  #gap = null; // says what stands above it and is not sent
+
+  /** `toModel` leads to the Model tab, `toNew` to a new conversation with a text in its composer. */
+  constructor(transcript, { toModel, toNew }) {
     this.transcript = transcript;
     this.toModel = toModel;
+    this.toNew = toNew;
     this.list = el("div", { class: "thread", role: "log", "aria-label": t("chat.conversation"), "aria-live": "off" });
     this.box = el("div", { class: "scroll", tabindex: "-1" }, this.list);
     const jump = { type: "button", class: "jump", hidden: true, "aria-label": t("chat.jump"), title: t("chat.jump") };
@@ -75,7 +79,7 @@ export class Thread {
     const path = this.transcript.path();
     const hidden = this.#isFresh ? Math.max(0, path.length - SHOWN_AT_ONCE) : path.length - this.#visibleOf(path).length;
     this.#older = path.slice(0, hidden);
-    reconcile(this.list, path.slice(hidden).map((message) => this.#row(message)));
+    reconcile(this.list, this.#nodes(path.slice(hidden)));
     if (this.#isFresh) this.scroller.toEnd();
     const last = path.at(-1);
     if (this.#isFresh && last) this.#reader.start(last.text);
@@ -89,10 +93,27 @@ export class Thread {
     return first < 0 ? [] : path.slice(first);
   }
 
+  /** The rows of some messages, and above the first one that is sent what is not. */
+  #nodes(messages) {
+    const leftOut = this.transcript.leftOut;
+    return messages.flatMap((message) => {
+      const row = this.#row(message);
+      return message.id === leftOut?.before_id ? [this.#drawGap(leftOut.messages), row] : [row];
+    });
+  }
+
+  #drawGap(count) {
+    const keepAll = el("button", { type: "button", class: "small-button", data: { act: "stop" } }, t("overflow.keep_all"));
+    this.#gap ??= el("div", { class: "gap", role: "separator" }, el("span"), keepAll);
+    setText(this.#gap.firstChild, t("overflow.left_out", { count }));
+    keepAll.title = t("overflow.keep_all_title");
+    return this.#gap;
+  }
+
   #row(message) {
     let view = this.#rows.get(message.id);
     if (!view) {
-      view = new MessageView(message);
+      view = new MessageView(message, { isCut: () => CUTS.has(this.transcript.conversation?.context_overflow) });
       this.#rows.set(message.id, view);
     }
     view.update(message, this.transcript.versions(message));
@@ -108,7 +129,7 @@ export class Thread {
   #fill(count) {
     const next = this.#older.splice(-count);
     const before = this.list.scrollHeight;
-    this.list.prepend(...next.map((message) => this.#row(this.transcript.messages.get(message.id) ?? message)));
+    this.list.prepend(...this.#nodes(next.map((message) => this.transcript.messages.get(message.id) ?? message)));
     if (this.scroller.isAtEnd) this.scroller.toEnd();
     else if (this.box.scrollTop === 0) this.box.scrollTop = this.list.scrollHeight - before;
     this.#fillLater();
@@ -155,7 +176,10 @@ export class Thread {
     const message = this.transcript.messages.get(id);
     this.#reader.read(message.text, { isEnd: true });
     if (message.status === "stopped") announce(t("chat.stopped"));
-    else if (message.error) announce(message.error.message);
+    else if (message.error) {
+      announce(message.error.message);
+      this.scroller.toEnd({ smooth: true }); // a long question stands above it
+    }
   }
 
   /* ---- what can be done with a message */
@@ -191,6 +215,16 @@ export class Thread {
     const act = event.target.closest("[data-act]");
     const message = this.transcript.messages.get(act?.closest(".message")?.dataset.id);
     if (message) this.#run(act.dataset.act, message, act);
+    else if (act && this.#gap?.contains(act)) this.#keepAll();
+  }
+
+  async #keepAll() {
+    try {
+      await this.transcript.chooseOverflow("stop");
+      toast(t("overflow.kept_all"));
+    } catch (error) {
+      toastError(error);
+    }
   }
 
   async #run(name, message, node = null) {
@@ -199,13 +233,22 @@ export class Thread {
       else if (name === "edit") this.#edit(message);
       else if (name === "previous") this.#switch(message, -1);
       else if (name === "next") this.#switch(message, +1);
-      else if (name === "model") this.toModel();
+      else if (name === "model" || name === "model_longer") this.toModel();
+      else if (name === "new") this.toNew(this.transcript.messages.get(message.parent_id)?.text ?? "");
       else if (this.transcript.busy) toast(t("chat.busy"));
       else if (name === "retry") await this.transcript.retry(message.id);
       else if (name === "continue") await this.transcript.continueReply(message.id);
+      else if (CUTS.has(name)) await this.#cut(name, message);
     } catch (error) {
       toastError(error);
     }
+  }
+
+  /** Let older turns be left out of this conversation from now on, and ask again. */
+  async #cut(policy, message) {
+    await this.transcript.chooseOverflow(policy);
+    if (message.text || message.reasoning) await this.transcript.continueReply(message.id);
+    else await this.transcript.retry(message.id);
   }
 
   async #copy(message, node) {

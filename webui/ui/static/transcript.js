@@ -71,6 +71,20 @@ export class Transcript extends Emitter {
     return path.reverse();
   }
 
+  /** What the newest reply's model does not see of the shown branch; null while it sees all. */
+  get leftOut() {
+    const replies = this.path().filter((message) => message.role === "assistant");
+    const told = replies.findLast((message) => message.left_out || !message.running);
+    return told?.left_out?.messages ? told.left_out : null;
+  }
+
+  /** Choose what happens when this conversation is longer than the context. */
+  async chooseOverflow(policy) {
+    const id = this.id;
+    const { conversation } = await api.changeConversation(id, { context_overflow: policy });
+    if (id === this.id) this.conversation = conversation;
+  }
+
   /** The versions of a message: all with its parent and role, oldest first. */
   versions(message) {
     return [...this.messages.values()].filter((other) => other.parent_id === message.parent_id);
@@ -229,6 +243,11 @@ export class Transcript extends Emitter {
       return;
     }
     this.generation ??= { id: event.generation_id, message_id: message.id };
+    if (event.type === "left_out") {
+      message.left_out = event.left_out;
+      this.emit("structure");
+      return;
+    }
     progress(message, event);
     this.emit("message", message.id);
   }

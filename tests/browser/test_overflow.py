@@ -1,0 +1,102 @@
+"""A conversation longer than the context: the choices, and the line above what is still sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import DESKTOP, PHONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+    from tests.serving import Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+NUM_WORDS = (3400, 1500, 3400)  # more than the 8,192 words of the made-up model together
+
+
+def say(page: Page, text: str) -> None:
+    page.locator(".composer textarea").fill(text)
+    page.keyboard.press("Enter")
+
+
+def fill_context(page: Page) -> None:
+    """Say so much that the third message does not fit; wait for each answer."""
+    replies = page.locator("article[data-role=assistant] .stats:not(:empty)")
+    for num, num_words in enumerate(NUM_WORDS, 1):
+        say(page, f"Message {num}. " + "word " * num_words)
+        if num < len(NUM_WORDS):
+            expect(replies).to_have_count(num, timeout=60_000)
+
+
+def test_refused_message_offers_choices_and_the_line_stays(
+    fake_server: Server, open_page: Callable[..., Page], pictures: Path
+) -> None:
+    page = open_page(fake_server.url)
+    fill_context(page)
+    error = page.locator(".ending.error")
+    expect(error).to_contain_text("The conversation has")
+    expect(error.get_by_role("button")).to_have_text(
+        ["Leave out the oldest", "Leave out the middle", "Longer context", "New conversation"]
+    )
+    page.screenshot(path=pictures / "overflow-choices-desktop-light.png")
+    address = page.url
+    for size, dark, look in ((DESKTOP, True, "desktop-dark"), (PHONE, False, "phone-light")):
+        other = open_page(address, size=size, dark=dark)
+        expect(other.locator(".ending.error")).to_be_visible()
+        assert other.evaluate("document.documentElement.scrollWidth") <= size[0]
+        other.screenshot(path=pictures / f"overflow-choices-{look}.png")
+    error.get_by_role("button", name="Leave out the oldest").click()
+    gap = page.locator(".thread .gap")
+    expect(gap).to_contain_text("2 older messages are not sent", timeout=20_000)
+    expect(page.locator("article[data-role=assistant]").last).to_contain_text(
+        "tok/s", timeout=20_000
+    )
+    assert gap.evaluate("node => node.nextElementSibling.textContent").startswith("Message 2")
+    for size, dark, look in (
+        (DESKTOP, False, "desktop-light"),
+        (DESKTOP, True, "desktop-dark"),
+        (PHONE, False, "phone-light"),
+        (PHONE, True, "phone-dark"),
+    ):
+        again = open_page(address, size=size, dark=dark)
+        line = again.locator(".thread .gap")
+        expect(line).to_contain_text("2 older messages are not sent")
+        line.scroll_into_view_if_needed()
+        assert again.evaluate("document.documentElement.scrollWidth") <= size[0]
+        again.screenshot(path=pictures / f"overflow-line-{look}.png")
+    say(page, "And one more")  # the conversation keeps its way
+    expect(page.locator("article[data-role=assistant] .stats:not(:empty)")).to_have_count(
+        4, timeout=20_000
+    )
+    gap.get_by_role("button").click()
+    expect(page.locator(".toast")).to_contain_text("From the next message on")
+    say(page, "Does it all fit?")
+    expect(page.locator(".ending.error")).to_contain_text("The conversation has")
+    expect(page.locator(".ending.error").get_by_role("button")).to_have_count(4)
+    expect(gap).to_have_count(0)
+
+
+def test_new_conversation_takes_the_message_along(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(fake_server.url)
+    too_much = "word " * 9000
+    say(page, too_much)
+    expect(page.locator(".ending.error")).to_contain_text("The conversation has")
+    page.get_by_role("button", name="Leave out the middle").click()
+    error = page.locator(".ending.error")
+    expect(error.get_by_role("button")).to_have_text(
+        ["Longer context", "New conversation", "Retry"]
+    )
+    error.get_by_role("button", name="New conversation").click()
+    expect(page.locator("article")).to_have_count(0)
+    expect(page.locator(".composer textarea")).to_have_value(too_much.strip())
+    assert "/c/" not in page.url
