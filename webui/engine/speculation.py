@@ -109,20 +109,17 @@ class _ModelCosts:
     """Of the draft model.
 
     Attributes:
-        pass_s: Of one of its passes, by rows of the step; those not measured are missing.
-        read_s: Of a token that it reads; 0 is not known.
+        pass_steps: Plain steps that one of its passes takes, by rows of the step; those not
+            measured are missing.
+        read_steps: The same of a token that it reads.
         is_warm: Whether it has read anything: the first time says nothing of the next.
         debt_steps: Plain steps that reading took and nothing has paid for yet.
     """
 
-    pass_s: dict[int, float] = field(default_factory=dict)
-    read_s: float = 0.0
+    pass_steps: dict[int, float] = field(default_factory=dict)
+    read_steps: dict[int, float] = field(default_factory=dict)
     is_warm: bool = False
     debt_steps: float = 0.0
-
-    def factor(self, num_rows: int, num_passes: int, plain_s: float) -> float:
-        """Return how many plain steps so many passes take."""
-        return num_passes * self.pass_s.get(num_rows, PASS_COST * plain_s) / plain_s
 
     def pay(self, num_steps: float) -> float:
         """Pay off what is possible; return what is left over."""
@@ -203,27 +200,31 @@ class SpeculationControl:
             num_missing: What it would have to read before it can guess.
             is_shared: Whether the step is for several owners: none waits for another's reading.
         """
-        plain_s, read_s = self._costs[num_rows].plain_s, self._model.read_s
-        if not read_s:
+        each_steps = self._model.read_steps.get(num_rows)
+        if not each_steps:
             return FIRST_READ
-        if self._model.debt_steps + num_missing * read_s / plain_s > MAX_DEBT_STEPS:
+        if self._model.debt_steps + num_missing * each_steps > MAX_DEBT_STEPS:
             return 0
-        limit_s = min(plain_s * (STRETCH if is_shared else 1.0), MAX_STEP_S - plain_s)
-        return max(1, min(MAX_READ, int(limit_s / read_s)))
+        room_steps = MAX_STEP_S / self._costs[num_rows].plain_s - 1
+        most_steps = min(STRETCH if is_shared else 1.0, room_steps)
+        return max(1, min(MAX_READ, int(most_steps / each_steps)))
 
     def note_reading(self, num_rows: int, num_tokens: int, took_s: float) -> None:
-        """Learn what the draft model took to read tokens."""
-        model, plain_s = self._model, self._costs[num_rows].plain_s
-        model.debt_steps += took_s / plain_s
+        """Learn what the draft model took to read tokens beside so many rows."""
+        model = self._model
+        num_steps = took_s / self._costs[num_rows].plain_s
+        model.debt_steps += num_steps
         if model.is_warm and num_tokens:
-            model.read_s = _mean(model.read_s or took_s / num_tokens, took_s / num_tokens)
+            each_steps = num_steps / num_tokens
+            old_steps = model.read_steps.get(num_rows, each_steps)
+            model.read_steps[num_rows] = _mean(old_steps, each_steps)
         model.is_warm = True
 
     def note_guessing(self, num_rows: int, num_passes: int, took_s: float) -> None:
         """Learn what the draft model took to guess, in so many passes over rows of a step."""
-        pass_s = took_s / num_passes
-        old_s = self._model.pass_s.get(num_rows, pass_s)
-        self._model.pass_s[num_rows] = _mean(old_s, pass_s)
+        pass_steps = took_s / num_passes / self._costs[num_rows].plain_s
+        old_steps = self._model.pass_steps.get(num_rows, pass_steps)
+        self._model.pass_steps[num_rows] = _mean(old_steps, pass_steps)
 
     def note(
         self, num_rows: int, num_extra: int, num_made: int, step_s: float, guessing_s: float = 0.0
@@ -264,7 +265,7 @@ class SpeculationControl:
         factor = costs.factor(sum(lengths))
         if choice.is_modelled:
             num_passes = max(num for g, num in zip(guesses, lengths, strict=True) if g.is_modelled)
-            factor += self._model.factor(len(guesses), num_passes, costs.plain_s)
+            factor += num_passes * self._model.pass_steps.get(len(guesses), PASS_COST)
         made = [g.acceptance.expected(num) for g, num in zip(guesses, lengths, strict=True)]
         is_shared = len({guess.owner for guess in guesses}) > 1
         if is_shared and min(made) * (1 + STRETCH) < factor:

@@ -14,6 +14,7 @@ from tests.bert_gguf import random_bert, write_bert_gguf
 from tests.integration.loaders.conftest import TEST_MODEL, opened, request_of, text_of
 from tests.integration.loaders.test_llama_cpp_speculation import SLOTS, Eager, Recorder, write
 from tests.tiny_gguf import write_tiny_gguf
+from tests.unit.engine.drafter_contract import DrafterContract
 from webui.engine.drafting import Drafting
 from webui.engine.loader import ModelSpec
 from webui.engine.model_draft import ModelDraft
@@ -157,18 +158,10 @@ def test_draft_model_guesses_what_it_would_say_in_any_company_and_order(
         assert model.propose([ask(row.slot, turned)]) == [greedy(target, turned, 8)]
 
 
-def test_draft_model_reads_no_more_than_it_may_and_goes_on_there(
-    target: Recorder, target_path: Path, open_draft: Callable[..., DraftModel]
-) -> None:
-    model = open_draft(target_path)
-    tokens = target.tokenize("Once upon a time there was a hearth. " * 3, special=False)
-    rows = [ask(0, tokens), ask(1, tokens[10:])]
-    total = len(tokens) - 1 + len(tokens) - 11
-    read = [model.read(rows, 32) for _ in range(total // 32 + 2)]
-    assert max(read) == 32
-    assert sum(read) == total
-    assert read[-1] == 0
-    assert model.propose(rows) == [greedy(target, row.tokens, 8) for row in rows]
+class TestDraftModel(DrafterContract):
+    @pytest.fixture
+    def drafter(self, target_path: Path, open_draft: Callable[..., DraftModel]) -> DraftModel:
+        return open_draft(target_path)
 
 
 def test_text_longer_than_a_batch_is_read_in_several(

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from tests.unit.engine.contract import make_request
+from tests.unit.engine.drafter_contract import DrafterContract
 from tests.unit.engine.fake_drafter import FakeDrafter
 from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
 from webui.engine.drafting import MAX_STEP_TOKENS, Drafting
@@ -18,6 +19,7 @@ from webui.engine.model_draft import ModelDraft
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.speculation import Choice, SpeculationControl
 from webui.errors import EngineError
+from webui.sampling_params import SamplingParams
 
 COPY = b"user: say " + b"one two three; " * 12 + b"\nassistant: "
 
@@ -333,3 +335,12 @@ def test_next_reply_begins_with_what_is_known_of_the_draft_model():
     assert chances[0] > 0.5
     write(runner, [request("b", **PLAIN)], drafting, prompt=PROSE)
     assert chances[first] < 0.2
+
+
+class TestFakeDrafter(DrafterContract):
+    @pytest.fixture
+    def drafter(self):
+        runner = Watched(slots=2)
+        for slot in range(2):
+            runner.open_sampler(slot, SamplingParams(temperature=0), [0])
+        return FakeDrafter(runner)

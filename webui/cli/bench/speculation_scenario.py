@@ -1,7 +1,7 @@
 """What guessing tokens gains where a reply is a copy, and costs where it is free prose.
 
-Both sides are Hearthside's engine, with and without speculation; only one is open at a time. With
-a draft model named that guesses, too, where nothing is looked up.
+Both sides are Hearthside's engine, with and without speculation; only one is open at a time. A
+draft model that is named guesses, too, where nothing is looked up.
 """
 
 from __future__ import annotations
