@@ -58,6 +58,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
     broken_token: int | None = None,
     is_quantized: bool = False,
     num_words: int = 0,
+    add_bos: bool = False,
 ) -> Path:
     """Write the file and return its path.
 
@@ -70,6 +71,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
         chat_template: Template text; None leaves it out.
         metadata: Keys to write differently: an int as uint32, a float as float32.
         is_quantized: Q4_1 in place of float32: logits are then bit-equal in batches of any size.
+        add_bos: Whether texts begin with the token for that.
         num_words: Tokens more, words of six to nine letters, to make the vocabulary large.
         broken_token: Whoever reads this one computes with NaN from there on.
     """
@@ -94,6 +96,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
             writer.add_uint32(key, value)
     writer.add_name("Tiny")
     tokens = _add_vocabulary(writer, says, num_words)
+    writer.add_add_bos_token(add_bos)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     tensors = _random_weights(len(tokens), seed)
@@ -171,7 +174,6 @@ def _add_vocabulary(writer: GGUFWriter, says: Sequence[bytes], num_words: int) -
     writer.add_token_merges(["h e", "l l"])
     writer.add_bos_token_id(tokens.index(CONTROL_TOKENS[0]))
     writer.add_eos_token_id(tokens.index(IM_END))
-    writer.add_add_bos_token(False)
     return tokens
 
 

@@ -137,7 +137,7 @@ class Models:
             force: End the replies of the old one at once.
 
         Raises:
-            NotFound: There is no such file, or no such adapter.
+            NotFound: There is no such file, adapter or draft model.
             LoadFailed: The file is no model that can be loaded, or no adapter.
             InvalidRequest: An option is out of its bounds or unknown; names the field.
             Conflict: Another load runs.
@@ -294,10 +294,13 @@ class Models:
             )
 
     def _located(self, options: BaseModel) -> BaseModel:
-        """Return options with the whole paths of adapters; blocks, in a thread."""
+        """Return options with the whole paths of files they name; blocks, in a thread."""
         if not isinstance(options, NamesFiles):
             return options
-        return options.located(lambda name: self._catalog.get_adapter(name).path)
+        catalog = self._catalog
+        return options.located(
+            lambda name: catalog.get_adapter(name).path, lambda name: catalog.get_draft(name).path
+        )
 
     async def _load_fully(
         self, spec: ModelSpec, saved: BaseModel, chosen: BaseModel, *, force: bool

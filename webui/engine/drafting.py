@@ -8,17 +8,18 @@ where the sequence's own sampler chooses the same token.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from webui.engine.ngram_draft import NgramDraft
-from webui.engine.runner import Verified
+from webui.engine.runner import DraftRow, Verified
 from webui.engine.speculation import MAX_ROWS, Acceptance, Guess, SpeculationControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence as Several
 
+    from webui.engine.model_draft import ModelDraft
     from webui.engine.runner import ModelRunner, Row, RowResult
     from webui.engine.sequence import Sequence
 
@@ -31,10 +32,24 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Draft:
-    """What is known for guessing one sequence."""
+    """What is known for guessing one sequence.
 
-    ngrams: NgramDraft
-    acceptance: Acceptance
+    Attributes:
+        ngrams: What stood there before.
+        looked_up: How often guesses from there held.
+        modelled: How often those of the draft model did.
+        is_modelled: Whether the latest ones were of the draft model.
+    """
+
+    ngrams: NgramDraft = field(default_factory=NgramDraft)
+    looked_up: Acceptance = field(default_factory=Acceptance)
+    modelled: Acceptance = field(default_factory=Acceptance)
+    is_modelled: bool = False
+
+    @property
+    def acceptance(self) -> Acceptance:
+        """Return that of the latest guesses."""
+        return self.modelled if self.is_modelled else self.looked_up
 
 
 class Drafting:
@@ -44,15 +59,31 @@ class Drafting:
         runner: The open model; a token that ends a reply is never guessed.
         max_draft: The most tokens guessed at once for a sequence; 0 guesses none.
         control: Says how many pay; made to learn it when left out.
+        model: Guesses where nothing was looked up; None has no draft model.
+        looks_up: Guess from what stood there before.
     """
 
     def __init__(
-        self, runner: ModelRunner, max_draft: int, control: SpeculationControl | None = None
+        self,
+        runner: ModelRunner,
+        max_draft: int,
+        control: SpeculationControl | None = None,
+        model: ModelDraft | None = None,
+        *,
+        looks_up: bool = True,
     ) -> None:
         self._is_eog = runner.is_eog
         self._max_tokens = min(MAX_STEP_TOKENS, runner.max_batch_tokens)
         self._max_draft = max_draft
         self._control = control or SpeculationControl()
+        self._model = model
+        self._looks_up = looks_up
+        self._modelled = Acceptance()  # of all sequences
+
+    @property
+    def model_s(self) -> float:
+        """Seconds of the latest step that the draft model took."""
+        return self._model.reading_s + self._model.guessing_s if self._model else 0.0
 
     def extend(
         self,
@@ -67,24 +98,17 @@ class Drafting:
             sequences: Theirs, in order.
             num_spare: Says how many cells a sequence may use beyond those of its tokens.
         """
+        if self._model:
+            self._model.begin_step()
         if not self._max_draft or len(rows) > MAX_ROWS or not _is_writing(rows):
             return rows
         if any(sequence.is_doubted for sequence in sequences):
             return rows
         room = self._max_tokens // len(rows) - 1
-        guessed = [
-            self._guess(s, min(room, num_spare(s)), is_alone=len(rows) == 1) for s in sequences
-        ]
-        length = self._control.choose(
-            [
-                Guess(len(tokens), self._draft(s).acceptance, s.owner)
-                for s, tokens in zip(sequences, guessed, strict=True)
-            ]
-        )
-        if not length:
-            return rows
+        most = [self._most(s, min(room, num_spare(s)), is_alone=len(rows) == 1) for s in sequences]
+        guessed = self._guess(sequences, most)
         return [
-            replace(row, tokens=[*row.tokens, *tokens[:length]], num_draft=len(tokens[:length]))
+            replace(row, tokens=[*row.tokens, *tokens], num_draft=len(tokens)) if tokens else row
             for row, tokens in zip(rows, guessed, strict=True)
         ]
 
@@ -95,7 +119,7 @@ class Drafting:
         sequences: Several[Sequence],
         step_s: float,
     ) -> None:
-        """Learn from a step."""
+        """Learn from a step; `step_s` counts the draft model, too."""
         if not self._max_draft or len(rows) > MAX_ROWS or not _is_writing(rows):
             return
         num_made = len(rows)
@@ -103,8 +127,15 @@ class Drafting:
             if isinstance(result, Verified):
                 num_held = len(result.chosen) - 1
                 num_made += num_held
-                self._draft(sequence).acceptance.note(row.num_draft, num_held)
-        self._control.note(len(rows), sum(row.num_draft for row in rows), num_made, step_s)
+                draft = self._draft(sequence)
+                draft.acceptance.note(row.num_draft, num_held)
+                if draft.is_modelled:
+                    self._modelled.note(row.num_draft, num_held)
+        num_extra = sum(row.num_draft for row in rows)
+        reading_s, guessing_s = 0.0, 0.0
+        if self._model:
+            reading_s, guessing_s = self._model.reading_s, self._model.guessing_s
+        self._control.note(len(rows), num_extra, num_made, step_s - reading_s, guessing_s)
 
     def rewind(self, sequence: Sequence) -> None:
         """Forget what a sequence took back, before it goes on."""
@@ -117,24 +148,76 @@ class Drafting:
             _log.warning("Speculation is off: this model's memory cannot drop its last tokens")
         self._max_draft = 0
 
-    def _guess(self, sequence: Sequence, room: int, *, is_alone: bool) -> list[int]:
+    def set_threads(self, decode: int, batch: int) -> None:
+        """Let the draft model compute with so many threads, too."""
+        if self._model:
+            self._model.set_threads(decode, batch)
+
+    def _most(self, sequence: Sequence, room: int, *, is_alone: bool) -> int:
+        """Return how many tokens may be guessed for a sequence."""
         if sequence.is_background and not is_alone:
-            return []
-        draft = self._draft(sequence)
+            return 0
         # A step makes one token more than it was given, which must be wanted, too.
-        most = min(self._max_draft, room, sequence.max_left - 1)
-        if not draft.ngrams.follow(sequence.tokens) or most <= 0:
+        return max(0, min(self._max_draft, room, sequence.max_left - 1))
+
+    def _guess(self, sequences: Several[Sequence], most: Several[int]) -> list[list[int]]:
+        """Return as many guesses for each sequence as are worth checking."""
+        found = [self._look_up(s, num) for s, num in zip(sequences, most, strict=True)]
+        asked = [
+            self._model_row(s, num) if self._model and not tokens else None
+            for s, num, tokens in zip(sequences, most, found, strict=True)
+        ]
+        choice = self._control.choose(
+            [
+                Guess(
+                    row.max_tokens if row else len(tokens),
+                    self._draft(s).modelled if row else self._draft(s).looked_up,
+                    s.owner,
+                    is_modelled=row is not None,
+                )
+                for s, tokens, row in zip(sequences, found, asked, strict=True)
+            ]
+        )
+        wanted = [
+            replace(row, max_tokens=min(row.max_tokens, choice.length))
+            for row in asked
+            if row and choice.is_modelled
+        ]
+        if self._model and wanted:
+            is_shared = len({sequence.owner for sequence in sequences}) > 1
+            num = len(sequences)
+            made = self._model.propose(wanted, self._control, num_rows=num, is_shared=is_shared)
+            found = [
+                self._unended(made.get(row.slot, [])) if row else tokens
+                for row, tokens in zip(asked, found, strict=True)
+            ]
+        for sequence, row in zip(sequences, asked, strict=True):
+            self._draft(sequence).is_modelled = row is not None
+        return [tokens[: choice.length] for tokens in found]
+
+    def _model_row(self, sequence: Sequence, most: int) -> DraftRow | None:
+        """Return what the draft model may be asked; None when there is nothing to ask."""
+        assert self._model is not None
+        num = min(most, self._model.room(len(sequence.tokens)))
+        return DraftRow(sequence.slot, sequence.tokens, num) if num > 0 else None
+
+    def _look_up(self, sequence: Sequence, most: int) -> list[int]:
+        if not self._looks_up or not self._draft(sequence).ngrams.follow(sequence.tokens):
             return []
-        tokens = self._propose(sequence, most)
-        ends = (i for i, token in enumerate(tokens) if self._is_eog(token))
-        return tokens[: next(ends, len(tokens))]
+        return self._unended(self._propose(sequence, most)) if most else []
 
     def _propose(self, sequence: Sequence, most: int) -> list[int]:
         return self._draft(sequence).ngrams.guess(most)
 
+    def _unended(self, tokens: list[int]) -> list[int]:
+        """Return guesses up to one that would end the reply."""
+        ends = (i for i, token in enumerate(tokens) if self._is_eog(token))
+        return tokens[: next(ends, len(tokens))]
+
     def _draft(self, sequence: Sequence) -> Draft:
         if sequence.draft is None:
-            sequence.draft = Draft(NgramDraft(), Acceptance())
+            # What stood before is another text each time; the draft model is the same.
+            sequence.draft = Draft(modelled=Acceptance(self._modelled.chance))
         return sequence.draft
 
 

@@ -329,6 +329,7 @@ class GenerationLoop:
         if num_threads != self._num_threads:
             self._num_threads = num_threads
             self._runner.set_threads(num_threads, num_threads)
+            self._drafting.set_threads(num_threads, num_threads)
 
     def _note_step(
         self,
@@ -340,6 +341,7 @@ class GenerationLoop:
         """Let all learn from a step who plan the next ones."""
         self.tally.note_step(rows, sequences, step_s)
         self._drafting.note(rows, results, sequences, step_s)
+        step_s -= self._drafting.model_s  # which says nothing about steps of this model
         self._scheduler.note_step(rows, step_s)
         num_tokens = sum(len(row.tokens) for row in rows)
         self._threads.note(num_tokens, step_s)

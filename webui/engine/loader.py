@@ -43,8 +43,10 @@ class Loader(Protocol):
 class NamesFiles(Protocol):
     """Options that name other files beside the model, as they were entered."""
 
-    def located(self, find: Callable[[str], Path]) -> BaseModel:
-        """Return them with whole paths; `find` says which file a name means, or raises."""
+    def located(
+        self, find_adapter: Callable[[str], Path], find_model: Callable[[str], Path]
+    ) -> BaseModel:
+        """Return them with whole paths; what finds says which file a name means, or raises."""
         ...
 
 

@@ -37,6 +37,7 @@ from webui.engine.mail import (
     TextsAnnounced,
     TextsPrepared,
 )
+from webui.engine.model_draft import ModelDraft
 from webui.engine.model_loop import ModelLoop
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.prefix_cache import PrefixCache
@@ -138,7 +139,8 @@ class _Worker:
 
         self._prompts.start(prepare)
         cache = self._open_cache(load.cache, opened.info.state_key)
-        drafting = Drafting(runner, opened.max_draft)
+        model = ModelDraft(opened.drafter, time.monotonic) if opened.drafter else None
+        drafting = Drafting(runner, opened.max_draft, model=model, looks_up=opened.looks_up)
         if opened.max_draft and not _can_drop_tail(runner):
             drafting.stop()
         return GenerationLoop(

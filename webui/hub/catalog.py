@@ -95,8 +95,12 @@ class Catalog:
         ]
         return sorted(named, key=lambda file: (file.name.lower(), file.id))
 
-    def get(self, wanted: str) -> ModelFile:
+    def get(self, wanted: str, what: str = "model") -> ModelFile:
         """Return a model of the folder by its id, its name or its file name.
+
+        Args:
+            wanted: Which.
+            what: What it is called where there is none.
 
         Raises:
             NotFound: There is none.
@@ -109,11 +113,11 @@ class Catalog:
         close = get_close_matches(wanted, usable, n=1)
         if close:
             raise NotFound(
-                f"There is no model {wanted!r} in {self.models_dir}", f"Is {close[0]!r} meant?"
+                f"There is no {what} {wanted!r} in {self.models_dir}", f"Is {close[0]!r} meant?"
             )
         known = ", ".join(usable[:5]) + (", …" if len(usable) > 5 else "") if usable else "none"
         raise NotFound(
-            f"There is no model {wanted!r} in {self.models_dir}", f"Models there: {known}."
+            f"There is no {what} {wanted!r} in {self.models_dir}", f"Models there: {known}."
         )
 
     def get_adapter(self, wanted: str) -> ModelFile:
@@ -136,6 +140,21 @@ class Catalog:
         raise NotFound(
             f"There is no adapter {wanted!r} in {self.models_dir}", f"Adapters there: {known}."
         )
+
+    def get_draft(self, wanted: str) -> ModelFile:
+        """Return a model of the folder that may guess for another, as `get` does.
+
+        Raises:
+            NotFound: There is none in the folder.
+            LoadFailed: It is no model, or damaged.
+        """
+        file = self.get(wanted, "draft model")
+        if file.error:
+            raise LoadFailed(
+                f"The draft model {file.name} cannot be used: {file.error}",
+                "Choose another draft model.",
+            )
+        return file
 
     def get_at(self, wanted: str) -> ModelFile:
         """Return a model as `get` does, or by the path of any file: only for who may read all.

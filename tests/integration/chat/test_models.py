@@ -275,6 +275,34 @@ async def test_adapters_are_found_in_the_models_folder_and_kept_as_named(
         await house.until(remembered)
 
 
+async def test_draft_model_is_found_in_the_models_folder_and_nowhere_else(
+    open_models, models_dir, opener
+):
+    (models_dir / "family").mkdir()
+    small = write_tiny_gguf(models_dir / "family" / "small.gguf")
+    outside = write_tiny_gguf(models_dir.parent / "outside.gguf")
+    write_tiny_lora(models_dir / "poet.gguf")
+    (models_dir / "cut.gguf").write_bytes(small.read_bytes()[:5000])
+    async with open_models() as house:
+        for name in (str(outside), "../outside.gguf", "gone"):
+            with pytest.raises(NotFound, match="no draft model"):
+                await house.models.load(house.me, "tiny", {"draft_model": name})
+        for name in ("poet", "cut"):
+            with pytest.raises(LoadFailed, match=f"The draft model {name} cannot be used"):
+                await house.models.load(house.me, "tiny", {"draft_model": name})
+        assert opener.specs == []
+        for name in ("family/small.gguf", "small", "small.gguf"):
+            await house.models.load(house.me, "tiny", {"draft_model": name})
+            await state(house, "ready")
+            assert opener.specs[-1].options.draft_model == str(small)
+
+        async def remembered():
+            saved = await house.models.options_for(house.me, "tiny")
+            return saved.draft_model == "small.gguf"
+
+        await house.until(remembered)
+
+
 async def test_options_changed_at_once_are_all_kept(open_models):
     changes = [{"threads": 3}, {"slots": 2}, {"context_length": 512}, {"batch_size": 64}]
     async with open_models() as house:

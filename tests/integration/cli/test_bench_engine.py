@@ -130,6 +130,13 @@ def test_speculation_is_measured_against_none(program: Path, model: Path) -> Non
     assert min(copy["ours"], copy["reference"], prose["ours"], prose["reference"]) > 0
 
 
+def test_speculation_is_measured_with_a_draft_model(program: Path, model: Path) -> None:
+    asked = ("--scenario", "speculation", "--draft-model", str(model))
+    (scenario,) = run(program, model, *asked)["scenarios"]
+    copy, prose = scenario["findings"]
+    assert min(copy["ours"], copy["reference"], prose["ours"], prose["reference"]) > 0
+
+
 async def test_others_ask_once_the_first_has_its_first_token(model: Path) -> None:
     async with own_engine(model, SHAPE) as engine:
         owners = ["a", "b", "c"]

@@ -17,7 +17,7 @@ from webui.engine.interface import Finish, GenerateRequest, Text
 from webui.engine.ipc import Outputs
 from webui.engine.mail import Announced, Prepared
 from webui.engine.prefill_budget import PrefillBudget
-from webui.engine.speculation import SpeculationControl
+from webui.engine.speculation import Choice, SpeculationControl
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 
@@ -40,9 +40,11 @@ Logits = dict[tuple[int, int], bytes]
 class Recorder(LlamaCppRunner):
     """Keeps the logits that each token was chosen from, by slot and number of the choice."""
 
-    def __init__(self, path: Path) -> None:
-        options = LlamaCppOptions(context_length=256, slots=SLOTS, batch_size=256, threads=1)
-        super().__init__(path, "recorder", options, lambda _: None)
+    def __init__(self, path: Path, **options: object) -> None:
+        given = {"context_length": 256, "slots": SLOTS, "batch_size": 256, "threads": 1}
+        super().__init__(
+            path, "recorder", LlamaCppOptions.model_validate(given | options), lambda _: None
+        )
         self.seen: Logits = {}
         self.counts: dict[int, int] = {}
         self.most = 0
@@ -63,14 +65,26 @@ class Recorder(LlamaCppRunner):
 
 
 class Eager(SpeculationControl):
-    """Checks whatever is guessed."""
+    """Checks whatever is guessed, and asks a draft model for what was not looked up."""
 
     @override
-    def choose(self, guesses: Sequence[Guess]) -> int:
-        return 62
+    def choose(self, guesses: Sequence[Guess]) -> Choice:
+        return Choice(62, is_modelled=any(guess.is_modelled for guess in guesses))
 
     @override
-    def note(self, num_rows: int, num_extra: int, num_made: int, step_s: float) -> None:
+    def readable(self, num_rows: int, num_missing: int, *, is_shared: bool) -> int:
+        return 16
+
+    @override
+    def note(self, *_step: float) -> None:
+        pass
+
+    @override
+    def note_reading(self, *_read: float) -> None:
+        pass
+
+    @override
+    def note_guessing(self, *_guessed: float) -> None:
         pass
 
 

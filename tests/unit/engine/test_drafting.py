@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from tests.unit.engine.contract import make_request
+from tests.unit.engine.drafter_contract import DrafterContract
+from tests.unit.engine.fake_drafter import FakeDrafter
 from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
 from webui.engine.drafting import MAX_STEP_TOKENS, Drafting
 from webui.engine.generation_loop import GenerationLoop
 from webui.engine.interface import Finish, Priority, Text
 from webui.engine.ipc import Outputs, RequestError
 from webui.engine.mail import Announced, Prepared
+from webui.engine.model_draft import ModelDraft
 from webui.engine.prefill_budget import PrefillBudget
-from webui.engine.speculation import SpeculationControl
+from webui.engine.speculation import Choice, SpeculationControl
 from webui.errors import EngineError
+from webui.sampling_params import SamplingParams
 
 COPY = b"user: say " + b"one two three; " * 12 + b"\nassistant: "
 
 
 class Eager(SpeculationControl):
     def choose(self, guesses):
-        return 62
+        return Choice(62, is_modelled=any(guess.is_modelled for guess in guesses))
+
+    def readable(self, num_rows, num_missing, *, is_shared):
+        return 16
 
     def note(self, *step):
         pass
+
+    note_reading = note_guessing = note
 
 
 class Watched(FakeRunner):
@@ -43,15 +54,14 @@ class Watched(FakeRunner):
         return results
 
 
-def write(runner, requests, drafting=None):
+def write(runner, requests, drafting=None, prompt=tuple(COPY), clock=None):
     """Return texts and ends by name."""
-    clock = itertools.count()
-    loop = GenerationLoop(
-        runner, PrefillBudget(64, 0.01), lambda: next(clock) / 100, drafting=drafting
-    )
+    ticks = itertools.count()
+    clock = clock or (lambda: next(ticks) / 100)
+    loop = GenerationLoop(runner, PrefillBudget(64, 0.01), clock, drafting=drafting)
     for request in requests:
         loop.take(Announced(request.request_id))
-        loop.take(Prepared(request, list(COPY), 0.0))
+        loop.take(Prepared(request, list(prompt), 0.0))
     texts, ends = {request.request_id: "" for request in requests}, {}
     while loop.has_work:
         for message in loop.step():
@@ -197,3 +207,140 @@ def test_guesses_are_charged_to_the_owner():
     num_writing = sum(row.sample for rows in runner.rows for row in rows)
     num_read = len(COPY)
     assert loop._scheduler._served.of("ann") == num_read + num_writing + drafted
+
+
+PROSE = list(b"user: Tell me about the sea.\nassistant: ")
+# Says something else at every place, and goes on.
+PLAIN = {"temperature": 0.5, "seed": 1, "ignore_eos": True}
+
+
+def with_model(drafter, *, control=None, looks_up=True, clock=lambda: 0.0):
+    model = ModelDraft(drafter, clock)
+    return Drafting(drafter.runner, 31, control or Eager(), model, looks_up=looks_up)
+
+
+def test_draft_model_saves_steps_where_nothing_was_said_before():
+    plain = Watched(slots=1)
+    expected, _ = write(plain, [request(**PLAIN)], prompt=PROSE)
+    runner = Watched(slots=1)
+    drafter = FakeDrafter(runner)
+    texts, ends = write(runner, [request(**PLAIN)], with_model(drafter), prompt=PROSE)
+    assert texts == expected
+    assert runner.num_steps < plain.num_steps / 3
+    usage = ends["a"].usage
+    assert usage.accepted_tokens > usage.completion_tokens / 2
+    assert usage.accepted_tokens <= usage.drafted_tokens
+
+
+def test_draft_model_is_not_asked_where_the_text_repeats_itself():
+    runner = Watched(slots=1)
+    drafter = FakeDrafter(runner)
+    both_ways, _ = write(runner, [request()], with_model(drafter))
+    asked = sum(drafter.num_rows)
+    alone = Watched(slots=1)
+    only_model = FakeDrafter(alone)
+    texts, _ = write(alone, [request()], with_model(only_model, looks_up=False))
+    assert texts == both_ways
+    assert asked < sum(only_model.num_rows)
+
+
+def test_rows_are_asked_about_together():
+    runner = Watched(slots=3)
+    drafter = FakeDrafter(runner)
+    requests = [request(f"r{i}", owner=f"o{i}", **PLAIN) for i in range(3)]
+    write(runner, requests, with_model(drafter), prompt=PROSE)
+    assert max(drafter.num_rows) == 3
+
+
+def test_long_prompt_is_caught_up_with_piece_by_piece_while_replies_go_on():
+    runner = Watched(slots=1)
+    drafter = FakeDrafter(runner)
+    write(runner, [request(**PLAIN)], with_model(drafter), prompt=list(b"x" * 200) + PROSE)
+    assert max(drafter.reads) <= 16
+    assert sum(drafter.reads[:10]) > 100
+    first = next(i for i, rows in enumerate(runner.rows) if rows[0].num_draft)
+    waited = [rows for rows in runner.rows[:first] if rows[0].sample]
+    assert len(waited) >= 200 // 16  # nobody's reply stood still meanwhile
+
+
+@pytest.mark.parametrize("error", [EngineError("no room"), IndexError("a bug")])
+@pytest.mark.parametrize("fails_at", [1, 3, 9])
+def test_draft_model_that_fails_is_told_once_and_replies_go_on(caplog, error, fails_at):
+    expected, _ = write(Watched(slots=1), [request(**PLAIN)], prompt=PROSE)
+    runner = Watched(slots=1)
+    drafter = FakeDrafter(runner, fails_at=fails_at, error=error)
+    texts, _ = write(runner, [request(**PLAIN)], with_model(drafter), prompt=PROSE)
+    assert texts == expected
+    assert drafter.num_calls == fails_at
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert ("no room" if fails_at and isinstance(error, EngineError) else "IndexError") in told[0]
+    assert "a bug" not in told[0]  # nobody knows what it quotes
+
+
+def test_guess_that_would_end_the_reply_is_not_checked():
+    runner = Watched(slots=1)
+    drafter = FakeDrafter(runner)
+    # It ends by itself, and the draft model knows.
+    write(runner, [request()], with_model(drafter, looks_up=False), prompt=list(COPY))
+    assert not any(runner.is_eog(token) for rows in runner.rows for token in rows[0].tokens)
+
+
+def test_guesses_stay_within_the_context_of_the_draft_model():
+    expected, _ = write(Watched(slots=1), [request(**PLAIN)], prompt=PROSE)
+    runner = Watched(slots=1)
+    drafter = FakeDrafter(runner, context_length=len(PROSE) + 30)
+    drafting = with_model(drafter, looks_up=False)
+    assert write(runner, [request(**PLAIN)], drafting, prompt=PROSE)[0] == expected
+    assert drafting._model._is_on
+    assert 0 < drafter.num_guessed <= 60
+
+
+def test_time_of_the_draft_model_says_nothing_about_steps_of_the_other():
+    seen = []
+
+    class Listening(Eager):
+        def note(self, num_rows, num_extra, num_made, step_s, guessing_s):
+            seen.append((num_extra, step_s, guessing_s))
+
+        def note_reading(self, num_rows, num_tokens, took_s):
+            seen.append(("read", num_tokens, took_s))
+
+    clock = itertools.count()
+    runner = Watched(slots=1)
+    drafter = FakeDrafter(runner)
+    drafting = with_model(drafter, control=Listening(), clock=lambda: next(clock))
+    write(runner, [request(**PLAIN)], drafting, prompt=PROSE, clock=lambda: next(clock))
+    read = [entry for entry in seen if entry[0] == "read"]
+    assert sum(num for _, num, _ in read) >= len(PROSE) - 1 - 4
+    assert all(took_s == 1 for _, _, took_s in read)
+    # A look at the clock takes a second. Without the draft model a step takes one, asking it
+    # two more; reading is left out of the two that it takes.
+    told = {(num > 0, step_s, guess_s) for num, step_s, guess_s in seen if num != "read"}
+    assert told == {(False, 2, 0.0), (True, 3, 1), (True, 4, 1)}
+
+
+def test_next_reply_begins_with_what_is_known_of_the_draft_model():
+    chances = []
+
+    class Listening(Eager):
+        def choose(self, guesses):
+            chances.append(guesses[0].acceptance.chance)
+            return super().choose(guesses)
+
+    runner = Watched(slots=1)
+    drafting = with_model(FakeDrafter(runner, right_for=1), control=Listening(), looks_up=False)
+    write(runner, [request("a", **PLAIN)], drafting, prompt=PROSE)
+    first = len(chances)
+    assert chances[0] > 0.5
+    write(runner, [request("b", **PLAIN)], drafting, prompt=PROSE)
+    assert chances[first] < 0.2
+
+
+class TestFakeDrafter(DrafterContract):
+    @pytest.fixture
+    def drafter(self):
+        runner = Watched(slots=2)
+        for slot in range(2):
+            runner.open_sampler(slot, SamplingParams(temperature=0), [0])
+        return FakeDrafter(runner)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.engine.contract import make_request
+from tests.unit.engine.fake_drafter import FakeDrafter
 from tests.unit.engine.fake_runner import VOWELS, FakeOptions, FakeRunner
 from webui.engine.drafting import Drafting
 from webui.engine.generation_loop import Aborted, Announced, GenerationLoop, Prepared, Refused
@@ -23,9 +24,10 @@ from webui.engine.interface import (
     Text,
 )
 from webui.engine.ipc import Outputs, RequestError
+from webui.engine.model_draft import ModelDraft
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.scheduler import Scheduler
-from webui.engine.speculation import SpeculationControl
+from webui.engine.speculation import Choice, SpeculationControl
 from webui.engine.waiting import WaitingQueue
 from webui.errors import EngineError, InvalidRequest
 
@@ -106,13 +108,41 @@ class Seer(Drafting):
 
 class Eager(SpeculationControl):
     def choose(self, guesses):
-        return 9
+        return Choice(9, is_modelled=any(guess.is_modelled for guess in guesses))
+
+    def readable(self, num_rows, num_missing, *, is_shared):
+        return 5
 
     def note(self, *step):
         pass
 
+    note_reading = note_guessing = note
 
-def make_loop(runner, look_s=0.003, right_for=0, **bounds):
+
+# What draft model is there; those that fail do so at their fifth call.
+DRAFTERS = {
+    "good": {},
+    "middling": {"right_for": 3},
+    "wrong": {"right_for": 1},
+    "short": {"context_length": 20},
+    "failing": {"fails_at": 5},
+    "raising": {"fails_at": 5, "error": ZeroDivisionError("a bug of the draft model")},
+}
+
+
+def make_drafting(runner, clock, right_for, drafter):
+    """Return guesses of a seer, or of a draft model beside what is looked up; None for none."""
+    if right_for:
+        return Seer(runner, right_for)
+    if drafter is None:
+        return None
+    model = ModelDraft(FakeDrafter(runner, **DRAFTERS[drafter]), clock)
+    # One that is measured and one that asks whatever it costs.
+    control = SpeculationControl() if runner.options.slots % 2 else Eager()
+    return Drafting(runner, 9, control, model)
+
+
+def make_loop(runner, look_s=0.003, right_for=0, drafter=None, **bounds):
     clock = Clock(look_s)
     budget = PrefillBudget(runner.max_batch_tokens, first_token_s=0.05)
     scheduler = Scheduler(
@@ -122,7 +152,7 @@ def make_loop(runner, look_s=0.003, right_for=0, **bounds):
         reserved_reply_tokens=6,
         quantum_tokens=4,
     )
-    drafting = Seer(runner, right_for) if right_for else None
+    drafting = make_drafting(runner, clock, right_for, drafter)
     return GenerationLoop(runner, budget, clock, scheduler, drafting=drafting)
 
 
@@ -266,10 +296,44 @@ def test_batched_output_equals_one_at_a_time_in_500_loads(load, options, steady_
     check_oracle(load, options, steady_steps, right_for)
 
 
-def check_oracle(load, options, steady_steps, right_for):
-    loop = make_loop(Unsteady(options, steady_steps), right_for=right_for)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    load=st.lists(jobs, min_size=1, max_size=8),
+    slots=st.integers(1, 4),
+    kv_cells=st.one_of(st.none(), st.integers(48, 150)),
+    can_cut=st.booleans(),
+    steady_steps=st.sampled_from([0, 5]),
+)
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_draft_model_changes_no_output(load, slots, kv_cells, can_cut, steady_steps, drafter):
+    options = FakeOptions(context_length=48, slots=slots, kv_cells=kv_cells, can_cut=can_cut)
+    check_oracle(load, options, steady_steps, drafter=drafter)
+
+
+@pytest.mark.soak
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    load=st.lists(jobs, min_size=1, max_size=24),
+    slots=st.integers(1, 16),
+    kv_cells=st.one_of(st.none(), st.integers(48, 400)),
+    can_cut=st.booleans(),
+    steady_steps=st.sampled_from([0, 2, 5]),
+    drafter=st.sampled_from(list(DRAFTERS)),
+)
+@pytest.mark.timeout(600)
+def test_draft_model_changes_no_output_in_500_loads(
+    load, slots, kv_cells, can_cut, steady_steps, drafter
+):
+    options = FakeOptions(context_length=48, slots=slots, kv_cells=kv_cells, can_cut=can_cut)
+    check_oracle(load, options, steady_steps, drafter=drafter)
+
+
+def check_oracle(load, options, steady_steps, right_for=0, drafter=None):
+    loop = make_loop(Unsteady(options, steady_steps), right_for=right_for, drafter=drafter)
     got = run(loop, load)
     check_nothing_is_left(loop)
+    if drafter and "fails_at" not in DRAFTERS[drafter]:
+        assert loop._drafting._model._is_on, "what it was asked does not fit what it has read"
     for name, job in enumerate(load):
         together, single = got[str(name)], alone(job, can_shift=options.can_shift)
         if together and isinstance(together[-1], Finish):
@@ -518,12 +582,15 @@ def test_quick_steps_share_a_message_and_the_end_waits_for_nothing():
 def test_other_threads_are_tried_only_where_the_engine_may(max_threads):
     runner = FakeRunner(FakeOptions(max_threads=max_threads))
     loop = make_loop(runner)
+    drafter = FakeDrafter(runner)
+    loop._drafting = Drafting(runner, 0, model=ModelDraft(drafter, Clock(0.003)))
     reply = "abcdefghijklmnop"
     job = Job("ann", tuple(f"user: say {reply}\nassistant: ".encode()), 16, (), 0)
     got = run(loop, [job])
     assert "".join(delta.text for delta in got["0"] if isinstance(delta, Text)) == reply
     # The clock makes all steps alike: two threads are no gain, so the loop goes back to one.
     assert runner.threads == ([(2, 2), (1, 1)] if max_threads else [])
+    assert drafter.threads == runner.threads
 
 
 def test_text_before_a_failed_step_is_told():

@@ -81,6 +81,37 @@ def test_scale_that_cannot_work_is_refused(options: dict[str, object], said: str
         check_options(options_of(**options))
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"speculation": "draft"}, "needs a draft model"),
+        ({"speculation": "ngram", "flash_attn": "off"}, "ngram does not go with"),
+        (
+            {"speculation": "draft", "draft_model": "small", "flash_attn": "off"},
+            "Speculation draft does not go with flash attention off",
+        ),
+        ({"draft_model": "small", "flash_attn": "off"}, "draft model does not go with flash"),
+    ],
+)
+def test_speculation_that_cannot_work_is_refused(options: dict[str, object], said: str) -> None:
+    with pytest.raises(LoadFailed, match=said) as caught:
+        check_options(options_of(**options))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"draft_model": "small"},
+        {"draft_model": "small", "speculation": "draft"},
+        {"draft_model": "small", "speculation": "off", "flash_attn": "off"},
+        {"draft_model": "small", "speculation": "ngram"},
+    ],
+)
+def test_draft_model_may_stay_named_where_it_is_not_used(options: dict[str, object]) -> None:
+    check_options(options_of(**options))
+
+
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_head_must_be_whole_blocks(name: str) -> None:
     with pytest.raises(LoadFailed, match=r"Keys .* 80 numbers"):
@@ -134,6 +165,8 @@ def test_each_option_that_shapes_states_changes_their_key(tmp_path: Path) -> Non
     keys.append(state_key(path, LlamaCppOptions()))
     assert len(set(keys)) == len(keys)
     assert state_key(path, options_of(threads=3, slots=9)) == keys[-1]
+    with_draft = options_of(flash_attn="on", speculation="draft", draft_model="small")
+    assert state_key(path, with_draft) == state_key(path, options_of(flash_attn="on"))
 
 
 def test_adapters_count_in_the_key_by_content_and_scale(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import psutil
 import pytest
@@ -87,6 +88,8 @@ def test_page_draws_all_options_but_the_rare_ones() -> None:
         {"draft_max": 63},
         {"draft_max": 0},
         {"speculation": "maybe"},
+        {"draft_model": "x" * 1025},
+        {"draft_model": None},
         {"no_such_option": 1},
     ],
 )
@@ -125,6 +128,9 @@ def test_speculation_that_is_off_guesses_nothing() -> None:
         ({"gpu_layers": 0}, True, "off"),
         ({"cache_type_v": "q8_0"}, False, "auto"),
         ({"speculation": "ngram"}, False, "auto"),
+        ({"speculation": "draft"}, False, "auto"),
+        ({"draft_model": "small"}, False, "auto"),
+        ({"draft_model": "small", "speculation": "off"}, False, "off"),
         ({"flash_attn": "on"}, False, "on"),
         ({"flash_attn": "off"}, True, "off"),
     ],
@@ -138,6 +144,24 @@ def test_flash_attention_is_left_out_on_a_processor_unless_it_is_needed(
 def test_nothing_is_guessed_without_flash_attention() -> None:
     assert max_draft(LlamaCppOptions(), has_gpu=False) == 0
     assert max_draft(LlamaCppOptions(speculation="ngram"), has_gpu=False) > 0
+    assert max_draft(LlamaCppOptions(draft_model="small"), has_gpu=False) > 0
+
+
+def test_draft_model_is_looked_for_only_where_it_is_used() -> None:
+    def nothing(name: str) -> Path:
+        raise AssertionError(name)
+
+    def find(name: str) -> Path:
+        return Path("/models") / name
+
+    for speculation in ("auto", "draft"):
+        options = LlamaCppOptions.model_validate(
+            {"draft_model": "small", "speculation": speculation}
+        )
+        assert options.located(nothing, find).draft_model == str(Path("/models/small"))
+    for unused in ({"draft_model": "small", "speculation": "ngram"}, {"speculation": "auto"}):
+        options = LlamaCppOptions.model_validate(unused)
+        assert options.located(nothing, nothing) == options
 
 
 def test_importing_the_loaders_loads_no_native_library() -> None:

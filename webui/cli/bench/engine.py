@@ -40,6 +40,7 @@ def _read_threads(_context: click.Context, _option: click.Parameter, text: str) 
 @click.command()
 @click.option("--llama-server", "peer", type=click.Path(path_type=Path), help="The peer's program.")
 @click.option("--model", help="Model to measure: name or path; the first one found by default.")
+@click.option("--draft-model", "draft", help="Guesses in the scenario speculation: name or path.")
 @click.option("--scenario", "names", multiple=True, help="Only this one; may be repeated.")
 @click.option("--pairs", type=click.IntRange(1, 99), default=7, show_default=True)
 @click.option("--threads", default="1,2", show_default=True, callback=_read_threads)
@@ -52,10 +53,11 @@ def _read_threads(_context: click.Context, _option: click.Parameter, text: str) 
     help="Seconds of the scenarios that only last.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def engine(
+def engine(  # noqa: PLR0913 - each is a flag of the command
     *,
     peer: Path | None,
     model: str | None,
+    draft: str | None,
     names: tuple[str, ...],
     pairs: int,
     threads: list[int],
@@ -66,7 +68,9 @@ def engine(
     binary = find_peer(peer)
     scenarios = choose(names)
     settings = load_settings({})
-    path = find_model(model, settings.models_dir or settings.data_dir / "models")
+    models_dir = settings.models_dir or settings.data_dir / "models"
+    path = find_model(model, models_dir)
+    draft_path = find_model(draft, models_dir) if draft else None
     own_info = llama()
     if "error" in own_info:
         raise InvalidRequest(f"our llama.cpp cannot be asked: {own_info['error']}")
@@ -78,7 +82,7 @@ def engine(
     done: list[ScenarioReport] = []
     for scenario in scenarios:
         for number in threads if scenario.is_by_threads else [None]:
-            contest = Contest(path, binary, number, pairs, soak_s)
+            contest = Contest(path, binary, number, pairs, soak_s, draft_path)
             done.append(measure(scenario, contest))
             say("\n" + section(done[-1]))
     if as_json:

@@ -35,14 +35,26 @@ _numbers = itertools.count(1)
 
 @contextlib.asynccontextmanager
 async def own_engine(
-    model: Path, shape: Shape, *, speculation: Literal["auto", "ngram", "off"] = "auto"
+    model: Path,
+    shape: Shape,
+    *,
+    speculation: Literal["auto", "ngram", "off"] = "auto",
+    draft: Path | None = None,
 ) -> AsyncIterator[LocalEngine]:
     """Load a model and unload it.
+
+    Args:
+        model: Its file.
+        shape: How it is loaded.
+        speculation: How tokens are guessed.
+        draft: File of a draft model; None has none.
 
     Raises:
         LoadFailed: The model cannot be opened so.
     """
-    options = LlamaCppOptions(**shape.load_options(), speculation=speculation)
+    options = LlamaCppOptions(
+        **shape.load_options(), speculation=speculation, draft_model=str(draft or "")
+    )
     spec = ModelSpec(model.name, model.stem, model, LOADER, options)
     engine = await LocalEngine.open(spec, lambda _fraction: None)
     try:

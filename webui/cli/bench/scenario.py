@@ -80,6 +80,7 @@ class Contest:
         threads: Compute threads of both sides; None leaves each its default.
         num_pairs: A B pairs to run.
         soak_s: Length of the scenarios that only last.
+        draft: File of a draft model, for the scenario that guesses; None has none.
     """
 
     model: Path
@@ -87,6 +88,7 @@ class Contest:
     threads: int | None
     num_pairs: int
     soak_s: float
+    draft: Path | None = None
 
     @contextlib.contextmanager
     def both(self, shape: Shape) -> Iterator[tuple[Served, Served]]:

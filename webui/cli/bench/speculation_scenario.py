@@ -1,6 +1,7 @@
 """What guessing tokens gains where a reply is a copy, and costs where it is free prose.
 
-Both sides are Hearthside's engine, with and without speculation; only one is open at a time.
+Both sides are Hearthside's engine, with and without speculation; only one is open at a time. A
+draft model that is named guesses, too, where nothing is looked up.
 """
 
 from __future__ import annotations
@@ -56,8 +57,13 @@ class Speculation(Scenario):
 
     async def _rates(self, contest: Contest, pair: int, *, is_on: bool) -> dict[str, float]:
         shape = self.shape(contest.threads)
-        speculation: Literal["ngram", "off"] = "ngram" if is_on else "off"
-        async with own_engine(contest.model, shape, speculation=speculation) as engine:
+        with_guesses: Literal["auto", "ngram"] = "auto" if contest.draft else "ngram"
+        async with own_engine(
+            contest.model,
+            shape,
+            speculation=with_guesses if is_on else "off",
+            draft=contest.draft if is_on else None,
+        ) as engine:
             await ask_as(engine, "a", "Hello", 8)
             words = prompt(COPY_WORDS, pair + 1)
             copied = " ".join([words] * COPY_TIMES)

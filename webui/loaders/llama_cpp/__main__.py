@@ -15,10 +15,17 @@ from webui.engine.worker import run
 from webui.errors import LoadFailed
 from webui.hub.gguf import read_header
 from webui.loaders.llama_cpp.adapters import Adapters
+from webui.loaders.llama_cpp.draft_model import DraftModel, check_draft_file
 from webui.loaders.llama_cpp.embedder import LlamaCppEmbedder
 from webui.loaders.llama_cpp.opening import open_model
-from webui.loaders.llama_cpp.options import LlamaCppOptions, max_draft, num_threads_batch
+from webui.loaders.llama_cpp.options import (
+    LlamaCppOptions,
+    has_draft_model,
+    max_draft,
+    num_threads_batch,
+)
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
+from webui.loaders.llama_cpp.state_key import parts
 from webui.refusals import place, predicate
 
 if TYPE_CHECKING:
@@ -44,21 +51,74 @@ def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
     header = read_header(path)  # whoever asked has done so too; the file may have changed since
     if header.is_embedding:
         return _open_embedder(path, spec["name"], options, header, on_progress)
-    runner = LlamaCppRunner(path, spec["name"], options, on_progress)
+    if has_draft_model(options):
+        check_draft_file(Path(options.draft_model))
+    report, report_draft = _shares(path, options, on_progress)
+    runner = LlamaCppRunner(path, spec["name"], options, report)
+    drafter = _open_draft(runner, options, report_draft)
     embedder = LlamaCppEmbedder(runner.model, options, None, runner.adapters, is_encoder=False)
     info = msgspec.structs.replace(
         runner.info,
         can_embed=True,
         embedding_size=embedder.size,
         max_text_tokens=embedder.max_text_tokens,
+        memory=_together(runner.info.memory, drafter.memory) if drafter else runner.info.memory,
     )
 
     def close() -> None:
         embedder.close()
+        if drafter:
+            drafter.close()
         runner.close()
 
-    has_gpu = bool(llama_cpp.llama_supports_gpu_offload())
-    return OpenedModel(info, runner, embedder, close, max_draft(options, has_gpu=has_gpu))
+    return OpenedModel(
+        info,
+        runner,
+        embedder,
+        close,
+        max_draft(options, has_gpu=bool(llama_cpp.llama_supports_gpu_offload())),
+        looks_up=options.speculation != "draft",
+        drafter=drafter,
+    )
+
+
+def _open_draft(
+    runner: LlamaCppRunner, options: LlamaCppOptions, on_progress: Callable[[float], object]
+) -> DraftModel | None:
+    """Open the draft model, if one is wanted; without it the other is closed, too."""
+    if not has_draft_model(options):
+        return None
+    path, length = Path(options.draft_model), runner.info.context_length
+    try:
+        return DraftModel(path, runner.vocabulary, length, options, on_progress)
+    except BaseException:
+        runner.close()
+        raise
+
+
+def _shares(
+    path: Path, options: LlamaCppOptions, on_progress: Callable[[float], object]
+) -> tuple[Callable[[float], object], Callable[[float], object]]:
+    """Return what to tell of the model and of its draft model, each by the size of its files."""
+    if not has_draft_model(options):
+        return on_progress, on_progress
+    sizes = [
+        sum(part.stat().st_size for part in parts(first))
+        for first in (path, Path(options.draft_model))
+    ]
+    share = sizes[0] / sum(sizes)
+    return (
+        lambda fraction: on_progress(share * fraction),
+        lambda fraction: on_progress(share + (1 - share) * fraction),
+    )
+
+
+def _together(one: Memory, other: Memory) -> Memory:
+    return Memory(
+        one.weights_bytes + other.weights_bytes,
+        one.kv_bytes + other.kv_bytes,
+        one.compute_bytes + other.compute_bytes,
+    )
 
 
 def _open_embedder(

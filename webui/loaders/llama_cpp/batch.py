@@ -1,6 +1,6 @@
 """The arrays of one `llama_batch`, made once and filled for every step.
 
-Knows how rows lie in memory; knows no context and no sampler.
+Knows how rows lie in memory and what llama.cpp answers; owns no context and no sampler.
 """
 
 from __future__ import annotations
@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 
 import llama_cpp
 
+from webui.engine.runner import StepAborted
+from webui.errors import EngineError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from webui.engine.runner import Row
+
+ABORTED = 2
+DECODE_FAILURES = {
+    1: "llama.cpp found no room for this step in its cache",
+    -1: "llama.cpp refused the batch",
+}
 
 
 class Batch:
@@ -71,4 +80,20 @@ class Batch:
                 self._wanted[index] = row.sample
             last.append(end - 1)
         self.native.n_tokens = end
+        return last
+
+    def decode(self, context: int, rows: Sequence[Row]) -> list[int]:
+        """Compute rows in one call; return the index of each row's last token.
+
+        Raises:
+            EngineError: llama.cpp did not; the cells of these rows are in doubt.
+            StepAborted: The context's abort callback said so.
+        """
+        last = self.fill(rows)
+        code: int = llama_cpp.llama_decode(context, self.native)
+        if code == ABORTED:
+            raise StepAborted
+        if code:
+            said = DECODE_FAILURES.get(code, f"llama.cpp failed in this step (code {code})")
+            raise EngineError(said, "Try again; if it happens again, load the model anew.")
         return last

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from webui.errors import LoadFailed
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES
-from webui.loaders.llama_cpp.options import MAX_CONTEXT_LENGTH
+from webui.loaders.llama_cpp.options import MAX_CONTEXT_LENGTH, has_draft_model
 
 if TYPE_CHECKING:
     from webui.loaders.llama_cpp.options import LlamaCppOptions
@@ -31,11 +31,7 @@ def check_options(options: LlamaCppOptions) -> None:
             f"Values cannot be kept as {options.cache_type_v} with flash attention off",
             "Set flash attention to auto or on, or keep values as f16.",
         )
-    if options.speculation == "ngram" and options.flash_attn == "off":
-        raise LoadFailed(
-            "Speculation ngram does not go with flash attention off",
-            "Set flash attention to auto or on, or speculation to auto or off.",
-        )
+    _check_speculation(options)
     paths = [adapter.path for adapter in options.lora]
     if twice := next((path for path in paths if paths.count(path) > 1), None):
         raise LoadFailed(
@@ -51,6 +47,26 @@ def check_options(options: LlamaCppOptions) -> None:
         raise LoadFailed(
             f"A RoPE scale of {scale:g} is below the smallest, {MIN_ROPE_SCALE:g}",
             f"Set the RoPE scale to 0 or to at least {MIN_ROPE_SCALE:g}.",
+        )
+
+
+def _check_speculation(options: LlamaCppOptions) -> None:
+    if options.speculation == "draft" and not options.draft_model:
+        raise LoadFailed(
+            "Speculation draft needs a draft model",
+            "Name one, or set speculation to auto, ngram or off.",
+        )
+    if options.flash_attn != "off":
+        return
+    if options.speculation in ("ngram", "draft"):
+        raise LoadFailed(
+            f"Speculation {options.speculation} does not go with flash attention off",
+            "Set flash attention to auto or on, or speculation to auto or off.",
+        )
+    if has_draft_model(options):
+        raise LoadFailed(
+            "A draft model does not go with flash attention off",
+            "Set flash attention to auto or on, or speculation to off.",
         )
 
 

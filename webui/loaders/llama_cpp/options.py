@@ -221,12 +221,22 @@ class LlamaCppOptions(BaseModel):
         title="YaRN beta slow",
         description="Turns up to which frequencies are stretched; -1 takes that of the model.",
     )
-    speculation: Annotated[Literal["auto", "ngram", "off"], Control("Speculation")] = Field(
-        default="auto",
-        title="Speculation",
-        description="Guess how a reply goes on and check several tokens in one step: ngram looks "
-        "up what stood there before and needs flash attention, off guesses nothing, auto is ngram "
-        "on a graphics card. Replies stay the same; where it does not pay it is left out.",
+    speculation: Annotated[Literal["auto", "ngram", "draft", "off"], Control("Speculation")] = (
+        Field(
+            default="auto",
+            title="Speculation",
+            description="Guess how a reply goes on and check several tokens in one step: ngram looks "
+            "up what stood there before, draft asks the draft model, off guesses nothing. auto does "
+            "both, the first only on a graphics card or beside a draft model. All need flash attention. "
+            "Replies stay the same; where it does not pay it is left out.",
+        )
+    )
+    draft_model: Annotated[str, Control("Speculation")] = Field(
+        default="",
+        max_length=MAX_PATH_CHARS,
+        title="Draft model",
+        description="A smaller model of the same family in the models folder, which guesses how "
+        "replies go on; empty for none.",
     )
     draft_max: int = Field(
         default=31,
@@ -236,14 +246,20 @@ class LlamaCppOptions(BaseModel):
         description="The most tokens that are guessed at once.",
     )
 
-    def located(self, find: Callable[[str], Path]) -> LlamaCppOptions:
+    def located(
+        self, find_adapter: Callable[[str], Path], find_model: Callable[[str], Path]
+    ) -> LlamaCppOptions:
         """Return these options with the whole paths of the files they name.
 
         Args:
-            find: Returns the file that a name means; its errors go through.
+            find_adapter: Returns the adapter that a name means; its errors go through.
+            find_model: The same for a model.
         """
-        lora = tuple(one.model_copy(update={"path": str(find(one.path))}) for one in self.lora)
-        return self.model_copy(update={"lora": lora})
+        lora = tuple(
+            one.model_copy(update={"path": str(find_adapter(one.path))}) for one in self.lora
+        )
+        draft = str(find_model(self.draft_model)) if has_draft_model(self) else self.draft_model
+        return self.model_copy(update={"lora": lora, "draft_model": draft})
 
 
 def flash_attention(options: LlamaCppOptions, *, has_gpu: bool) -> FlashAttention:
@@ -255,7 +271,11 @@ def flash_attention(options: LlamaCppOptions, *, has_gpu: bool) -> FlashAttentio
     if options.flash_attn != "auto":
         return options.flash_attn
     is_on_gpu = has_gpu and options.gpu_layers != 0
-    is_needed = CACHE_TYPES[options.cache_type_v].is_quantized or options.speculation == "ngram"
+    is_needed = (
+        CACHE_TYPES[options.cache_type_v].is_quantized
+        or options.speculation in ("ngram", "draft")
+        or has_draft_model(options)
+    )
     return "auto" if is_on_gpu or is_needed else "off"
 
 
@@ -268,6 +288,11 @@ def max_draft(options: LlamaCppOptions, *, has_gpu: bool) -> int:
     if options.speculation == "off" or flash_attention(options, has_gpu=has_gpu) == "off":
         return 0
     return options.draft_max
+
+
+def has_draft_model(options: LlamaCppOptions) -> bool:
+    """Return whether a draft model is loaded; one that is named but not used is not."""
+    return bool(options.draft_model) and options.speculation in ("auto", "draft")
 
 
 def num_threads(options: LlamaCppOptions) -> int:

@@ -16,7 +16,7 @@ import llama_cpp
 import numpy as np
 
 from webui.engine.interface import Memory, ModelInfo
-from webui.engine.runner import Row, RowFailed, Sampled, StepAborted, Verified
+from webui.engine.runner import Row, RowFailed, Sampled, Verified
 from webui.errors import EngineError
 from webui.loaders.llama_cpp.abort_flag import AbortFlag
 from webui.loaders.llama_cpp.adapters import Adapters
@@ -43,13 +43,6 @@ if TYPE_CHECKING:
     from webui.engine.runner import RowResult
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
-
-ABORTED = 2
-DECODE_FAILURES = {
-    1: "llama.cpp found no room for this step in its cache",
-    ABORTED: "llama.cpp broke the step off",
-    -1: "llama.cpp refused the batch",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +126,11 @@ class LlamaCppRunner:
         """Handle of the loaded model, good until `close`."""
         return self._model
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """That of the model, good until `close`."""
+        return self._vocabulary
+
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return the ids of a text; see `Vocabulary.tokenize`."""
         return self._vocabulary.tokenize(text, special=special)
@@ -212,15 +210,10 @@ class LlamaCppRunner:
 
     def _decode(self, rows: Sequence[Row]) -> list[int]:
         """Compute rows in one call; return the index of each row's last token."""
-        last = self._batch.fill(rows)
-        code: int = llama_cpp.llama_decode(self._context, self._batch.native)
-        self._abort.hold(is_held=False)
-        if code == ABORTED and self._abort.is_set:
-            raise StepAborted
-        if code:
-            said = DECODE_FAILURES.get(code, f"llama.cpp failed in this step (code {code})")
-            raise EngineError(said, "Try again; if it happens again, load the model anew.")
-        return last
+        try:
+            return self._batch.decode(self._context, rows)
+        finally:
+            self._abort.hold(is_held=False)
 
     def set_abort(self, *, is_set: bool) -> None:
         """End the step that runs between two operations of the CPU, or let steps run.

@@ -22,7 +22,8 @@ NUM_SAMPLES = 16
 # They say how much is computed at once and where, and change no meaning of what is kept.
 HARMLESS = {
     *("context_length", "slots", "threads", "threads_batch", "batch_size", "ubatch_size"),
-    *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload", "speculation", "draft_max"),
+    *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload"),
+    *("speculation", "draft_max", "draft_model"),
 }
 
 
@@ -40,7 +41,7 @@ def state_key(path: Path, options: LlamaCppOptions) -> str:
     # Values lie the other way round without flash attention.
     has_gpu = bool(llama_cpp.llama_supports_gpu_offload())
     digest.update(flash_attention(options, has_gpu=has_gpu).encode())
-    for part in [*_parts(path), *(Path(adapter.path) for adapter in options.lora)]:
+    for part in [*parts(path), *(Path(adapter.path) for adapter in options.lora)]:
         size = part.stat().st_size
         digest.update(size.to_bytes(8, "little"))
         with part.open("rb") as file:
@@ -50,7 +51,7 @@ def state_key(path: Path, options: LlamaCppOptions) -> str:
     return digest.hexdigest()
 
 
-def _parts(path: Path) -> list[Path]:
+def parts(path: Path) -> list[Path]:
     """Return all files of a model, of which the first is named."""
     found = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", path.name)
     if found is None:
