@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING
 
 from webui.errors import LoadFailed
 from webui.hub.gguf_format import (
-    BLOCK_SIZES,
     ENCODERS,
     FILE_TYPES,
     MAGIC,
     PEEK_BYTES,
     POOLINGS,
-    REMOVED_TENSOR_TYPES,
     TENSOR_TYPES,
     refuse_magic,
 )
+from webui.hub.gguf_tensors import MAX_NAME_BYTES, MIN_TENSOR_BYTES, read_tensors
 from webui.hub.gguf_values import (
     HeaderReader,
     SkippedArray,
@@ -31,23 +30,22 @@ from webui.hub.gguf_values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from webui.hub.gguf_tensors import Tensor
 
 VERSIONS = (2, 3)
 MAX_METADATA = 65_536
 MAX_TENSORS = 65_536
-MAX_DIMENSIONS = 4
-MAX_NAME_BYTES = 64
 MAX_KEY_BYTES = 256
 MAX_KEPT_VALUES = 64
 MAX_TITLE_CHARS = 200
 MAX_LAYERS = 512
 MAX_CONTEXT_LENGTH = 2**30
 MAX_WIDTH = 2**24
-MAX_ELEMENTS = 2**60
 DEFAULT_ALIGNMENT = 32
 MIN_METADATA_BYTES = 8 + 1 + 4 + 1  # length, one letter, type, one byte
-MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8  # length, one letter, dimensions, one, type, offset
 # What is read of the metadata; the figures stand behind the architecture and a dot.
 KEPT_KEYS = frozenset(
     {
@@ -130,6 +128,11 @@ def read_header(path: Path, *, adapters: bool = False) -> GGUFHeader:
     Raises:
         LoadFailed: It is not a GGUF model, or damaged, incomplete or hostile.
     """
+    return read_parts(path, adapters=adapters)[0]
+
+
+def read_parts(path: Path, *, adapters: bool = False) -> tuple[GGUFHeader, tuple[Tensor, ...]]:
+    """Read and check the header of a file as `read_header` does; return its tensors too."""
     try:
         size_bytes = path.stat().st_size
         with path.open("rb") as file:
@@ -144,7 +147,7 @@ def read_header(path: Path, *, adapters: bool = False) -> GGUFHeader:
         ) from error
 
 
-def _read(reader: HeaderReader, *, adapters: bool) -> GGUFHeader:
+def _read(reader: HeaderReader, *, adapters: bool) -> tuple[GGUFHeader, tuple[Tensor, ...]]:
     start = reader.peek(PEEK_BYTES)
     if start[:4] != MAGIC:
         refuse_magic(start, reader.file_name, reader.size_bytes)
@@ -158,8 +161,8 @@ def _read(reader: HeaderReader, *, adapters: bool) -> GGUFHeader:
     alignment = facts.integer("general.alignment", DEFAULT_ALIGNMENT, 1, 2**20)
     if alignment & (alignment - 1):
         raise facts.bad(f"an alignment of {alignment}")
-    num_parameters, type_bytes = _read_tensors(reader, num_tensors, alignment)
-    return facts.header(reader.size_bytes, num_parameters, type_bytes)
+    tensors = read_tensors(reader, num_tensors, alignment)
+    return facts.header(reader.size_bytes, tensors), tensors
 
 
 def _check_version(reader: HeaderReader) -> None:
@@ -205,56 +208,6 @@ def _read_metadata(reader: HeaderReader, count: int) -> tuple[dict[str, Value], 
     return kept, keys
 
 
-def _read_tensors(reader: HeaderReader, count: int, alignment: int) -> tuple[int, dict[int, int]]:
-    """Check where all tensors lie; return the number of weights and the bytes of each type."""
-    num_parameters, end = 0, 0
-    type_bytes: dict[int, int] = {}
-    names: set[str] = set()
-    for _ in range(count):
-        name = reader.text(MAX_NAME_BYTES)
-        if name in names:
-            raise reader.damaged(f"it has the tensor {name!r} twice")
-        names.add(name)
-        num_dimensions = reader.number("I")
-        if not 1 <= num_dimensions <= MAX_DIMENSIONS:
-            raise reader.damaged(f"the tensor {name!r} has {num_dimensions} dimensions")
-        shape = [reader.number("Q") for _ in range(num_dimensions)]
-        num_elements = math.prod(shape)
-        if not 0 < num_elements <= MAX_ELEMENTS:
-            raise reader.damaged(f"the tensor {name!r} has the shape {shape}")
-        kind, offset = reader.number("I"), reader.number("Q")
-        num_bytes = _tensor_bytes(reader, name, kind, shape[0], num_elements)
-        if offset % alignment:
-            raise reader.damaged(f"the tensor {name!r} lies askew")
-        num_parameters += num_elements
-        end = max(end, offset + num_bytes)
-        type_bytes[kind] = type_bytes.get(kind, 0) + num_bytes
-    start = -(-reader.position // alignment) * alignment
-    if count and start + end > reader.size_bytes:
-        raise LoadFailed(
-            f"{reader.file_name} is incomplete: it has {reader.size_bytes} of at least "
-            f"{start + end} bytes",
-            AGAIN,
-        )
-    return num_parameters, type_bytes
-
-
-def _tensor_bytes(reader: HeaderReader, name: str, kind: int, row: int, num_elements: int) -> int:
-    """Return the bytes of a tensor; of a type that is unknown here at least one."""
-    if kind in REMOVED_TENSOR_TYPES:
-        raise LoadFailed(
-            f"{reader.file_name} is quantized as {REMOVED_TENSOR_TYPES[kind]}, "
-            "which llama.cpp no longer runs",
-            "Get the model in another quantization, such as Q4_K_M.",
-        )
-    if kind not in BLOCK_SIZES:
-        return 1
-    block, block_bytes = BLOCK_SIZES[kind]
-    if row % block:
-        raise reader.damaged(f"rows of the tensor {name!r} do not fill whole blocks")
-    return num_elements // block * block_bytes
-
-
 class _Facts:
     """The few metadata values that matter here, checked.
 
@@ -287,10 +240,11 @@ class _Facts:
         if kind == "imatrix" or self.architecture == "imatrix":
             raise LoadFailed(f"{self._file_name} is an importance matrix, not a model")
 
-    def header(
-        self, size_bytes: int, num_parameters: int, type_bytes: dict[int, int]
-    ) -> GGUFHeader:
+    def header(self, size_bytes: int, tensors: Sequence[Tensor]) -> GGUFHeader:
         """Check what is left and put it together."""
+        type_bytes: dict[int, int] = {}
+        for tensor in tensors:
+            type_bytes[tensor.kind] = type_bytes.get(tensor.kind, 0) + tensor.num_bytes
         if self.is_adapter:
             self._check_adapter(type_bytes)
         num_splits = self.integer("split.count", 1, 0, 65_535)
@@ -310,7 +264,7 @@ class _Facts:
             architecture=architecture,
             name=self.text("general.name")[:MAX_TITLE_CHARS],
             quantization=self._quantization(type_bytes),
-            num_parameters=num_parameters,
+            num_parameters=sum(tensor.num_elements for tensor in tensors),
             context_length=context_length,
             block_count=block_count,
             size_bytes=size_bytes,
