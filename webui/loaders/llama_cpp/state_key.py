@@ -23,6 +23,7 @@ NUM_SAMPLES = 16
 HARMLESS = {
     *("context_length", "slots", "threads", "threads_batch", "batch_size", "ubatch_size"),
     *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload", "speculation", "draft_max"),
+    "numa",
 }
 
 
