@@ -65,6 +65,9 @@ KEPT_FIGURES = (
     ".context_length",
     ".embedding_length",
     ".attention.head_count",
+    ".attention.head_count_kv",
+    ".attention.key_length",
+    ".attention.value_length",
     ".pooling_type",
 )
 AGAIN = "Download the file again."
@@ -90,6 +93,10 @@ class GGUFHeader:
         pooling: How it makes one vector of a text: none, mean, cls, last or rank; empty when it
             does not say.
         is_adapter: Whether it only changes a model (LoRA); such a file has no layers of its own.
+        num_heads: Of attention, in the layer with most; 0 without.
+        kv_heads: Heads of keys and values, of each layer.
+        key_size: Numbers of one head's key.
+        value_size: Numbers of one head's value.
     """
 
     architecture: str
@@ -104,6 +111,10 @@ class GGUFHeader:
     num_splits: int = 1
     pooling: str = ""
     is_adapter: bool = False
+    num_heads: int = 0
+    kv_heads: tuple[int, ...] = ()
+    key_size: int = 0
+    value_size: int = 0
 
     @property
     def is_encoder(self) -> bool:
@@ -250,15 +261,21 @@ class _Facts:
         num_splits = self.integer("split.count", 1, 0, 65_535)
         split_index = self.integer("split.no", 0, 0, 65_535)
         architecture = self.architecture
-        block_count = context_length = 0
+        block_count = context_length = num_heads = key_size = value_size = 0
+        kv_heads: tuple[int, ...] = ()
         pooling = ""
         if split_index == 0 and not self.is_adapter:  # other parts hold tensors only
             block_count = self.integer(f"{architecture}.block_count", 0, 1, MAX_LAYERS)
             context_length = self.integer(
                 f"{architecture}.context_length", 0, 1, MAX_CONTEXT_LENGTH
             )
-            self.integer(f"{architecture}.embedding_length", 0, 1, MAX_WIDTH)
+            width = self.integer(f"{architecture}.embedding_length", 0, 1, MAX_WIDTH)
             self._check_heads()
+            num_heads = max(self._each_layer("head_count", 0, block_count))
+            kv_heads = self._each_layer("head_count_kv", num_heads, block_count)
+            head_size = width // max(1, num_heads)
+            key_size = self._each_layer("key_length", head_size, 1)[0]
+            value_size = self._each_layer("value_length", head_size, 1)[0]
             pooling = self._pooling()
         return GGUFHeader(
             architecture=architecture,
@@ -273,6 +290,10 @@ class _Facts:
             num_splits=max(1, num_splits),
             pooling=pooling,
             is_adapter=self.is_adapter,
+            num_heads=num_heads,
+            kv_heads=kv_heads,
+            key_size=key_size,
+            value_size=value_size,
         )
 
     def text(self, key: str) -> str:
@@ -294,6 +315,15 @@ class _Facts:
         if not least <= value <= most:
             raise self.bad(f"{key[:80]!r} = {value} (allowed: {least} to {most})")
         return value
+
+    def _each_layer(self, figure: str, default: int, num_layers: int) -> tuple[int, ...]:
+        """Return a figure of attention for each layer; what is no such number is the default."""
+        value = self._metadata.get(f"{self.architecture}.attention.{figure}", default)
+        given = value.integers if isinstance(value, SkippedArray) else (value,)
+        found = [
+            one if isinstance(one, int) and 0 <= one <= MAX_WIDTH else default for one in given
+        ]
+        return tuple((*found, *([found[-1] if found else default] * num_layers))[:num_layers])
 
     def _check_adapter(self, type_bytes: dict[int, int]) -> None:
         """Refuse what llama.cpp would not take as an adapter, in part by ending the process."""

@@ -69,8 +69,8 @@ def test_each_type_writes_and_takes_the_memory_it_says(wide: Path, name: str) ->
     assert math.isclose(kv_bytes, expected, abs_tol=0.011 * 1024 * 1024)
 
 
-# f32 without flash attention, which is what auto takes on a processor, rounds least: with SmolLM2 it moves logits by about 0.1, which is
-# enough to turn a near tie, so only the tiny model is held to it (below).
+# f32 without flash attention, as auto takes it on a processor, rounds least: with SmolLM2 it moves
+# logits by about 0.1, enough to turn a near tie, so only the tiny model is held to it (below).
 @pytest.mark.parametrize(
     ("attention", "name"),
     [("auto", "f16"), ("on", "f16"), ("off", "f16"), ("on", "f32")],

@@ -15,7 +15,9 @@ from webui.engine.worker import run
 from webui.errors import LoadFailed
 from webui.hub.gguf import read_header
 from webui.loaders.llama_cpp.adapters import Adapters
+from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.embedder import LlamaCppEmbedder
+from webui.loaders.llama_cpp.gpu_fit import fitted
 from webui.loaders.llama_cpp.opening import open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, max_draft, num_threads_batch
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
@@ -42,6 +44,7 @@ def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
         raise LoadFailed(f"The load option {name} {predicate(problems)}") from error
     path = Path(spec["path"])
     header = read_header(path)  # whoever asked has done so too; the file may have changed since
+    options = fitted(options, path, [card.free_bytes for card in gpus()])
     if header.is_embedding:
         return _open_embedder(path, spec["name"], options, header, on_progress)
     runner = LlamaCppRunner(path, spec["name"], options, on_progress)

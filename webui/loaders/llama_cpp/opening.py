@@ -23,6 +23,7 @@ from webui.loaders.llama_cpp.combinations import (
 from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.native_log import NativeLog
 from webui.loaders.llama_cpp.options import (
+    DEFAULT_CONTEXT_LENGTH,
     LlamaCppOptions,
     flash_attention,
     num_threads,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-DEFAULT_CONTEXT_LENGTH = 8192
 SHORT_CONTEXT_LENGTH = 4096  # the default where the longer one would crowd the memory
 KV_SHARE = 0.25  # of the free memory, that the default context may take
 GIB = 1024**3
