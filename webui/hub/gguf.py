@@ -27,6 +27,7 @@ from webui.hub.gguf_values import (
     HeaderReader,
     SkippedArray,
     Value,
+    ValueType,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ MAX_CONTEXT_LENGTH = 2**30
 MAX_WIDTH = 2**24
 DEFAULT_ALIGNMENT = 32
 MIN_METADATA_BYTES = 8 + 1 + 4 + 1  # length, one letter, type, one byte
+ALPHA = "adapter.lora.alpha"
+FLOAT32 = ValueType.FLOAT32.to_bytes(4, "little")  # llama.cpp ends the process over any other
 # What is read of the metadata; the figures stand behind the architecture and a dot.
 KEPT_KEYS = frozenset(
     {
@@ -55,7 +58,6 @@ KEPT_KEYS = frozenset(
         "general.file_type",
         "general.alignment",
         "adapter.type",
-        "adapter.lora.alpha",
         "split.no",
         "split.count",
     }
@@ -207,6 +209,8 @@ def _read_metadata(reader: HeaderReader, count: int) -> tuple[dict[str, Value], 
         if not key or key in keys:
             raise reader.damaged(f"it has the metadata key {key[:60]!r} twice or empty")
         keys.add(key)
+        if key == ALPHA and reader.peek(4) != FLOAT32:
+            raise reader.damaged(f"it has no number of 32 bits as {ALPHA}")
         is_kept = key in KEPT_KEYS or key.endswith(KEPT_FIGURES)
         value = reader.value(is_kept=is_kept)
         if isinstance(value, float) and not math.isfinite(value):
@@ -333,8 +337,6 @@ class _Facts:
             raise LoadFailed(
                 f"{self._file_name} is an adapter {said}; only lora is known", ELSEWHERE_ADAPTER
             )
-        if not isinstance(self._metadata.get("adapter.lora.alpha", 0.0), float):
-            raise self.bad("no number as adapter.lora.alpha")
         if not type_bytes:
             raise self.bad("no weights")
         if unknown := sorted(type_bytes.keys() - TENSOR_TYPES.keys()):

@@ -9,8 +9,8 @@ import llama_cpp
 import pytest
 
 from webui.loaders.llama_cpp import LlamaCppOptions
-from webui.loaders.llama_cpp.devices import cpu_buffer_type
 from webui.loaders.llama_cpp.expert_names import experts_on_cpu
+from webui.loaders.llama_cpp.ggml import cpu_buffer_type
 from webui.loaders.llama_cpp.placement import BufferOverride, place_weights, start_numa
 
 

@@ -75,7 +75,7 @@ def _open_embedder(
     model, log = open_model(path, options, on_progress)
     pooling = Pooling(header.pooling) if header.pooling else None
     try:
-        adapters = Adapters(model, options.lora, log)
+        adapters = Adapters(model, path, options.lora, log)
     except LoadFailed:
         llama_cpp.llama_model_free(model)
         raise

@@ -1,18 +1,16 @@
 """The graphics cards llama.cpp would use, with their free memory.
 
-Knows those functions of ggml that the bindings do not offer; chooses nothing. The libraries lie in
-the package of the bindings.
+Knows how llama.cpp finds them; chooses nothing.
 """
 
 from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from pathlib import Path
 
-import llama_cpp
 import psutil
-from llama_cpp._ctypes_extensions import load_shared_library
+
+from webui.loaders.llama_cpp.ggml import library
 
 # Source: llama.cpp, ggml/include/ggml-backend.h, ggml_backend_dev_type.
 TYPE_GPU = 1
@@ -40,35 +38,6 @@ def gpus() -> tuple[Gpu, ...]:
         if cards := [one for one in found if base.ggml_backend_dev_type(one) == kind]:
             return tuple(_gpu(base, card) for card in cards)
     return ()
-
-
-def cpu_buffer_type() -> int:
-    """Return llama.cpp's handle of ordinary memory."""
-    handle: int = library("ggml-base").ggml_backend_cpu_buffer_type()
-    return handle
-
-
-def library(name: str) -> ctypes.CDLL:
-    """Return a library of ggml with the types of the functions that are called here."""
-    folder = Path(llama_cpp.__file__).parent / "lib"
-    opened: ctypes.CDLL = load_shared_library(name, folder)
-    if name == "ggml":
-        opened.ggml_backend_dev_count.restype = ctypes.c_size_t
-        opened.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-        opened.ggml_backend_dev_get.restype = ctypes.c_void_p
-    else:
-        opened.ggml_backend_cpu_buffer_type.restype = ctypes.c_void_p
-        opened.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-        opened.ggml_backend_dev_name.argtypes = [ctypes.c_void_p]
-        opened.ggml_backend_dev_name.restype = ctypes.c_char_p
-        opened.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, *[_SizePointer] * 2]
-        opened.ggml_backend_dev_memory.restype = None
-        opened.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t]
-        opened.ggml_validate_row_data.restype = ctypes.c_bool
-    return opened
-
-
-_SizePointer = ctypes.POINTER(ctypes.c_size_t)
 
 
 def _gpu(base: ctypes.CDLL, device: int) -> Gpu:

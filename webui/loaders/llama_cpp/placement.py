@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import llama_cpp
 
-from webui.loaders.llama_cpp.devices import cpu_buffer_type
 from webui.loaders.llama_cpp.expert_names import experts_on_cpu
+from webui.loaders.llama_cpp.ggml import cpu_buffer_type
 
 if TYPE_CHECKING:
     from webui.loaders.llama_cpp.options import LlamaCppOptions
