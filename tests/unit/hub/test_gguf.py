@@ -31,6 +31,7 @@ from tests.unit.hub.gguf_bytes import (
 )
 from webui.errors import LoadFailed
 from webui.hub.gguf import MAX_METADATA, GGUFHeader, read_header, read_parts
+from webui.hub.gguf_format import BLOCK_SIZES, TENSOR_TYPES
 from webui.hub.gguf_values import MAX_STRING_BYTES, WINDOW_BYTES
 
 if TYPE_CHECKING:
@@ -105,6 +106,10 @@ def test_tensors_are_told_with_their_places(tmp_path: Path) -> None:
     assert (second.extents, second.num_elements) == ((32, 4, 1, 1), 128)
     assert second.start - first.start == 512
     assert second.start + second.num_bytes == len(GOOD)
+
+
+def test_every_type_of_weights_that_has_a_name_has_a_size() -> None:
+    assert set(TENSOR_TYPES) <= set(BLOCK_SIZES)
 
 
 def test_header_without_template_and_file_type_is_read(read: Read) -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from webui.errors import LoadFailed
 from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.loaders.llama_cpp.__main__ import open_spec
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
 from webui.loaders.llama_cpp.combinations import (
     check_devices,
@@ -22,6 +23,8 @@ from webui.loaders.llama_cpp.state_key import HARMLESS, state_key
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from webui.engine.runner import RunnerSpec
 
 QUANTIZED = [name for name, kind in CACHE_TYPES.items() if kind.is_quantized]
 
@@ -211,6 +214,19 @@ def test_scale_of_an_adapter_out_of_bounds_is_refused(scale: object) -> None:
 def test_adapter_named_twice_is_refused() -> None:
     with pytest.raises(LoadFailed, match=r"a\.gguf is there twice"):
         check_options(options_of(lora=[{"path": "/m/a.gguf"}, {"path": "/m/a.gguf", "scale": 2}]))
+
+
+@pytest.mark.parametrize("num", [17, 50])
+def test_worker_refuses_more_adapters_than_are_allowed(tmp_path: Path, num: int) -> None:
+    lora = [{"path": f"{number}.gguf"} for number in range(num)]
+    spec: RunnerSpec = {
+        "model_id": "m",
+        "name": "m",
+        "path": str(tmp_path / "m.gguf"),
+        "options": {"lora": lora},
+    }
+    with pytest.raises(LoadFailed, match=r"load option lora .* at most 16"):
+        open_spec(spec, lambda _: None)
 
 
 def test_another_file_has_another_key(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ class LlamaCppOptions(BaseModel):
         default=False,
         title="One cache for all replies",
         description="Let all replies share one pool of memory; each then looks at the cells of "
-        "all, which is slower with several.",
+        "all, which is slower with several and lets rounding depend on who else is there.",
     )
     numa: Literal["disabled", "distribute", "isolate", "numactl"] = Field(
         default="disabled",
