@@ -59,6 +59,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
     is_quantized: bool = False,
     num_words: int = 0,
     add_bos: bool = False,
+    is_tied: bool = False,
 ) -> Path:
     """Write the file and return its path.
 
@@ -73,6 +74,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
         is_quantized: Q4_1 in place of float32: logits are then bit-equal in batches of any size.
         add_bos: Whether texts begin with the token for that.
         num_words: Tokens more, words of six to nine letters, to make the vocabulary large.
+        is_tied: No output of its own: words are written with the weights that read them.
         broken_token: Whoever reads this one computes with NaN from there on.
     """
     writer = GGUFWriter(str(path), "llama")
@@ -95,13 +97,15 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
         else:
             writer.add_uint32(key, value)
     writer.add_name("Tiny")
-    tokens = _add_vocabulary(writer, says, num_words)
+    tokens = add_vocabulary(writer, says, num_words)
     writer.add_add_bos_token(add_bos)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     tensors = _random_weights(len(tokens), seed)
     if says:
         _teach(tensors, tokens, _spelled(says), ends=ends)
+    if is_tied:
+        del tensors["output.weight"]
     if broken_token is not None:
         tensors["token_embd.weight"][broken_token] = np.nan
     for name, data in tensors.items():
@@ -117,7 +121,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
     return path
 
 
-def write_tiny_lora(
+def write_tiny_lora(  # noqa: PLR0913 - each is a thing in which adapters differ
     path: Path,
     *,
     seed: int = 7,
@@ -126,6 +130,8 @@ def write_tiny_lora(
     architecture: str = "llama",
     alpha: float = 2.0,
     kind: str = "lora",
+    alpha_bits: int = 32,
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Write a LoRA adapter of rank 2 for one tensor of the tiny model and return its path.
 
@@ -137,18 +143,18 @@ def write_tiny_lora(
         architecture: For which kind of model it says to be.
         alpha: Its own factor; the change is `alpha / rank` times the product.
         kind: As named in `adapter.type`.
+        alpha_bits: 32 or 64.
+        weights: In place of random ones, by whole names.
     """
-    random = np.random.default_rng(seed)
     writer = GGUFWriter(str(path), architecture)
     writer.add_type("adapter")
     writer.add_string("adapter.type", kind)
-    writer.add_float32("adapter.lora.alpha", alpha)
-    rows, columns = shape
-    if tensor:
-        down = random.standard_normal((LORA_RANK, columns)).astype(np.float32)
-        up = random.standard_normal((rows, LORA_RANK)).astype(np.float32)
-        writer.add_tensor(f"{tensor}.lora_a", down)
-        writer.add_tensor(f"{tensor}.lora_b", up)
+    add_alpha = writer.add_float32 if alpha_bits == 32 else writer.add_float64
+    add_alpha("adapter.lora.alpha", alpha)
+    if weights is None:
+        weights = lora_pair(tensor, shape, seed=seed) if tensor else {}
+    for name, data in weights.items():
+        writer.add_tensor(name, data)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -156,7 +162,20 @@ def write_tiny_lora(
     return path
 
 
-def _add_vocabulary(writer: GGUFWriter, says: Sequence[bytes], num_words: int) -> list[str]:
+def lora_pair(
+    tensor: str, shape: tuple[int, int], *, rank: int = LORA_RANK, seed: int = 7
+) -> dict[str, np.ndarray]:
+    """Return random weights of an adapter for one tensor of so many rows and columns."""
+    random = np.random.default_rng(seed)
+    rows, columns = shape
+    return {
+        f"{tensor}.lora_a": random.standard_normal((rank, columns)).astype(np.float32),
+        f"{tensor}.lora_b": random.standard_normal((rows, rank)).astype(np.float32),
+    }
+
+
+def add_vocabulary(writer: GGUFWriter, says: Sequence[bytes] = (), num_words: int = 0) -> list[str]:
+    """Write the vocabulary into the metadata; return its tokens."""
     chars = byte_to_char()
     pieces = _spelled(says)
     tokens = [*(chars[byte] for byte in range(256)), *CONTROL_TOKENS, "he", "ll"]

@@ -153,7 +153,7 @@ def noun_of(annotation: object) -> str:
         return "adapters"
     if get_origin(of) is Literal:
         return "names"
-    return "tokens" if get_args(of)[0] is int else "strings"
+    return {int: "tokens", float: "shares"}.get(get_args(of)[0], "strings")
 
 
 def default_of(info: FieldInfo) -> str:

@@ -14,40 +14,41 @@ from typing import TYPE_CHECKING
 
 from webui.errors import LoadFailed
 from webui.hub.gguf_format import (
-    BLOCK_SIZES,
     ENCODERS,
     FILE_TYPES,
     MAGIC,
     PEEK_BYTES,
     POOLINGS,
-    REMOVED_TENSOR_TYPES,
     TENSOR_TYPES,
     refuse_magic,
 )
+from webui.hub.gguf_tensors import MAX_NAME_BYTES, MIN_TENSOR_BYTES, read_tensors
 from webui.hub.gguf_values import (
     HeaderReader,
     SkippedArray,
     Value,
+    ValueType,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from webui.hub.gguf_tensors import Tensor
 
 VERSIONS = (2, 3)
 MAX_METADATA = 65_536
 MAX_TENSORS = 65_536
-MAX_DIMENSIONS = 4
-MAX_NAME_BYTES = 64
 MAX_KEY_BYTES = 256
 MAX_KEPT_VALUES = 64
 MAX_TITLE_CHARS = 200
 MAX_LAYERS = 512
 MAX_CONTEXT_LENGTH = 2**30
 MAX_WIDTH = 2**24
-MAX_ELEMENTS = 2**60
 DEFAULT_ALIGNMENT = 32
 MIN_METADATA_BYTES = 8 + 1 + 4 + 1  # length, one letter, type, one byte
-MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8  # length, one letter, dimensions, one, type, offset
+ALPHA = "adapter.lora.alpha"
+FLOAT32 = ValueType.FLOAT32.to_bytes(4, "little")  # llama.cpp ends the process over any other
 # What is read of the metadata; the figures stand behind the architecture and a dot.
 KEPT_KEYS = frozenset(
     {
@@ -57,7 +58,6 @@ KEPT_KEYS = frozenset(
         "general.file_type",
         "general.alignment",
         "adapter.type",
-        "adapter.lora.alpha",
         "split.no",
         "split.count",
     }
@@ -67,6 +67,9 @@ KEPT_FIGURES = (
     ".context_length",
     ".embedding_length",
     ".attention.head_count",
+    ".attention.head_count_kv",
+    ".attention.key_length",
+    ".attention.value_length",
     ".pooling_type",
 )
 AGAIN = "Download the file again."
@@ -92,6 +95,10 @@ class GGUFHeader:
         pooling: How it makes one vector of a text: none, mean, cls, last or rank; empty when it
             does not say.
         is_adapter: Whether it only changes a model (LoRA); such a file has no layers of its own.
+        num_heads: Of attention, in the layer with most; 0 without.
+        kv_heads: Heads of keys and values, of each layer.
+        key_size: Numbers of one head's key.
+        value_size: Numbers of one head's value.
     """
 
     architecture: str
@@ -106,6 +113,10 @@ class GGUFHeader:
     num_splits: int = 1
     pooling: str = ""
     is_adapter: bool = False
+    num_heads: int = 0
+    kv_heads: tuple[int, ...] = ()
+    key_size: int = 0
+    value_size: int = 0
 
     @property
     def is_encoder(self) -> bool:
@@ -130,6 +141,11 @@ def read_header(path: Path, *, adapters: bool = False) -> GGUFHeader:
     Raises:
         LoadFailed: It is not a GGUF model, or damaged, incomplete or hostile.
     """
+    return read_parts(path, adapters=adapters)[0]
+
+
+def read_parts(path: Path, *, adapters: bool = False) -> tuple[GGUFHeader, tuple[Tensor, ...]]:
+    """Read and check the header of a file as `read_header` does; return its tensors too."""
     try:
         size_bytes = path.stat().st_size
         with path.open("rb") as file:
@@ -144,7 +160,7 @@ def read_header(path: Path, *, adapters: bool = False) -> GGUFHeader:
         ) from error
 
 
-def _read(reader: HeaderReader, *, adapters: bool) -> GGUFHeader:
+def _read(reader: HeaderReader, *, adapters: bool) -> tuple[GGUFHeader, tuple[Tensor, ...]]:
     start = reader.peek(PEEK_BYTES)
     if start[:4] != MAGIC:
         refuse_magic(start, reader.file_name, reader.size_bytes)
@@ -158,8 +174,8 @@ def _read(reader: HeaderReader, *, adapters: bool) -> GGUFHeader:
     alignment = facts.integer("general.alignment", DEFAULT_ALIGNMENT, 1, 2**20)
     if alignment & (alignment - 1):
         raise facts.bad(f"an alignment of {alignment}")
-    num_parameters, type_bytes = _read_tensors(reader, num_tensors, alignment)
-    return facts.header(reader.size_bytes, num_parameters, type_bytes)
+    tensors = read_tensors(reader, num_tensors, alignment)
+    return facts.header(reader.size_bytes, tensors), tensors
 
 
 def _check_version(reader: HeaderReader) -> None:
@@ -193,6 +209,8 @@ def _read_metadata(reader: HeaderReader, count: int) -> tuple[dict[str, Value], 
         if not key or key in keys:
             raise reader.damaged(f"it has the metadata key {key[:60]!r} twice or empty")
         keys.add(key)
+        if key == ALPHA and reader.peek(4) != FLOAT32:
+            raise reader.damaged(f"it has no number of 32 bits as {ALPHA}")
         is_kept = key in KEPT_KEYS or key.endswith(KEPT_FIGURES)
         value = reader.value(is_kept=is_kept)
         if isinstance(value, float) and not math.isfinite(value):
@@ -203,56 +221,6 @@ def _read_metadata(reader: HeaderReader, count: int) -> tuple[dict[str, Value], 
             raise reader.damaged(f"it has the figures of more than {MAX_KEPT_VALUES} models")
         kept[key] = value
     return kept, keys
-
-
-def _read_tensors(reader: HeaderReader, count: int, alignment: int) -> tuple[int, dict[int, int]]:
-    """Check where all tensors lie; return the number of weights and the bytes of each type."""
-    num_parameters, end = 0, 0
-    type_bytes: dict[int, int] = {}
-    names: set[str] = set()
-    for _ in range(count):
-        name = reader.text(MAX_NAME_BYTES)
-        if name in names:
-            raise reader.damaged(f"it has the tensor {name!r} twice")
-        names.add(name)
-        num_dimensions = reader.number("I")
-        if not 1 <= num_dimensions <= MAX_DIMENSIONS:
-            raise reader.damaged(f"the tensor {name!r} has {num_dimensions} dimensions")
-        shape = [reader.number("Q") for _ in range(num_dimensions)]
-        num_elements = math.prod(shape)
-        if not 0 < num_elements <= MAX_ELEMENTS:
-            raise reader.damaged(f"the tensor {name!r} has the shape {shape}")
-        kind, offset = reader.number("I"), reader.number("Q")
-        num_bytes = _tensor_bytes(reader, name, kind, shape[0], num_elements)
-        if offset % alignment:
-            raise reader.damaged(f"the tensor {name!r} lies askew")
-        num_parameters += num_elements
-        end = max(end, offset + num_bytes)
-        type_bytes[kind] = type_bytes.get(kind, 0) + num_bytes
-    start = -(-reader.position // alignment) * alignment
-    if count and start + end > reader.size_bytes:
-        raise LoadFailed(
-            f"{reader.file_name} is incomplete: it has {reader.size_bytes} of at least "
-            f"{start + end} bytes",
-            AGAIN,
-        )
-    return num_parameters, type_bytes
-
-
-def _tensor_bytes(reader: HeaderReader, name: str, kind: int, row: int, num_elements: int) -> int:
-    """Return the bytes of a tensor; of a type that is unknown here at least one."""
-    if kind in REMOVED_TENSOR_TYPES:
-        raise LoadFailed(
-            f"{reader.file_name} is quantized as {REMOVED_TENSOR_TYPES[kind]}, "
-            "which llama.cpp no longer runs",
-            "Get the model in another quantization, such as Q4_K_M.",
-        )
-    if kind not in BLOCK_SIZES:
-        return 1
-    block, block_bytes = BLOCK_SIZES[kind]
-    if row % block:
-        raise reader.damaged(f"rows of the tensor {name!r} do not fill whole blocks")
-    return num_elements // block * block_bytes
 
 
 class _Facts:
@@ -287,30 +255,37 @@ class _Facts:
         if kind == "imatrix" or self.architecture == "imatrix":
             raise LoadFailed(f"{self._file_name} is an importance matrix, not a model")
 
-    def header(
-        self, size_bytes: int, num_parameters: int, type_bytes: dict[int, int]
-    ) -> GGUFHeader:
+    def header(self, size_bytes: int, tensors: Sequence[Tensor]) -> GGUFHeader:
         """Check what is left and put it together."""
+        type_bytes: dict[int, int] = {}
+        for tensor in tensors:
+            type_bytes[tensor.kind] = type_bytes.get(tensor.kind, 0) + tensor.num_bytes
         if self.is_adapter:
             self._check_adapter(type_bytes)
         num_splits = self.integer("split.count", 1, 0, 65_535)
         split_index = self.integer("split.no", 0, 0, 65_535)
         architecture = self.architecture
-        block_count = context_length = 0
+        block_count = context_length = num_heads = key_size = value_size = 0
+        kv_heads: tuple[int, ...] = ()
         pooling = ""
         if split_index == 0 and not self.is_adapter:  # other parts hold tensors only
             block_count = self.integer(f"{architecture}.block_count", 0, 1, MAX_LAYERS)
             context_length = self.integer(
                 f"{architecture}.context_length", 0, 1, MAX_CONTEXT_LENGTH
             )
-            self.integer(f"{architecture}.embedding_length", 0, 1, MAX_WIDTH)
+            width = self.integer(f"{architecture}.embedding_length", 0, 1, MAX_WIDTH)
             self._check_heads()
+            num_heads = max(self._each_layer("head_count", 0, block_count))
+            kv_heads = self._each_layer("head_count_kv", num_heads, block_count)
+            head_size = width // max(1, num_heads)
+            key_size = self._each_layer("key_length", head_size, 1)[0]
+            value_size = self._each_layer("value_length", head_size, 1)[0]
             pooling = self._pooling()
         return GGUFHeader(
             architecture=architecture,
             name=self.text("general.name")[:MAX_TITLE_CHARS],
             quantization=self._quantization(type_bytes),
-            num_parameters=num_parameters,
+            num_parameters=sum(tensor.num_elements for tensor in tensors),
             context_length=context_length,
             block_count=block_count,
             size_bytes=size_bytes,
@@ -319,6 +294,10 @@ class _Facts:
             num_splits=max(1, num_splits),
             pooling=pooling,
             is_adapter=self.is_adapter,
+            num_heads=num_heads,
+            kv_heads=kv_heads,
+            key_size=key_size,
+            value_size=value_size,
         )
 
     def text(self, key: str) -> str:
@@ -341,6 +320,15 @@ class _Facts:
             raise self.bad(f"{key[:80]!r} = {value} (allowed: {least} to {most})")
         return value
 
+    def _each_layer(self, figure: str, default: int, num_layers: int) -> tuple[int, ...]:
+        """Return a figure of attention for each layer; what is no such number is the default."""
+        value = self._metadata.get(f"{self.architecture}.attention.{figure}", default)
+        given = value.integers if isinstance(value, SkippedArray) else (value,)
+        found = [
+            one if isinstance(one, int) and 0 <= one <= MAX_WIDTH else default for one in given
+        ]
+        return tuple((*found, *([found[-1] if found else default] * num_layers))[:num_layers])
+
     def _check_adapter(self, type_bytes: dict[int, int]) -> None:
         """Refuse what llama.cpp would not take as an adapter, in part by ending the process."""
         kind = self.text("adapter.type")
@@ -349,8 +337,6 @@ class _Facts:
             raise LoadFailed(
                 f"{self._file_name} is an adapter {said}; only lora is known", ELSEWHERE_ADAPTER
             )
-        if not isinstance(self._metadata.get("adapter.lora.alpha", 0.0), float):
-            raise self.bad("no number as adapter.lora.alpha")
         if not type_bytes:
             raise self.bad("no weights")
         if unknown := sorted(type_bytes.keys() - TENSOR_TYPES.keys()):

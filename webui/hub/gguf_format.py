@@ -49,6 +49,7 @@ BLOCK_SIZES: dict[int, tuple[int, int]] = {
     39: (32, 17),
     40: (64, 36),
     41: (128, 18),
+    42: (64, 18),
 }
 TENSOR_TYPES: dict[int, str] = {
     0: "F32",

@@ -251,6 +251,8 @@ def _read_rest(field: FormField, raw: object, strings: Strings) -> dict[str, str
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return ", ".join(_plain(one) for one in value)
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-UINT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 6, 7, 8, 9, 10
+UINT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, FLOAT64 = 4, 6, 7, 8, 9, 10, 12
 F32, Q4_0 = 0, 2
 ALIGNMENT = 32
 
@@ -21,6 +21,10 @@ def u32(value: int) -> bytes:
 
 def f32(value: float) -> bytes:
     return struct.pack("<If", FLOAT32, value)
+
+
+def f64(value: float) -> bytes:
+    return struct.pack("<Id", FLOAT64, value)
 
 
 def string(value: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.hub.gguf_bytes import Gguf, string, u32
+from tests.unit.hub.gguf_bytes import Gguf, f64, string, u32
 from webui.errors import LoadFailed, NotFound
 from webui.hub import catalog as catalog_module
 from webui.hub.catalog import Catalog
@@ -242,7 +242,8 @@ def test_adapter_outside_the_folder_is_not_there(tmp_path: Path, wanted: str) ->
         (b"GGUF", "incomplete"),
         (adapter(adapter__type=string("ia3")), "of the type 'ia3'"),
         (adapter(adapter__type=u32(1)), "no text as adapter.type"),
-        (adapter(adapter__lora__alpha=u32(1)), "no number as adapter.lora.alpha"),
+        (adapter(adapter__lora__alpha=u32(1)), "no number of 32 bits as adapter.lora.alpha"),
+        (adapter(adapter__lora__alpha=f64(1)), "no number of 32 bits as adapter.lora.alpha"),
     ],
 )
 def test_file_that_is_no_usable_adapter_is_refused(tmp_path: Path, data: bytes, said: str) -> None:

@@ -30,7 +30,8 @@ from tests.unit.hub.gguf_bytes import (
     u32,
 )
 from webui.errors import LoadFailed
-from webui.hub.gguf import MAX_METADATA, GGUFHeader, read_header
+from webui.hub.gguf import MAX_METADATA, GGUFHeader, read_header, read_parts
+from webui.hub.gguf_format import BLOCK_SIZES, TENSOR_TYPES
 from webui.hub.gguf_values import MAX_STRING_BYTES, WINDOW_BYTES
 
 if TYPE_CHECKING:
@@ -64,7 +65,51 @@ def test_good_header_gives_its_figures(read: Read) -> None:
         block_count=2,
         size_bytes=len(data),
         has_chat_template=True,
+        num_heads=4,
+        kv_heads=(4, 4),
+        key_size=8,
+        value_size=8,
     )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kv_heads", "key_size"),
+    [
+        ({"head_count_kv": u32(2)}, (2, 2), 8),
+        ({"head_count_kv": integers(0, 3)}, (0, 3), 8),
+        ({"head_count_kv": integers(3)}, (3, 3), 8),
+        ({"head_count_kv": integers(1, 2, 3)}, (1, 2), 8),
+        ({"head_count_kv": string("many")}, (4, 4), 8),
+        ({"key_length": u32(96)}, (4, 4), 96),
+        ({"key_length": f32(96)}, (4, 4), 8),
+    ],
+)
+def test_size_of_the_cache_is_read_for_each_layer(
+    read: Read, metadata: dict[str, bytes], kv_heads: tuple[int, ...], key_size: int
+) -> None:
+    given = {f"llama__attention__{name}": value for name, value in metadata.items()}
+    header = read(Gguf().with_metadata(**given).encode())
+    assert (header.kv_heads, header.key_size, header.value_size) == (kv_heads, key_size, 8)
+
+
+def test_tensors_are_told_with_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(GOOD)
+    _, (first, second) = read_parts(path)
+    assert (first.name, first.shape, first.kind, first.num_bytes) == (
+        "token_embd.weight",
+        (32, 4),
+        0,
+        512,
+    )
+    assert second.num_bytes == 4 * 18
+    assert (second.extents, second.num_elements) == ((32, 4, 1, 1), 128)
+    assert second.start - first.start == 512
+    assert second.start + second.num_bytes == len(GOOD)
+
+
+def test_every_type_of_weights_that_has_a_name_has_a_size() -> None:
+    assert set(TENSOR_TYPES) <= set(BLOCK_SIZES)
 
 
 def test_header_without_template_and_file_type_is_read(read: Read) -> None:

@@ -10,13 +10,21 @@ from pydantic import ValidationError
 
 from webui.errors import LoadFailed
 from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.loaders.llama_cpp.__main__ import open_spec
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
-from webui.loaders.llama_cpp.combinations import check_heads, check_options, longest_context
+from webui.loaders.llama_cpp.combinations import (
+    check_devices,
+    check_heads,
+    check_options,
+    longest_context,
+)
 from webui.loaders.llama_cpp.options import MAX_CONTEXT_LENGTH
 from webui.loaders.llama_cpp.state_key import HARMLESS, state_key
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from webui.engine.runner import RunnerSpec
 
 QUANTIZED = [name for name, kind in CACHE_TYPES.items() if kind.is_quantized]
 
@@ -112,6 +120,44 @@ def test_draft_model_may_stay_named_where_it_is_not_used(options: dict[str, obje
     check_options(options_of(**options))
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"split_mode": "none", "tensor_split": [1, 1]}, "no effect with split_mode none"),
+        ({"main_gpu": 1}, "no effect with split_mode layer"),
+        ({"main_gpu": 1, "split_mode": "row"}, "no effect with split_mode row"),
+        ({"tensor_split": [0, 0]}, "all graphics cards .* are 0"),
+    ],
+)
+def test_split_that_contradicts_itself_is_refused(options: dict[str, object], said: str) -> None:
+    with pytest.raises(LoadFailed, match=said):
+        check_options(options_of(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "num_gpus", "said"),
+    [
+        ({"tensor_split": [1, 1]}, 0, "2 shares, and no graphics card is there"),
+        ({"tensor_split": [1, 1]}, 1, "2 shares, and one graphics card is there"),
+        ({"tensor_split": [1, 1, 1]}, 2, "3 shares, and 2 graphics cards are there"),
+        ({"split_mode": "none", "main_gpu": 1}, 1, "main_gpu is 1, and one"),
+    ],
+)
+def test_card_that_is_not_there_is_refused(
+    options: dict[str, object], num_gpus: int, said: str
+) -> None:
+    given = options_of(**options)
+    check_options(given)
+    with pytest.raises(LoadFailed, match=said):
+        check_devices(given, num_gpus)
+    check_devices(given, num_gpus + 2)
+
+
+def test_options_without_cards_need_none() -> None:
+    check_devices(LlamaCppOptions(), 0)
+    check_devices(options_of(split_mode="none"), 0)
+
+
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_head_must_be_whole_blocks(name: str) -> None:
     with pytest.raises(LoadFailed, match=r"Keys .* 80 numbers"):
@@ -153,6 +199,13 @@ OTHER_VALUES: dict[str, object] = {
     "yarn_beta_fast": 0.5,
     "yarn_beta_slow": 0.5,
     "swa_full": False,
+    "kv_unified": True,
+    "split_mode": "row",
+    "tensor_split": [1, 2],
+    "main_gpu": 1,
+    "cpu_moe": True,
+    "n_cpu_moe": 3,
+    "gpu_layers": 7,
 }
 
 
@@ -164,7 +217,7 @@ def test_each_option_that_shapes_states_changes_their_key(tmp_path: Path) -> Non
     keys = [state_key(path, options_of(**{name: one})) for name, one in OTHER_VALUES.items()]
     keys.append(state_key(path, LlamaCppOptions()))
     assert len(set(keys)) == len(keys)
-    assert state_key(path, options_of(threads=3, slots=9)) == keys[-1]
+    assert state_key(path, options_of(threads=3, slots=9, numa="isolate")) == keys[-1]
     with_draft = options_of(flash_attn="on", speculation="draft", draft_model="small")
     assert state_key(path, with_draft) == state_key(path, options_of(flash_attn="on"))
 
@@ -194,6 +247,19 @@ def test_scale_of_an_adapter_out_of_bounds_is_refused(scale: object) -> None:
 def test_adapter_named_twice_is_refused() -> None:
     with pytest.raises(LoadFailed, match=r"a\.gguf is there twice"):
         check_options(options_of(lora=[{"path": "/m/a.gguf"}, {"path": "/m/a.gguf", "scale": 2}]))
+
+
+@pytest.mark.parametrize("num", [17, 50])
+def test_worker_refuses_more_adapters_than_are_allowed(tmp_path: Path, num: int) -> None:
+    lora = [{"path": f"{number}.gguf"} for number in range(num)]
+    spec: RunnerSpec = {
+        "model_id": "m",
+        "name": "m",
+        "path": str(tmp_path / "m.gguf"),
+        "options": {"lora": lora},
+    }
+    with pytest.raises(LoadFailed, match=r"load option lora .* at most 16"):
+        open_spec(spec, lambda _: None)
 
 
 def test_another_file_has_another_key(tmp_path: Path) -> None:

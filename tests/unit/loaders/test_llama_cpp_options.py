@@ -45,6 +45,13 @@ RARE = {
     "check_tensors",
     "offload_kqv",
     "op_offload",
+    "split_mode",
+    "tensor_split",
+    "main_gpu",
+    "cpu_moe",
+    "n_cpu_moe",
+    "kv_unified",
+    "numa",
     "rope_scaling",
     "rope_freq_base",
     "rope_freq_scale",
@@ -90,6 +97,16 @@ def test_page_draws_all_options_but_the_rare_ones() -> None:
         {"speculation": "maybe"},
         {"draft_model": "x" * 1025},
         {"draft_model": None},
+        {"split_mode": "tensor"},
+        {"tensor_split": [1, -1]},
+        {"tensor_split": [float("nan")]},
+        {"tensor_split": "1, many"},
+        {"tensor_split": [1] * 17},
+        {"main_gpu": -1},
+        {"main_gpu": 16},
+        {"n_cpu_moe": -1},
+        {"n_cpu_moe": 513},
+        {"numa": "mirror"},
         {"no_such_option": 1},
     ],
 )
@@ -113,6 +130,11 @@ def test_one_core_is_left_free_by_default(
 def test_threads_that_were_set_are_not_chosen_anew() -> None:
     assert max_threads(LlamaCppOptions(threads=3)) == 0
     assert max_threads(LlamaCppOptions(threads_batch=5)) == 0
+
+
+@pytest.mark.parametrize("given", ["3, 1", "3,1", [3, 1], (3.0, 1.0)])
+def test_shares_are_a_list_or_a_text_with_commas(given: object) -> None:
+    assert LlamaCppOptions.model_validate({"tensor_split": given}).tensor_split == (3, 1)
 
 
 def test_speculation_that_is_off_guesses_nothing() -> None:

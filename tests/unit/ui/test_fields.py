@@ -245,6 +245,14 @@ def test_rest_is_read_by_name_and_shown_where_it_is_no_default() -> None:
     assert rest_text(REST, Rows()) == ""
 
 
+def test_rest_holds_lists_with_commas() -> None:
+    rest = rest_of(LlamaCppOptions, STRINGS)
+    text = "tensor_split = 3, 0.5\nkv_unified = true"
+    value = read(LlamaCppOptions, {rest: text}, STRINGS, LlamaCppOptions())
+    assert (value.tensor_split, value.kv_unified) == ((3, 0.5), True)
+    assert rest_text(rest, value) == text
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

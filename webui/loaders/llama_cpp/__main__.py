@@ -15,8 +15,10 @@ from webui.engine.worker import run
 from webui.errors import LoadFailed
 from webui.hub.gguf import read_header
 from webui.loaders.llama_cpp.adapters import Adapters
+from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.draft_model import DraftModel, check_draft_file
 from webui.loaders.llama_cpp.embedder import LlamaCppEmbedder
+from webui.loaders.llama_cpp.gpu_fit import fitted
 from webui.loaders.llama_cpp.opening import open_model
 from webui.loaders.llama_cpp.options import (
     LlamaCppOptions,
@@ -24,8 +26,8 @@ from webui.loaders.llama_cpp.options import (
     max_draft,
     num_threads_batch,
 )
+from webui.loaders.llama_cpp.parts import parts_of
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
-from webui.loaders.llama_cpp.state_key import parts
 from webui.refusals import place, predicate
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
         raise LoadFailed(f"The load option {name} {predicate(problems)}") from error
     path = Path(spec["path"])
     header = read_header(path)  # whoever asked has done so too; the file may have changed since
+    options = fitted(options, path, [card.free_bytes for card in gpus()])
     if header.is_embedding:
         return _open_embedder(path, spec["name"], options, header, on_progress)
     if has_draft_model(options):
@@ -103,7 +106,7 @@ def _shares(
     if not has_draft_model(options):
         return on_progress, on_progress
     sizes = [
-        sum(part.stat().st_size for part in parts(first))
+        sum(part.stat().st_size for part in parts_of(first))
         for first in (path, Path(options.draft_model))
     ]
     share = sizes[0] / sum(sizes)
@@ -132,7 +135,7 @@ def _open_embedder(
     model, log = open_model(path, options, on_progress)
     pooling = Pooling(header.pooling) if header.pooling else None
     try:
-        adapters = Adapters(model, options.lora, log)
+        adapters = Adapters(model, path, options.lora, log)
     except LoadFailed:
         llama_cpp.llama_model_free(model)
         raise

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import llama_cpp
 
 from webui.errors import LoadFailed
-from webui.hub.gguf import read_header
+from webui.loaders.llama_cpp.adapter_check import OTHER_MODEL, check_adapter, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.loaders.llama_cpp.options import LoraAdapter
 
-OTHER_MODEL = "Choose an adapter that was made for this model."
 # What llama.cpp says, as people would. Source: llama.cpp, src/llama-adapter.cpp.
 REASONS = {
     "arch mismatch": ("it was made for another kind of model", OTHER_MODEL),
@@ -41,6 +40,7 @@ class Adapters:
 
     Args:
         model: Handle of the model; outlives this.
+        path: Its first file.
         chosen: Which, with whole paths.
         log: Where llama.cpp says why it refuses one.
 
@@ -48,22 +48,27 @@ class Adapters:
         LoadFailed: A file is not there, no adapter, or not for this model.
     """
 
-    def __init__(self, model: int, chosen: Sequence[LoraAdapter], log: NativeLog) -> None:
+    def __init__(
+        self, model: int, path: Path, chosen: Sequence[LoraAdapter], log: NativeLog
+    ) -> None:
         self._handles: list[_Pointer[ctypes.c_void_p]] = []
         self.num_bytes = 0
         self._scales = [adapter.scale for adapter in chosen]
+        if not chosen:
+            return
+        shape = shape_of(path)
         for adapter in chosen:
-            path = Path(adapter.path)
-            self.num_bytes += _checked_bytes(path)
+            file = Path(adapter.path)
+            self.num_bytes += check_adapter(file, shape)
             log.errors.clear()  # those of the model are no reasons of this one
             handle: _Pointer[ctypes.c_void_p] | None = llama_cpp.llama_adapter_lora_init(
-                model, str(path).encode()
+                model, str(file).encode()
             )
             if not handle:
-                raise _refusal(path, log)
+                raise _refusal(file, log)
             if llama_cpp.llama_adapter_get_alora_n_invocation_tokens(handle):
                 raise LoadFailed(
-                    f"The adapter {path.name} works only after certain words (aLoRA), "
+                    f"The adapter {file.name} works only after certain words (aLoRA), "
                     "which is not known here",
                     "Choose an adapter that always works.",
                 )
@@ -82,14 +87,6 @@ class Adapters:
         scales = (ctypes.c_float * num)(*self._scales)
         if llama_cpp.llama_set_adapters_lora(context, handles, num, scales):
             raise LoadFailed("llama.cpp refuses the adapters", "Load the model without them.")
-
-
-def _checked_bytes(path: Path) -> int:
-    """Return the length of an adapter, which our own reader has looked at first."""
-    header = read_header(path, adapters=True)
-    if not header.is_adapter:
-        raise LoadFailed(f"{path.name} is a whole model, not an adapter (LoRA)", OTHER_MODEL)
-    return header.size_bytes
 
 
 def _refusal(path: Path, log: NativeLog) -> LoadFailed:

@@ -37,6 +37,7 @@ def check_options(options: LlamaCppOptions) -> None:
         raise LoadFailed(
             f"The adapter {PurePath(twice).name} is there twice", "Name it once, with one scale."
         )
+    _check_split(options)
     scale = options.rope_freq_scale
     if scale and options.rope_scaling == "none":
         raise LoadFailed(
@@ -67,6 +68,50 @@ def _check_speculation(options: LlamaCppOptions) -> None:
         raise LoadFailed(
             "A draft model does not go with flash attention off",
             "Set flash attention to auto or on, or speculation to off.",
+        )
+
+
+def _check_split(options: LlamaCppOptions) -> None:
+    if options.split_mode == "none" and options.tensor_split:
+        raise LoadFailed(
+            "Shares of graphics cards (tensor_split) have no effect with split_mode none",
+            "Set split_mode to layer or row, or leave tensor_split empty.",
+        )
+    if options.split_mode != "none" and options.main_gpu:
+        raise LoadFailed(
+            f"A main graphics card of {options.main_gpu} has no effect with split_mode "
+            f"{options.split_mode}",
+            "Set split_mode to none, or main_gpu to 0.",
+        )
+    if options.tensor_split and not any(options.tensor_split):
+        raise LoadFailed(
+            "The shares of all graphics cards (tensor_split) are 0",
+            "Leave tensor_split empty, or give one card a share.",
+        )
+
+
+def check_devices(options: LlamaCppOptions, num_gpus: int) -> None:
+    """Refuse options that name graphics cards that are not there.
+
+    Args:
+        options: Name them.
+        num_gpus: How many cards there are.
+
+    Raises:
+        LoadFailed: There are fewer.
+    """
+    there = {0: "no graphics card is there", 1: "one graphics card is there"}.get(
+        num_gpus, f"{num_gpus} graphics cards are there"
+    )
+    shares = options.tensor_split
+    if len(shares) > num_gpus:
+        raise LoadFailed(
+            f"tensor_split has {len(shares)} shares, and {there}",
+            "Give each card one share, or leave tensor_split empty.",
+        )
+    if options.main_gpu and options.main_gpu >= num_gpus:
+        raise LoadFailed(
+            f"main_gpu is {options.main_gpu}, and {there}", "Cards are counted from 0."
         )
 
 

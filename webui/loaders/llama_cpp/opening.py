@@ -13,21 +13,28 @@ import psutil
 
 from webui.errors import LoadFailed
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES
-from webui.loaders.llama_cpp.combinations import check_heads, check_options, longest_context
+from webui.loaders.llama_cpp.combinations import (
+    check_devices,
+    check_heads,
+    check_options,
+    longest_context,
+)
+from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.metadata import metadata
 from webui.loaders.llama_cpp.native_log import NativeLog
 from webui.loaders.llama_cpp.options import (
+    DEFAULT_CONTEXT_LENGTH,
     LlamaCppOptions,
     flash_attention,
     num_threads,
     num_threads_batch,
 )
+from webui.loaders.llama_cpp.placement import place_weights, start_numa
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-DEFAULT_CONTEXT_LENGTH = 8192
 SHORT_CONTEXT_LENGTH = 4096  # the default where the longer one would crowd the memory
 KV_SHARE = 0.25  # of the free memory, that the default context may take
 GIB = 1024**3
@@ -81,6 +88,8 @@ def open_model(
     log = NativeLog()
     log.install()
     llama_cpp.llama_backend_init()
+    check_devices(options, len(gpus()))
+    start_numa(options)
     broken_off: list[BaseException | None] = []
 
     def report(fraction: float, _data: int | None) -> bool:
@@ -95,10 +104,12 @@ def open_model(
     params.n_gpu_layers = options.gpu_layers
     params.load_mode = LOAD_MODES[options.mmap, options.mlock]
     params.check_tensors = options.check_tensors
-    # The struct keeps the bare pointer: `callback` lives until the load is over.
+    kept = place_weights(params, options)
+    # The struct keeps bare pointers: `callback` and `kept` live until the load is over.
     callback = llama_cpp.llama_progress_callback(report)
     params.progress_callback = callback
     model: int | None = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+    del kept
     if broken_off:
         if model:
             llama_cpp.llama_model_free(model)
@@ -126,8 +137,8 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
     params.n_ubatch = min(options.ubatch_size, params.n_batch)
     params.n_threads = num_threads(options)
     params.n_threads_batch = num_threads_batch(options)
-    # One pool for all would make everybody's attention run over everybody's cells.
-    params.kv_unified = False
+    # Off unless asked for: one pool makes everybody's attention run over everybody's cells.
+    params.kv_unified = options.kv_unified
     params.no_perf = True
     _set_cache_and_positions(params, options)
     log.forget_memory()

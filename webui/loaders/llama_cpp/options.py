@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
 from webui.loaders.llama_cpp.sampler import SAMPLED_PARAMS
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 FlashAttention = Literal["auto", "on", "off"]
 MAX_THREADS = 256
 MAX_CONTEXT_LENGTH = 16_777_216
+DEFAULT_CONTEXT_LENGTH = 8192
 MAX_ADAPTERS = 16
 MAX_LORA_SCALE = 100.0
 MAX_PATH_CHARS = 1024
+MAX_GPUS = 16
 MAX_DRAFT = 62  # with the token before it a step stays below 64 tokens, see `engine.drafting`
 # Read elsewhere than in the sampler chain: by the prompt, the sequence and the runner.
 ENGINE_PARAMS = frozenset(
@@ -38,6 +40,14 @@ ENGINE_PARAMS = frozenset(
         "top_logprobs",
     }
 )
+
+
+def _listed(value: object) -> object:
+    """Return the parts of a text with commas, as the page and command lines write lists."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+Share = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
 class LoraAdapter(BaseModel):
@@ -88,7 +98,7 @@ class LlamaCppOptions(BaseModel):
         ge=-1,
         le=1024,
         title="GPU layers",
-        description="How many layers go to the graphics card; -1 takes all of them, 0 none.",
+        description="How many layers go to the graphics card; -1 takes as many as fit, 0 none.",
     )
     threads: Annotated[int, Control("Compute", step=1, soft_max=32)] = Field(
         default=0,
@@ -164,6 +174,50 @@ class LlamaCppOptions(BaseModel):
         default=True,
         title="Read prompts on the graphics card",
         description="Compute large steps on the graphics card, with weights that lie elsewhere.",
+    )
+    split_mode: Literal["none", "layer", "row"] = Field(
+        default="layer",
+        title="Split over graphics cards",
+        description="Give whole layers to each card, rows of every layer, or all to one card "
+        "(none).",
+    )
+    tensor_split: Annotated[tuple[Share, ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        max_length=MAX_GPUS,
+        title="Shares of the graphics cards",
+        description="How much each card gets, such as 3, 1 for three quarters and one; empty "
+        "goes by their free memory.",
+    )
+    main_gpu: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_GPUS - 1,
+        title="Main graphics card",
+        description="Number of the card that gets all where the model is not split, from 0.",
+    )
+    cpu_moe: bool = Field(
+        default=False,
+        title="Experts on the processor",
+        description="Keep the experts of all layers (mixture of experts) off the graphics card.",
+    )
+    n_cpu_moe: int = Field(
+        default=0,
+        ge=0,
+        le=512,
+        title="Layers with experts on the processor",
+        description="Keep the experts of so many first layers off the graphics card.",
+    )
+    kv_unified: bool = Field(
+        default=False,
+        title="One cache for all replies",
+        description="Let all replies share one pool of memory; each then looks at the cells of "
+        "all, which is slower with several and lets rounding depend on who else is there.",
+    )
+    numa: Literal["disabled", "distribute", "isolate", "numactl"] = Field(
+        default="disabled",
+        title="NUMA",
+        description="On a machine with several processors spread the threads over all, keep them "
+        "on one, or do as numactl says.",
     )
     rope_scaling: Literal["auto", "none", "linear", "yarn"] = Field(
         default="auto",

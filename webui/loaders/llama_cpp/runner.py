@@ -88,7 +88,7 @@ class LlamaCppRunner:
         self._spoilt: dict[int, int] = {}  # by slot, how many cells may hold what is no number
         self._dry = DrySamplers(llama_cpp, llama_cpp.llama_model_get_vocab(self._model))
         try:
-            self.adapters = Adapters(self._model, options.lora, self._log)
+            self.adapters = Adapters(self._model, path, options.lora, self._log)
             opened = open_context(self._model, self._log, options)
             self._context = opened.context
             self.adapters.apply(self._context)

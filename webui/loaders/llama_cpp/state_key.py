@@ -6,13 +6,13 @@ Knows the model file and the options; knows no states.
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import llama_cpp
 
 from webui.loaders.llama_cpp.options import flash_attention
+from webui.loaders.llama_cpp.parts import parts_of
 
 if TYPE_CHECKING:
     from webui.loaders.llama_cpp.options import LlamaCppOptions
@@ -24,6 +24,7 @@ HARMLESS = {
     *("context_length", "slots", "threads", "threads_batch", "batch_size", "ubatch_size"),
     *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload"),
     *("speculation", "draft_max", "draft_model"),
+    "numa",
 }
 
 
@@ -41,7 +42,7 @@ def state_key(path: Path, options: LlamaCppOptions) -> str:
     # Values lie the other way round without flash attention.
     has_gpu = bool(llama_cpp.llama_supports_gpu_offload())
     digest.update(flash_attention(options, has_gpu=has_gpu).encode())
-    for part in [*parts(path), *(Path(adapter.path) for adapter in options.lora)]:
+    for part in [*parts_of(path), *(Path(adapter.path) for adapter in options.lora)]:
         size = part.stat().st_size
         digest.update(size.to_bytes(8, "little"))
         with part.open("rb") as file:
@@ -49,15 +50,3 @@ def state_key(path: Path, options: LlamaCppOptions) -> str:
                 file.seek(max(0, size - SAMPLE_BYTES) * index // (NUM_SAMPLES - 1))
                 digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()
-
-
-def parts(path: Path) -> list[Path]:
-    """Return all files of a model, of which the first is named."""
-    found = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", path.name)
-    if found is None:
-        return [path]
-    return sorted(path.parent.glob(f"{_literal(found[1])}-*-of-{found[2]}.gguf"))
-
-
-def _literal(text: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", text)
