@@ -158,3 +158,12 @@ def test_only_the_main_card_counts_where_the_model_is_not_split(tiny: Path) -> N
     for card, num in ((0, NUM_LAYERS + 1), (1, 0), (7, 0)):
         options = options_of(context_length=256, split_mode="none", main_gpu=card)
         assert fitted(options, tiny, free).gpu_layers == num
+
+
+def test_room_is_left_for_a_draft_model(tiny: Path) -> None:
+    header, tensors = read_parts(tiny)
+    alone = demand_of(header, tensors, options_of(flash_attn="on"))
+    options = options_of(flash_attn="on", draft_model=str(tiny))
+    assert demand_of(header, tensors, options).scratch == alone.scratch + tiny.stat().st_size
+    unused = options_of(flash_attn="on", draft_model=str(tiny), speculation="ngram")
+    assert demand_of(header, tensors, unused).scratch == alone.scratch

@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING
 from webui.hub.gguf import read_header, read_parts
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES
 from webui.loaders.llama_cpp.expert_names import experts_on_cpu
-from webui.loaders.llama_cpp.options import DEFAULT_CONTEXT_LENGTH, flash_attention
+from webui.loaders.llama_cpp.options import (
+    DEFAULT_CONTEXT_LENGTH,
+    flash_attention,
+    has_draft_model,
+)
 from webui.loaders.llama_cpp.parts import parts_of
 
 if TYPE_CHECKING:
@@ -160,4 +164,7 @@ def _scratch(
     if flash_attention(options, has_gpu=True) == "off":
         numbers += length * header.num_heads
     adapters = (read_header(Path(one.path), adapters=True) for one in options.lora)
-    return num_tokens * numbers * FLOAT_BYTES + sum(one.size_bytes for one in adapters)
+    beside = sum(one.size_bytes for one in adapters)
+    if has_draft_model(options):
+        beside += sum(part.stat().st_size for part in parts_of(Path(options.draft_model)))
+    return num_tokens * numbers * FLOAT_BYTES + beside
