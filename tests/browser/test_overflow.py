@@ -29,7 +29,7 @@ def say(page: Page, text: str) -> None:
 
 def fill_context(page: Page) -> None:
     """Say so much that the third message does not fit; wait for each answer."""
-    replies = page.locator("article[data-role=assistant] .stats:not(:empty)")
+    replies = page.locator("article[data-role=assistant] .stats:not([hidden])")
     for num, num_words in enumerate(NUM_WORDS, 1):
         say(page, f"Message {num}. " + "word " * num_words)
         if num < len(NUM_WORDS):
@@ -73,7 +73,7 @@ def test_refused_message_offers_choices_and_the_line_stays(
         assert again.evaluate("document.documentElement.scrollWidth") <= size[0]
         again.screenshot(path=pictures / f"overflow-line-{look}.png")
     say(page, "And one more")  # the conversation keeps its way
-    expect(page.locator("article[data-role=assistant] .stats:not(:empty)")).to_have_count(
+    expect(page.locator("article[data-role=assistant] .stats:not([hidden])")).to_have_count(
         4, timeout=20_000
     )
     gap.get_by_role("button").click()
