@@ -100,3 +100,29 @@ def test_new_conversation_takes_the_message_along(
     expect(page.locator("article")).to_have_count(0)
     expect(page.locator(".composer textarea")).to_have_value(too_much.strip())
     assert "/c/" not in page.url
+
+
+SHIFTED = """async () => {
+  const { MessageView } = await import("/ui/message.js");
+  const message = {
+    id: "m", role: "assistant", status: "complete", text: "Long", reasoning: "", toolCalls: [],
+    created_at: "2026-01-01T00:00:00Z", finish_reason: "stop", running: false,
+    left_out: { messages: 0, before_id: null, tokens: 1024 },
+  };
+  const view = new MessageView(message);
+  view.update(message);
+  view.node.id = "shifted";
+  document.querySelector(".thread").append(view.node);
+}"""
+
+
+def test_reply_that_went_on_beyond_the_context_says_so(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(fake_server.url)
+    say(page, "Hello")
+    expect(page.locator(".stats:not([hidden])")).to_have_count(1, timeout=20_000)
+    page.evaluate(SHIFTED)
+    expect(page.locator("#shifted .ending")).to_have_text(
+        "1,024 of the oldest tokens left the context while this was written"
+    )

@@ -37,14 +37,17 @@ class LoadWatch:
         self._loop = asyncio.get_running_loop()
         self._heard_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._is_waiting = False
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Expect signs of progress while the model is being opened."""
+        self._is_waiting = True
         self._hear()
         try:
             yield
         finally:
+            self._is_waiting = False
             self._stop()
 
     def note(self, fraction: float) -> None:
@@ -63,7 +66,8 @@ class LoadWatch:
 
     def _look_in(self, seconds: float) -> None:
         self._stop()
-        self._timer = self._loop.call_later(seconds, self._look)
+        if self._is_waiting:  # a worker that is being ended may still tell something
+            self._timer = self._loop.call_later(seconds, self._look)
 
     def _stop(self) -> None:
         if self._timer is not None:

@@ -187,8 +187,10 @@ class PrefixCache:
 
     def written(self, mail: StateWritten) -> None:
         """Note a new file, and those that are gone."""
-        self._files[mail.file.path] = mail.file
-        self._pending = [prefix for prefix in self._pending if prefix is not mail.file.prefix]
+        pending = [prefix for prefix in self._pending if prefix is not mail.file.prefix]
+        if len(pending) < len(self._pending):  # else it was purged meanwhile, the file too
+            self._files[mail.file.path] = mail.file
+        self._pending = pending
         for path in mail.gone:
             self._files.pop(path, None)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from webui.sampling_params import SamplingParams
 
 NUM_SEEDS = 2**32 - 1
+MAX_SHIFTED_CONTEXTS = 8  # a shifted reply ends there, as it holds its slot
 
 
 class Vocabulary(Protocol):
@@ -118,7 +119,7 @@ class Sequence:
         self.num_kept = num_kept
         # Tokens that are no longer among `tokens`, and those of them that nobody was told of.
         self._num_shifted, self._num_untold_shifted = 0, 0
-        self._max_reply = request.params.max_tokens
+        self._max_reply = min(request.params.max_tokens, MAX_SHIFTED_CONTEXTS * context_length)
         # A grammar must be able to read its whole reply again.
         if request.params.context_overflow != "shift" or request.grammar:
             self._max_reply = min(self._max_reply, max(1, context_length - len(prompt)))
@@ -321,7 +322,7 @@ class Sequence:
         """Return what is new since the last call; a `Finish` last when it has ended."""
         told: list[Delta] = []
         done = min(self.num_read, self.num_prompt)
-        if self.phase is not Phase.WAITING and done > self._prefill_told:
+        if self.phase is not Phase.WAITING and not self._num_shifted and done > self._prefill_told:
             self._prefill_told = done
             told.append(Prefill(done, self.num_prompt, self.num_cached))
         if self._num_untold_shifted:

@@ -244,7 +244,12 @@ class _Facts:
         return LoadFailed(f"{self._file_name} is damaged or made up: it has {what}", AGAIN)
 
     def check_kind(self, *, adapters: bool) -> None:
-        """Refuse what is a GGUF file but no model that can write."""
+        """Refuse what is a GGUF file but no model that can write.
+
+        Source: llama.cpp, tools/gguf-split/gguf-split.cpp: only the first part says what it is.
+        """
+        if not self.architecture and self.integer("split.no", 0, 0, 65_535):
+            return
         kind = self.text("general.type") or "model"
         if not self.architecture or len(self.architecture) > MAX_NAME_BYTES:
             raise self.bad("no architecture, or one with a long name")

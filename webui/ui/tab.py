@@ -127,6 +127,7 @@ def _run(
     def refused(message: str, hint: str) -> object:
         alert = f"{message}. {hint}" if hint else message
         line = {"message": failed or alert, "tone": "bad", "field": "", "alert": alert}
+        line["id"] = secrets.token_hex(4)  # the page sees only what differs from before
         return [*[gr.skip()] * (num_outputs - 1), line] if num_outputs > 1 else line
 
     async def run(request: gr.Request, event: gr.EventData, *values: object) -> object:

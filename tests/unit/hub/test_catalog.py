@@ -22,7 +22,6 @@ def part(index: int, count: int) -> bytes:
     gguf = Gguf().with_metadata(split__no=u32(index), split__count=u32(count))
     if index:
         gguf.metadata = {
-            "general.architecture": string("llama"),
             "split.no": u32(index),
             "split.count": u32(count),
         }

@@ -51,6 +51,7 @@ def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
         raise LoadFailed(f"The load option {name} {predicate(problems)}") from error
     path = Path(spec["path"])
     header = read_header(path)  # whoever asked has done so too; the file may have changed since
+    llama_cpp.llama_backend_init()  # it may be what loads the backends
     options = fitted(options, path, [card.free_bytes for card in gpus()])
     if header.is_embedding:
         return _open_embedder(path, spec["name"], options, header, on_progress)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 OTHER_MODEL = "Choose another draft model, or load without one."
 # The rest is said of the model that writes: how its positions are stretched, for one.
 TAKEN_OVER = {
-    *("slots", "gpu_layers", "threads", "threads_batch", "batch_size", "ubatch_size"),
+    *("slots", "threads", "threads_batch", "batch_size", "ubatch_size"),
+    *("split_mode", "main_gpu", "tensor_split"),
     *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload", "flash_attn"),
 }
 
@@ -74,7 +75,11 @@ class DraftModel:
         on_progress: Callable[[float], object],
     ) -> None:
         self._context = 0
-        own = LlamaCppOptions(**options.model_dump(include=TAKEN_OVER), speculation="off")
+        own = LlamaCppOptions(
+            **options.model_dump(include=TAKEN_OVER),
+            gpu_layers=-1 if options.gpu_layers else 0,  # room was left for all of it
+            speculation="off",
+        )
         self._model, log = open_model(path, own, on_progress)
         try:
             self._vocabulary = Vocabulary(self._model)

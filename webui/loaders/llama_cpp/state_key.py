@@ -24,7 +24,7 @@ HARMLESS = {
     *("context_length", "slots", "threads", "threads_batch", "batch_size", "ubatch_size"),
     *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload"),
     *("speculation", "draft_max", "draft_model"),
-    "numa",
+    *("gpu_layers", "numa"),  # how many layers fit a card is another matter each time
 }
 
 

@@ -34,7 +34,8 @@ class App {
     const toModel = () => this.shell.show("model");
     const toNew = (text) => {
       this.go(null);
-      this.chat.composer.fill(text);
+      const { composer } = this.chat;
+      composer.fill([composer.area.value, text].filter(Boolean).join("\n\n")); // a draft stays
     };
     this.chat = new Chat(this.transcript, this.models, { toModel, toNew });
     this.sidebar = new Sidebar(this.conversations, { go: (id) => this.go(id), hrefOf, showShortcuts });

@@ -5,7 +5,7 @@
  */
 import { el, setText } from "./dom.js";
 import { AnswerFigures } from "./figures.js";
-import { duration, moment, percent } from "./format.js";
+import { duration, integer, moment, percent } from "./format.js";
 import { icon } from "./icons.js";
 import { MarkdownView } from "./markdown.js";
 import { t } from "./strings.js";

@@ -162,7 +162,9 @@ class ModelTab(Tab):
 
         `sent` holds the `model_id` of the load that the page saw begin or end.
         """
-        if isinstance(line, dict) and line.get("tone") in {WAIT, "bad"}:
+        shown = line if isinstance(line, dict) else {}
+        is_wrong_field = shown.get("tone") == "bad" and not shown.get("alert")
+        if is_wrong_field or shown.get("tone") == WAIT:
             return gr.skip()
         status = self.runtime.models.status
         name = status.name or ""
