@@ -115,10 +115,10 @@ def test_key_tells_files_and_options_apart(noise: Path, parrot: Path, tmp_path: 
     keys = {
         state_key(noise, OPTIONS),
         state_key(parrot, OPTIONS),
-        state_key(noise, OPTIONS.model_copy(update={"gpu_layers": 0})),
+        state_key(noise, OPTIONS.model_copy(update={"cache_type_k": "f32"})),
     }
     assert len(keys) == 3
-    harmless = {"slots": 1, "threads": 2, "context_length": 64}
+    harmless = {"slots": 1, "threads": 2, "context_length": 64, "gpu_layers": 0}
     assert state_key(noise, OPTIONS.model_copy(update=harmless)) in keys
     whole = noise.read_bytes()
     changed = tmp_path / noise.name
