@@ -4,9 +4,9 @@ Where nobody writes yet, a reply that began while the prompts beside it are stil
 would go on in the pace of that reading, and each of its steps would be dearer than a step of all
 together. So whoever has read all but the last token of a prompt waits there for those who asked
 before that moment: their first tokens come in one step. Nobody is held for more than
-`MAX_HELD_SHARE` times what reading its own prompt took, so that a short question does not wait
-for a long document, nobody for the second prompt of somebody else, and nobody at all once
-somebody writes.
+`MAX_HELD_SHARE` times what reading its own prompt took, nor for one of which much more than that
+is left, so that a short question does not wait for a long document; nobody for the second prompt of
+somebody else, and nobody at all once somebody writes.
 
 Pure: knows sequences and counts of tokens, no clock.
 """
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from webui.engine.sequence import Sequence
 
-MAX_HELD_SHARE = 8
+MAX_HELD_SHARE = 16
+MAX_LONGER = 4  # times its own prompt
 
 
 @dataclass(slots=True)
@@ -32,10 +33,12 @@ class _Held:
     Attributes:
         since: The latest arrival before it was ready; who came later is not waited for.
         num_left: Tokens of others that may still be read before it begins.
+        num_each: Of each of them.
     """
 
     since: int
     num_left: int
+    num_each: int
 
 
 class Gathering:
@@ -73,8 +76,7 @@ class Gathering:
         """Take in who has become ready, forget who is gone."""
         latest = max((sequence.arrival for sequence in company), default=0)
         self._held = {
-            sequence.request_id: self._held.get(sequence.request_id)
-            or _Held(latest, MAX_HELD_SHARE * (len(sequence.tokens) - sequence.num_cached))
+            sequence.request_id: self._held.get(sequence.request_id) or _held(sequence, latest)
             for sequence in ready
         }
 
@@ -86,7 +88,12 @@ class Gathering:
         held = self._held[sequence.request_id]
         return any(
             other.arrival <= held.since
-            and other.num_unread <= held.num_left
+            and other.num_unread <= min(held.num_left, held.num_each)
             and (other.owner == sequence.owner or other.owner not in owners)
             for other in company
         )
+
+
+def _held(sequence: Sequence, latest: int) -> _Held:
+    num_own = len(sequence.tokens) - sequence.num_cached
+    return _Held(latest, MAX_HELD_SHARE * num_own, MAX_LONGER * num_own)

@@ -50,7 +50,7 @@ def test_who_comes_while_the_first_prompt_is_read_begins_with_it():
 def test_short_question_does_not_wait_for_a_long_document():
     scheduler = make_scheduler(num_slots=2, max_batch_tokens=512)
     scheduler.add(make("short", num=20, max_tokens=99))
-    scheduler.add(make("long", "bob", num=50 * MAX_HELD_SHARE, max_tokens=99))
+    scheduler.add(make("long", "bob", num=400, max_tokens=99))
     first = gathered(scheduler)
     assert first["short"] <= 2 < first["long"]
 
