@@ -31,6 +31,11 @@ FLAGS = [
 CUT_OFF = ("AbortError: signal is aborted", "Connection errored out")
 DESKTOP = (1280, 800)
 PHONE = (390, 844)
+LOOKS = [
+    pytest.param(size, dark, f"{'dark' if dark else 'light'}-{name}", id=f"{name}-{dark}")
+    for size, name in ((DESKTOP, "desktop"), (PHONE, "phone"))
+    for dark in (False, True)
+]
 
 
 @dataclass

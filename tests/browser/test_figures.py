@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.chat_page import ChatPage
-from tests.browser.conftest import DESKTOP, PHONE
+from tests.browser.conftest import LOOKS, PHONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from tests.serving import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
-
-LOOKS = [
-    pytest.param(size, dark, f"{'dark' if dark else 'light'}-{name}", id=f"{name}-{dark}")
-    for size, name in ((DESKTOP, "desktop"), (PHONE, "phone"))
-    for dark in (False, True)
-]
 
 
 def line_of(answer: Locator) -> Locator:

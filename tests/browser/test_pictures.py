@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.chat_page import ChatPage
-from tests.browser.conftest import DESKTOP, PHONE
+from tests.browser.conftest import LOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
     from tests.serving import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
-
-LOOKS = [
-    pytest.param(size, dark, f"{'dark' if dark else 'light'}-{name}", id=f"{name}-{dark}")
-    for size, name in ((DESKTOP, "desktop"), (PHONE, "phone"))
-    for dark in (False, True)
-]
 
 
 @pytest.mark.parametrize(("size", "dark", "name"), LOOKS)

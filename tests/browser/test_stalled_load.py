@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.chat_page import ChatPage
-from tests.browser.test_figures import LOOKS
+from tests.browser.conftest import LOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
