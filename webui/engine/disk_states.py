@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 MAX_PENDING_BYTES = 512 << 20  # of states that wait to be written
+LIST_S = 2.0  # for finding out what lies there, before somebody may ask for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class DiskStates:
         self._num_pending_bytes = 0
         self._changed = threading.Condition()  # guards the three above
         self._is_refused = False
+        self._is_listed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="states", daemon=True)
 
     @property
@@ -83,6 +85,10 @@ class DiskStates:
     def start(self) -> None:
         """Begin to work; what lies in the folder comes as mail."""
         self._thread.start()
+
+    def wait_listed(self, timeout_s: float = LIST_S) -> None:
+        """Wait until the mail that tells what lies in the folder is on its way."""
+        self._is_listed.wait(timeout_s)
 
     def write(
         self, state: State, replaced: tuple[Path, ...] = (), *, timeout_s: float = 0.0
@@ -121,13 +127,18 @@ class DiskStates:
             self._work.appendleft(_Purge(owner, conversation_id))
             self._changed.notify_all()
 
-    def hurry(self) -> None:
-        """Let what waits come after all that is given from now on, but for purges."""
+    def hurry(self) -> list[State]:
+        """Let what waits come after all that is given from now on, but for purges.
+
+        Returns:
+            States that were to be written and now wait; one that is being written is none.
+        """
         with self._changed:
             self._late = [work for work in self._work if isinstance(work, _Write | _Fetch)]
             for work in self._late:
                 self._work.remove(work)
             self._num_pending_bytes -= _num_bytes(self._late)
+            return [work.state for work in self._late if isinstance(work, _Write)]
 
     def close(self, timeout_s: float) -> None:
         """Finish what waits, at most for so long."""
@@ -156,6 +167,7 @@ class DiskStates:
     def _run(self) -> None:
         self._tidy()
         self._put(StatesListed(self._list()))
+        self._is_listed.set()
         while (work := self._take()) is not None:
             match work:
                 case _Write():

@@ -166,9 +166,9 @@ class PrefixCache:
 
     def hurry(self) -> None:
         """Let what waits to be written come after all that is written from now on."""
-        self._pending = []
         if self._disk is not None:
-            self._disk.hurry()
+            late = [state.prefix for state in self._disk.hurry()]
+            self._pending = [p for p in self._pending if not any(p is prefix for prefix in late)]
 
     def has_shared(self, sequence: Sequence) -> bool:
         """Return whether all of the administrator's tokens of a sequence are kept."""

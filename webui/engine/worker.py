@@ -122,6 +122,7 @@ class _Worker:
         runner = opened.runner
         if runner is None:
             return None
+        cache, disk = self._open_cache(load.cache, opened.info.state_key)
         max_gap_s = load.max_gap_ms / 1000
         budget = PrefillBudget(runner.max_batch_tokens, _warm_up(runner), max_gap_s)
         maker = PromptMaker(runner)
@@ -138,11 +139,12 @@ class _Worker:
             )
 
         self._prompts.start(prepare)
-        cache = self._open_cache(load.cache, opened.info.state_key)
         model = ModelDraft(opened.drafter, time.monotonic) if opened.drafter else None
         drafting = Drafting(runner, opened.max_draft, model=model, looks_up=opened.looks_up)
         if opened.max_draft and not _can_drop_tail(runner):
             drafting.stop()
+        if disk is not None:
+            disk.wait_listed()
         return GenerationLoop(
             runner,
             budget,
@@ -152,12 +154,14 @@ class _Worker:
             step_abort=self._step_abort,
         )
 
-    def _open_cache(self, spec: ipc.CacheSpec, state_key: str) -> PrefixCache:
+    def _open_cache(
+        self, spec: ipc.CacheSpec, state_key: str
+    ) -> tuple[PrefixCache, DiskStates | None]:
         if not (spec.folder and spec.disk_bytes and state_key):
-            return PrefixCache(spec.ram_bytes)
+            return PrefixCache(spec.ram_bytes), None
         disk = DiskStates(Path(spec.folder), spec.disk_bytes, state_key, self._mail.put)
         disk.start()
-        return PrefixCache(spec.ram_bytes, disk)
+        return PrefixCache(spec.ram_bytes, disk), disk
 
     def _open_embedding(self, opened: OpenedModel) -> EmbedLoop | None:
         embedder = opened.embedder

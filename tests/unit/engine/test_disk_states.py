@@ -47,6 +47,22 @@ def test_written_state_is_listed_by_the_next_one(tmp_path):
     assert file.prefix.tokens == [1, 2, 3]
 
 
+def test_who_waits_for_the_list_finds_its_mail(tmp_path, monkeypatch):
+    may_list = threading.Event()
+    monkeypatch.setattr(
+        state_files, "tidy", lambda _root, _max_bytes: may_list.wait(10) or pytest.fail("not let")
+    )
+    mail = queue.SimpleQueue()
+    states = DiskStates(tmp_path, 10_000, KEY, mail.put)
+    states.start()
+    states.wait_listed(0.01)
+    assert mail.empty(), "nobody waits for ever"
+    threading.Timer(0.05, may_list.set).start()
+    states.wait_listed(10)
+    assert isinstance(mail.get_nowait(), StatesListed)
+    states.close(10)
+
+
 def test_folder_is_for_its_owner_alone(tmp_path):
     disk = Disk(tmp_path / "states")
     disk.states.write(make())
@@ -184,7 +200,7 @@ def test_what_is_given_in_a_hurry_comes_before_what_waits(tmp_path, monkeypatch)
     for state in waiting:
         disk.states.write(state)
     assert slow.begun.get(timeout=10) == "old0"
-    disk.states.hurry()
+    assert disk.states.hurry() == waiting[1:], "old0 is being written"
     disk.states.write(make(owner="new"))
     disk.states.write(waiting[2].used_now())
     slow.go.release(10)

@@ -177,3 +177,17 @@ def test_what_was_purged_is_not_written_at_the_end(tmp_path, monkeypatch):
     slow.go.release(10)
     loop.close()
     assert owners_on_disk(tmp_path) == {"cid"}
+
+
+def test_what_is_being_written_at_the_end_is_not_written_twice(tmp_path, monkeypatch):
+    slow = Slow(monkeypatch)
+    loop, _, _ = with_disk(FakeRunner(replace_options(slots=1)), tmp_path)
+    play(loop, job("ann", [A] * 100))
+    play(loop, job("bob", [A] * 100))  # ann goes to memory
+    loop._keeper.idle()  # bob
+    loop._keeper.idle()  # ann
+    slow.go.release()
+    assert [slow.begun.get(timeout=10) for _ in range(2)] == ["bob", "ann"]
+    slow.go.release(10)
+    loop.close()
+    assert slow.owners == ["bob", "ann"]
