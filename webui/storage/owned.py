@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from sqlalchemy import select
 
 from webui.storage.tables import (
+    Base,
     ConversationRow,
     GenerationRow,
     JobRow,
