@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 OwnedRow: TypeAlias = ConversationRow | GenerationRow | JobRow | MessageRow | SettingRow
 RowT = TypeVar("RowT", bound=OwnedRow)
 
-OWNERS: Mapping[
-    type[OwnedRow], InstrumentedAttribute[str]
-] = {  # the column that says whose a row is
+# The column that says whose a row is.
+OWNERS: Mapping[type[Base], InstrumentedAttribute[str]] = {
     ConversationRow: ConversationRow.owner_id,
     GenerationRow: GenerationRow.owner_id,
     JobRow: JobRow.owner_id,
