@@ -38,6 +38,8 @@ from webui.hub.catalog import Catalog
 from webui.jobs import Jobs
 from webui.runtime import Runtime
 from webui.settings import default_models_dir
+from webui.storage.backup import Backups
+from webui.storage.daily_backup import back_up_daily
 from webui.storage.database import Database
 from webui.ui.gradio_import import gradio_import
 
@@ -131,6 +133,7 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     settings = runtime.settings
     await runtime.database.open()
     stack.push_async_callback(runtime.database.close)
+    _start(stack, back_up_daily(Backups(settings.database_path)), "backup")
     stack.push_async_callback(runtime.pool.close)
     stack.push_async_callback(runtime.jobs.close)
     stack.push_async_callback(runtime.generations.close)

@@ -13,6 +13,7 @@ import click
 from typing_extensions import override
 
 import webui
+from webui.cli.backup import backup, restore_command
 from webui.cli.bench import bench
 from webui.cli.doctor import doctor
 from webui.cli.serve import UnknownModel, serve
@@ -47,7 +48,7 @@ def commands() -> None:
     """Hearthside: a multi-user web UI for language models that run on your own machine."""
 
 
-for command in (serve, doctor, bench):
+for command in (serve, doctor, backup, restore_command, bench):
     commands.add_command(command)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-COPIES_NAME = "copies"
+BACKUPS_NAME = "backups"
 # Extended codes that SQLite gives for a full disk in the shared memory file.
 FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -66,10 +66,16 @@ def damaged(path: Path, reason: str) -> StorageUnusable:
     """Return the error of a file that must not be written to."""
     return StorageUnusable(
         f"The database {path} cannot be used: {reason}. It was left as it is",
-        f"Move {path.name} and its -wal and -shm files aside and put the newest copy from "
-        f"{path.parent / COPIES_NAME} or a backup of your own in their place; "
-        f"or save what can be read with: sqlite3 {path.name} .recover; "
+        f"{_newest_backup(path)}; or save what can be read with: sqlite3 {path.name} .recover; "
         "or start empty with another --data-dir.",
+    )
+
+
+def foreign(path: Path) -> StorageUnusable:
+    """Return the error of a database that somebody else wrote."""
+    return StorageUnusable(
+        f"The database {path} is not Hearthside's; it was left as it is",
+        "Start with another --data-dir.",
     )
 
 
@@ -94,6 +100,15 @@ def not_a_folder(path: Path, found: str | bytes | None) -> StorageUnusable:
     else:
         said = f"The data folder {folder} cannot be made: a part of its path is a file"
     return StorageUnusable(said, "Name a folder with --data-dir.")
+
+
+def _newest_backup(path: Path) -> str:
+    """Say which backup may take the place of a database, and how."""
+    folder = path.parent / BACKUPS_NAME
+    newest = max(folder.glob("*.db"), default=None)  # their names begin with the time
+    if newest is None:
+        return "Put back a backup of your own: python3 -m webui restore FILE"
+    return f"Put back the newest backup: python3 -m webui restore {newest}"
 
 
 def _meaning(path: Path, error: BaseException | None) -> WebuiError | None:

@@ -9,19 +9,17 @@ transaction, made after the file was copied, so that it can be killed and run ag
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from webui.errors import StorageUnusable
 from webui.storage import failures
+from webui.storage.backup import Backups
 from webui.storage.connections import BUSY_TIMEOUT_S, file_uri
-from webui.storage.folder import FOLDER_MODE, make_file
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -32,7 +30,6 @@ SCRIPTS = Path(__file__).parent / "migrations"
 MAGIC = b"SQLite format 3\0"
 FULL_CHECK_BYTES = 16 * 1024**2
 CHECK_TIME_S = 2.0
-NUM_COPIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +92,8 @@ class Schema:
         if found.revision == self.head:
             return
         if not found.is_new:
-            target = self._copy(found)
-            logger.info("copied the database to %s before migrating it", target)
+            backup = Backups(self._path).make(found.revision or "base")
+            logger.info("copied the database to %s before migrating it", backup.path)
         from alembic import command
         from alembic.config import Config
 
@@ -134,51 +131,20 @@ class Schema:
         if not tables:
             return Found(None, is_new=True)
         if "alembic_version" not in tables:
-            raise StorageUnusable(
-                f"The database {self._path} is not Hearthside's; it was left as it is",
-                "Start with another --data-dir.",
-            )
+            raise failures.foreign(self._path)
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         revision = None if row is None else str(row[0])
         if revision is not None and revision not in self._known:
             raise StorageUnusable(
                 f"The database {self._path} was written by a newer Hearthside (its schema is "
                 f"{revision}, this one knows up to {self.head}); it was left as it is",
-                "Start the newer version, put back a copy from before from "
-                f"{self._copies}, or start with another --data-dir.",
+                "Start the newer version, put back a backup from before from "
+                f"{self._path.parent / failures.BACKUPS_NAME}, or start with another --data-dir.",
             )
         return Found(revision, is_new=False)
 
-    @property
-    def _copies(self) -> Path:
-        return self._path.parent / failures.COPIES_NAME
-
     def _beside(self, suffix: str) -> Path:
         return self._path.with_name(self._path.name + suffix)
-
-    def _copy(self, found: Found) -> Path:
-        """Copy the file as it was before a migration; keeps the newest few copies."""
-        self._copies.mkdir(mode=FOLDER_MODE, exist_ok=True)
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{found.revision or 'base'}"
-        target = self._copies / f"{name}.db"
-        part = self._copies / f"{name}.part"
-        try:
-            make_file(part)
-            with (
-                closing(self._connect_to_look()) as source,
-                closing(sqlite3.connect(part, isolation_level=None)) as copy,
-            ):
-                source.backup(copy)
-                copy.execute("PRAGMA journal_mode = DELETE").close()
-                check(copy, part)
-            _sync(part)
-            part.replace(target)
-            _sync(self._copies)
-        finally:
-            part.unlink(missing_ok=True)
-        for old in sorted(self._copies.glob("*.db"))[:-NUM_COPIES]:
-            old.unlink()
-        return target
 
 
 def check(connection: sqlite3.Connection, path: Path, *, time_s: float = CHECK_TIME_S) -> None:
@@ -208,12 +174,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _sync(path: Path) -> None:
-    """Make sure that a file, or the names in a folder, are on the disk."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

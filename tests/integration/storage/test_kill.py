@@ -138,7 +138,7 @@ async def test_migration_that_died_half_way_is_made_again(tmp_path: Path, end: s
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT value FROM settings").fetchall() == [('"changed"',)]
         assert connection.execute("SELECT age FROM users").fetchall() == [(None,)]
-    copies = sorted((path.parent / "copies").iterdir())
+    copies = sorted((path.parent / "backups").iterdir())
     assert len(copies) == 2
     for copy in copies:
         with closing(sqlite3.connect(copy)) as connection:

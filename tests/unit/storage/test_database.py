@@ -241,7 +241,7 @@ async def test_damaged_database_is_refused_and_left(path: Path) -> None:
     content[4096:8192] = b"\xa5" * 4096
     lay(path, content)
     error = await refused(path)
-    assert "copies" in error.hint
+    assert "webui restore" in error.hint
     assert ".recover" in error.hint
     assert lying(path) == content
 

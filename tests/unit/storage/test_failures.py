@@ -92,5 +92,14 @@ def test_bug_passes_as_it_is(error: Exception) -> None:
 def test_damage_says_what_to_do() -> None:
     with pytest.raises(StorageUnusable) as caught, translated(PATH):
         raise sqlite_error(sqlite3.SQLITE_CORRUPT)
-    for part in ("/data/copies", ".recover", "--data-dir", "-wal"):
+    for part in ("webui restore FILE", ".recover", "--data-dir"):
         assert part in caught.value.hint
+
+
+def test_damage_names_the_newest_backup(tmp_path: Path) -> None:
+    (tmp_path / "backups").mkdir()
+    for name in ("20260101T000000000000Z-daily.db", "20260301T000000000000Z-0005.db"):
+        (tmp_path / "backups" / name).touch()
+    with pytest.raises(StorageUnusable) as caught, translated(tmp_path / "hearthside.db"):
+        raise sqlite_error(sqlite3.SQLITE_CORRUPT)
+    assert f"restore {tmp_path}/backups/20260301T" in caught.value.hint

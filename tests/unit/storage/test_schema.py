@@ -152,7 +152,7 @@ def test_messages_from_before_have_no_figures_of_later_steps(path: Path, engine:
 
 def test_new_file_is_not_copied(path: Path, engine: Engine) -> None:
     upgraded(path, engine)
-    assert not (path.parent / "copies").exists()
+    assert not (path.parent / "backups").exists()
 
 
 def test_existing_file_is_copied_before_its_migration(path: Path, engine: Engine) -> None:
@@ -164,7 +164,7 @@ def test_existing_file_is_copied_before_its_migration(path: Path, engine: Engine
     schema = Schema(path, scripts)
     schema.upgrade(engine, schema.inspect())
     assert schema.inspect() == Found(next_revision(head), is_new=False)
-    (copy,) = (path.parent / "copies").iterdir()
+    (copy,) = (path.parent / "backups").iterdir()
     assert copy.name.endswith(f"-{head}.db")
     assert copy.stat().st_mode & 0o777 == 0o600
     assert copy.parent.stat().st_mode & 0o777 == 0o700
@@ -182,7 +182,7 @@ def test_only_the_newest_copies_are_kept(path: Path, engine: Engine) -> None:
         schema = Schema(path, scripts)
         with pytest.raises(ValueError, match="broken"):
             schema.upgrade(engine, schema.inspect())
-    assert len(list((path.parent / "copies").iterdir())) == 5
+    assert len(list((path.parent / "backups").iterdir())) == 5
 
 
 def test_migration_that_fails_leaves_nothing_behind(path: Path, engine: Engine) -> None:

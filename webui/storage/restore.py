@@ -1,0 +1,106 @@
+"""Putting a backup in the place of the database; nothing that was there is lost.
+
+Knows files and their order: a kill at any moment leaves a whole database under its name, the old
+one or the new, and the old one beside it as soon as it is the new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from webui.errors import NotFound
+from webui.storage import failures
+from webui.storage.backup import TIME_FORMAT, check_whole, sync, write_copy
+from webui.storage.connections import file_uri
+from webui.storage.folder import FolderLock, make_private
+from webui.storage.schema import Schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What became of the databases.
+
+    Attributes:
+        replaced: Where the one from before lies now; None when there was none.
+    """
+
+    replaced: Path | None
+
+
+def check_backup(backup: Path) -> None:
+    """Check that a file can take the place of the database; it is only read.
+
+    Raises:
+        NotFound: It is not there.
+        StorageUnusable: It is damaged, not Hearthside's, or of a newer one.
+    """
+    if not backup.is_file():
+        raise NotFound(f"There is no file {backup}", "webui backup --list shows what there is.")
+    with failures.translated(backup):
+        if Schema(backup).inspect().is_new:
+            raise failures.foreign(backup)
+        check_whole(backup)
+
+
+def restore(backup: Path, database: Path) -> Restored:
+    """Put a copy of a backup in the place of the database.
+
+    The next start migrates it where it is older than the program.
+
+    Args:
+        backup: The file; it stays.
+        database: The database file, of which nobody may make use.
+
+    Raises:
+        NotFound: The backup is not there.
+        StorageUnusable: It is no good, or a server uses the database; nothing was changed.
+        StorageFull: There is no room for the copy; nothing was changed.
+    """
+    check_backup(backup)
+    with failures.translated(database):
+        make_private(database.parent)
+        with FolderLock(database):
+            fresh = database.with_name(f"{database.name}.restored")
+            try:
+                write_copy(backup, fresh)
+                replaced = _keep(database) if database.exists() else None
+                fresh.replace(database)
+            finally:
+                fresh.unlink(missing_ok=True)
+            sync(database.parent)
+    return Restored(replaced)
+
+
+def _keep(database: Path) -> Path:
+    """Give the database from before a second name, with its log; return that name."""
+    _fold(database)
+    kept = database.with_name(f"{database.stem}-replaced-{datetime.now(UTC):{TIME_FORMAT}}.db")
+    try:
+        os.link(database, kept)
+    except OSError:  # some file systems know no second name
+        shutil.copy2(database, kept)
+    log = database.with_name(f"{database.name}-wal")
+    if log.exists():
+        # What could not be folded in goes with the file it belongs to: to any other it is poison.
+        log.replace(kept.with_name(f"{kept.name}-wal"))
+    database.with_name(f"{database.name}-shm").unlink(missing_ok=True)
+    sync(database.parent)
+    return kept
+
+
+def _fold(database: Path) -> None:
+    """Fold the write-ahead log into the file, if the file is well enough for that."""
+    with contextlib.suppress(sqlite3.Error):  # damaged: it is kept as it is
+        uri = file_uri(database, "rw")
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
