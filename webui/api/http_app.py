@@ -11,21 +11,25 @@ from fastapi import FastAPI
 from starlette.routing import Mount
 
 from webui.api import (
+    ca,
     conversations,
     events,
     generations,
     health,
     jobs,
+    lan,
     me,
     metrics,
     models,
     parameters,
 )
 from webui.api.errors import add_error_handlers
+from webui.api.forwarded import Forwarded
 from webui.api.gate import Gate
 from webui.api.openai import routes as openai
 from webui.api.openai import vectors
 from webui.api.sse import Streams
+from webui.network.proxies import Proxies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
 ROUTE_GROUPS = (
     health,
+    ca,
     me,
     conversations,
     generations,
@@ -43,6 +48,7 @@ ROUTE_GROUPS = (
     models,
     metrics,
     jobs,
+    lan,
     parameters,
     openai,
     vectors,
@@ -73,5 +79,7 @@ def create_http_app(
         app.include_router(group.router)
     app.router.routes.append(Mount("/ui", page.static))
     app.router.default = page
-    app.add_middleware(Gate, host=runtime.settings.host)
+    settings = runtime.settings
+    forwarded = Forwarded(Proxies(settings.trusted_proxy), settings.root_path)
+    app.add_middleware(Gate, hosts=runtime.lan.hosts, forwarded=forwarded)
     return app

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.unit.api.fakes import fake_lan
 from webui.api.gate import CONTENT_SECURITY_POLICY, Gate
 from webui.api.http_app import create_http_app
+from webui.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -71,10 +73,37 @@ async def test_forwarded_host_is_neither_believed_nor_passed_on(runtime, page) -
 
 
 async def test_bound_address_is_a_good_host(runtime, page) -> None:
-    runtime.settings.host = "fd00::7"
+    runtime.lan = fake_lan(Settings(host="fd00::7"))
     async with _client(create_http_app(runtime, page)) as client:
         assert (await client.get("/health", headers={"host": "[fd00::7]:7860"})).status_code == 200
         assert (await client.get("/health", headers={"host": "[fd00::8]:7860"})).status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("192.168.1.5:7860", 200),
+        ("[fd00::5]:7860", 200),
+        ("[FD00:0:0::5]:7860", 200),
+        ("desk:7860", 200),
+        ("Desk.local", 200),
+        ("chat.example.org", 200),
+        ("192.168.1.6:7860", 421),
+        ("fd00::5", 421),
+        ("other.local", 421),
+        ("evil.example", 421),
+        ("192.168.1.5.nip.io", 421),
+        ("org", 421),
+        ("0.0.0.0", 421),
+    ],
+)
+async def test_listening_server_answers_under_its_addresses_and_names_alone(
+    runtime, page, host, status
+) -> None:
+    settings = Settings(listen=True, allowed_hosts=["Chat.Example.org"])
+    runtime.lan = fake_lan(settings, "192.168.1.5", "fd00::5")
+    async with _client(create_http_app(runtime, page)) as client:
+        assert (await client.get("/health", headers={"host": host})).status_code == status
 
 
 @pytest.mark.parametrize(
