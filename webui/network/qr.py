@@ -15,9 +15,20 @@ WHITE_ON_BLACK, PLAIN = "\x1b[97;40m", "\x1b[0m"
 
 def svg(url: str) -> str:
     """Return the code as one SVG element, black on white, as large as it is told to be."""
-    return segno.make_qr(url, error="m").svg_inline(
-        border=BORDER, dark="#000", light="#fff", omitsize=True, svgclass=None, lineclass=None
+    out = io.BytesIO()
+    segno.make_qr(url, error="m").save(
+        out,
+        kind="svg",
+        border=BORDER,
+        dark="#000",
+        light="#fff",
+        xmldecl=False,
+        nl=False,
+        omitsize=True,
+        svgclass=None,
+        lineclass=None,
     )
+    return out.getvalue().decode()
 
 
 def lines(url: str) -> list[str]:
