@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 BODY_TIMEOUT_S = 30.0
+WHOLE_BODY_TIMEOUT_S = 300.0  # the largest body over a line of 14 kB/s
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 API_PREFIXES = ("/api/", "/v1/", "/gradio_api/")
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.IGNORECASE)
@@ -70,6 +71,7 @@ class Gate:
         forwarded: What sorts out the words of proxies; by default nobody is believed.
         max_body_bytes: Largest body that is read.
         body_timeout_s: Longest wait for the next piece of a body.
+        whole_body_timeout_s: Longest wait for all of it.
     """
 
     def __init__(
@@ -80,12 +82,13 @@ class Gate:
         forwarded: Forwarded | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         body_timeout_s: float = BODY_TIMEOUT_S,
+        whole_body_timeout_s: float = WHOLE_BODY_TIMEOUT_S,
     ) -> None:
         self._app = app
         self._hosts = hosts
         self._forwarded = forwarded or Forwarded(Proxies())
         self._max_body_bytes = max_body_bytes
-        self._body_timeout_s = body_timeout_s
+        self._body_timeouts_s = (body_timeout_s, whole_body_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event of the server."""
@@ -101,7 +104,7 @@ class Gate:
         request_id = secrets.token_hex(8)
         scope = self._forwarded.original(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        body = _Body(receive, self._max_body_bytes, self._body_timeout_s)
+        body = _Body(receive, self._max_body_bytes, *self._body_timeouts_s)
         answer = _Answer(send, scope["path"], request_id, body)
         try:
             self._check(scope)
@@ -157,10 +160,13 @@ class _Headers:
 class _Body:
     """The request's body on its way in: bounded in bytes and in time."""
 
-    def __init__(self, receive: Receive, max_bytes: int, timeout_s: float) -> None:
+    def __init__(
+        self, receive: Receive, max_bytes: int, timeout_s: float, whole_timeout_s: float
+    ) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
+        self._ends_at = asyncio.get_running_loop().time() + whole_timeout_s
         self._size_bytes = 0
         self._complete = False
         self.refusal: WebuiError | None = None
@@ -168,11 +174,13 @@ class _Body:
     async def receive(self) -> Message:
         if self._complete:
             return await self._receive()
+        left_s = self._ends_at - asyncio.get_running_loop().time()
+        wait_s = max(0.0, min(self._timeout_s, left_s))
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(wait_s):
                 message = await self._receive()
         except TimeoutError as error:
-            self.refusal = BodyTooSlow(f"the body did not arrive within {self._timeout_s:.0f} s")
+            self.refusal = BodyTooSlow("the body did not arrive in time", "Send it without pauses.")
             raise self.refusal from error
         self._size_bytes += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)

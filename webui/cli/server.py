@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from typing_extensions import override
 
+from webui.cli.http_protocol import BoundedProtocol
 from webui.errors import InvalidRequest, PermissionDenied, WebuiError
 from webui.network.binding import binding_of
 
@@ -144,6 +145,7 @@ class Server(uvicorn.Server):
             self._app,
             lifespan="on",
             loop="asyncio",
+            http=BoundedProtocol,
             ws="none",
             log_config=None,
             access_log=False,

@@ -266,6 +266,21 @@ async def test_body_that_does_not_arrive_is_408(runtime, page) -> None:
     assert (await _raw(gate, "POST", "/api/jobs", headers, receive))[0] == 408
 
 
+async def test_body_that_drips_is_408_though_each_piece_is_in_time() -> None:
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+
+    async def receive() -> Any:
+        await asyncio.sleep(0.001)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    gate = Gate(reading, body_timeout_s=5, whole_body_timeout_s=0.02)
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    headers.append((b"transfer-encoding", b"chunked"))
+    assert (await _raw(gate, "POST", "/api/jobs", headers, receive))[0] == 408
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/c/abc", "/health", "/api/me", "/api/nothing", "/ui/app.js", "/v1/models"]
 )
