@@ -33,10 +33,8 @@ logger = logging.getLogger(__name__)
 UIState = Literal["starting", "ready", "off", "failed"]
 
 PAGE = re.compile(r"/|/c/[A-Za-z0-9_-]{1,64}")
-DRAWN_GET = re.compile(
-    r"/(?:config|theme\.css|(?:assets|static)/[A-Za-z0-9_@./-]+"
-    r"|gradio_api/heartbeat/[A-Za-z0-9_-]+)"
-)
+# What Chromium was seen to ask for on all pages; a heartbeat needs `gr.State` with a callback.
+DRAWN_GET = re.compile(r"/(?:theme\.css|(?:assets|static)/[A-Za-z0-9_@./-]+)")
 DRAWN_POST = re.compile(r"/gradio_api/run/predict")
 # Names that carry a version or a digest never change their content, nor do fonts.
 UNCHANGING = re.compile(
