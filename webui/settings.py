@@ -218,9 +218,14 @@ def load(flags: dict[str, Any]) -> Settings:
     data_dir = _checked(flags, {}, Path(FILE_NAME)).data_dir.expanduser().absolute()
     file = data_dir / FILE_NAME
     settings = _checked(flags, _read(file), file)
-    models_dir = settings.models_dir or default_models_dir(data_dir)
+    paths = {
+        "data_dir": data_dir,
+        "models_dir": settings.models_dir or default_models_dir(data_dir),
+        "tls_cert": settings.tls_cert,
+        "tls_key": settings.tls_key,
+    }
     return settings.model_copy(
-        update={"data_dir": data_dir, "models_dir": models_dir.expanduser().absolute()}
+        update={name: path.expanduser().absolute() for name, path in paths.items() if path}
     )
 
 

@@ -242,7 +242,10 @@ def _check_origin(scope: Scope, headers: _Headers) -> None:
         raise CrossSite("a page of another site sent this request")
     host = headers.one(b"host")
     if origin is not None and origin not in {f"http://{host}", f"https://{host}"}:
-        raise CrossSite("a page of another origin sent this request")
+        raise CrossSite(
+            "a page of another origin sent this request",
+            "Behind a reverse proxy, name it with --trusted-proxy.",
+        )
     if not is_safe and site is None and origin is None and headers.all(b"cookie"):
         raise CrossSite("a browser sent this request without saying from which page")
 

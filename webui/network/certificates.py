@@ -43,7 +43,9 @@ class Certificates:
 
     Args:
         settings: Which certificate is given, or where ours lie.
-        names: Host names that a certificate of ours is for; the first one names the authority.
+        names: Host names that a certificate of ours is for.
+        own_names: Those of this machine; its authority may sign for them also when it is not
+            reached under them yet. The first one names it.
         clock: The time, aware.
     """
 
@@ -51,11 +53,13 @@ class Certificates:
         self,
         settings: Settings,
         names: tuple[str, ...],
+        own_names: tuple[str, ...],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._folder = settings.tls_dir
         self._given = None if settings.tls_cert is None else (settings.tls_cert, settings.tls_key)
         self._names = tuple(dict.fromkeys((*names, *LOOPBACK_NAMES)))
+        self._own_names = own_names
         self._clock = clock
         self._loaded: object = None
         self._refused: Subjects | None = None
@@ -133,7 +137,9 @@ class Certificates:
                 "Restore it from a backup, or delete it: then every device must trust a new one.",
             )
         if authority is None or ours.is_over(authority, now):
-            authority = ours.make_authority(wanted, self._names[0], now)
+            names = tuple(dict.fromkeys((*self._own_names, *wanted.names)))
+            limits = ours.Subjects(names, wanted.addresses)
+            authority = ours.make_authority(limits, self._own_names[0], now)
             self._write(AUTHORITY, ours.to_pem(authority))
         self.authority_pem = ours.public_pem(authority)
         self.fingerprint = ours.fingerprint_of(authority)

@@ -59,10 +59,8 @@ class Lan:
         self.hosts = Hosts(
             self.binding, self.addresses, names=names, further=settings.allowed_hosts
         )
-        own = names if self.binding.is_open else ()
-        self.certificates = (
-            Certificates(settings, (*own, *settings.allowed_hosts)) if settings.is_tls else None
-        )
+        reached = (*(names if self.binding.is_open else ()), *settings.allowed_hosts)
+        self.certificates = Certificates(settings, reached, names) if settings.is_tls else None
         self._settings = settings
         self._announce = announce
 

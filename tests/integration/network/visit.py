@@ -139,7 +139,7 @@ def visit(log: Path, trust: Path) -> dict[str, Any]:
     for name in ("evil.example", "192.168.77.6"):
         seen["hosts"][name] = ask(ADDRESS, "/health", context, {"Host": name})[0]
     seen["hosts"]["own"] = ask(ADDRESS, "/health", context, {"Host": os.uname().nodename})[0]
-    told = json.loads(ask(ADDRESS, "/api/lan", context)[1])
+    told = json.loads(ask("127.0.0.1", "/api/lan", context)[1])
     seen["fingerprint"] = told["fingerprint"]
     seen["lan"] = {**told, "addresses": [one["url"] for one in told["addresses"]]}
     seen["announced"] = announced()

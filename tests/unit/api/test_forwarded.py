@@ -10,6 +10,7 @@ import pytest
 from tests.unit.api.fakes import fake_lan, fake_runtime
 from webui.api.forwarded import Forwarded
 from webui.api.http_app import create_http_app
+from webui.errors import InvalidRequest
 from webui.network.proxies import Proxies
 from webui.settings import Settings
 
@@ -83,6 +84,13 @@ def test_several_hosts_are_none_of_ours() -> None:
 def test_path_below_the_root_is_the_same_with_and_without_it(path: str, below: str) -> None:
     scope = Forwarded(Proxies(), "/hearthside").original(scope_of(None, path=path))
     assert (scope["path"], scope["raw_path"]) == (below, below.encode())
+
+
+@pytest.mark.parametrize("root", ["/api", "/v1/x", "/ui", "/c/x", "/health", "/static"])
+def test_root_that_begins_as_our_own_paths_is_refused(runtime, page, root: str) -> None:
+    runtime.settings = Settings(root_path=root)
+    with pytest.raises(InvalidRequest, match=root):
+        create_http_app(runtime, page)
 
 
 async def test_app_behind_a_proxy_answers_under_its_names_and_refuses_others(page) -> None:

@@ -36,7 +36,7 @@ class Clock:
 
 
 def made(folder: Path, clock: Clock | None = None, names: tuple[str, ...] = NAMES) -> Certificates:
-    return Certificates(Settings(tls=True, data_dir=folder), names, clock or Clock())
+    return Certificates(Settings(tls=True, data_dir=folder), names, NAMES, clock or Clock())
 
 
 def server_of(folder: Path) -> x509.Certificate:
@@ -161,6 +161,13 @@ def test_name_that_was_there_when_the_authority_was_made_is_signed_for(tmp_path:
     assert "chat.example.org" in names_in(server_of(tmp_path))
 
 
+def test_authority_made_for_this_machine_alone_may_sign_for_its_names_later(tmp_path: Path) -> None:
+    made(tmp_path, names=()).open(())
+    assert "desk" not in names_in(server_of(tmp_path))
+    made(tmp_path).open(())
+    assert names_in(server_of(tmp_path)) >= set(NAMES)
+
+
 def test_damaged_authority_is_refused_and_left_alone(tmp_path: Path) -> None:
     made(tmp_path).open(())
     path = tmp_path / "tls" / "authority.pem"
@@ -192,7 +199,7 @@ def test_given_certificate_is_loaded_and_followed(tmp_path: Path) -> None:
     certificate, key = own_files(tmp_path)
     settings = Settings(tls_cert=certificate, tls_key=key, data_dir=tmp_path / "data")
     assert settings.is_tls
-    certificates = Certificates(settings, NAMES)
+    certificates = Certificates(settings, NAMES, NAMES)
     certificates.open(())
     assert (certificates.fingerprint, certificates.authority_pem) == (None, None)
     assert not (tmp_path / "data").exists()
@@ -218,7 +225,7 @@ def test_given_certificate_of_no_use_is_refused_in_words(tmp_path: Path, what: s
         certificate.write_text("no certificate")
     settings = Settings(tls_cert=certificate, tls_key=given, data_dir=tmp_path)
     with pytest.raises(TlsError) as caught:
-        Certificates(settings, NAMES).open(())
+        Certificates(settings, NAMES, NAMES).open(())
     assert str(certificate) in caught.value.message
     assert "--tls-cert" in caught.value.hint
 
