@@ -290,7 +290,7 @@ class _Run:
             job, self._is_saved = self.job, True
             try:
                 await self._database.run(
-                    rows.save_progress, job.id, done=job.done, total=job.total, message=job.message
+                    rows.save_progress, job.owner_id, job.id, job.done, job.total, job.message
                 )
             except WebuiError as error:
                 self._is_saved = False
@@ -306,7 +306,7 @@ class _Run:
         job = self.job = replace(self.job, status=status, error=error, finished_at=now)
         end = rows.JobEnd(status, job.done, job.total, job.message, error, now)
         try:
-            await self._database.run(rows.finish, job.id, end)
+            await self._database.run(rows.finish, job.owner_id, job.id, end)
         except WebuiError as failure:
             logger.warning("the end of job %s is not saved: %s", job.id, failure.message)
             return False

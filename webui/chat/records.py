@@ -19,9 +19,10 @@ from webui.chat.views import (
 )
 from webui.errors import Conflict, InvalidRequest
 from webui.messages import Role
-from webui.storage import conversations, generations, messages
-from webui.storage.messages import MessageEnd, MessageProgress
+from webui.storage import conversations, generations, messages, unattended
+from webui.storage.messages import MessageEnd
 from webui.storage.tables import GenerationStatus, MessageStatus
+from webui.storage.unattended import MessageProgress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,7 +205,7 @@ def ask(
 
 def save_progress(session: Session, views: Sequence[MessageView]) -> None:
     """Save running replies as far as they are; those that have ended stay as they are."""
-    messages.update_progress(
+    unattended.save_progress(
         session,
         [
             MessageProgress(

@@ -177,12 +177,19 @@ class MemoryView(msgspec.Struct, frozen=True):
 
 
 class ModelInfoView(msgspec.Struct, frozen=True):
-    """Figures of a loaded model."""
+    """Figures of a loaded model.
+
+    Attributes:
+        num_layers: Layers, the output being one; 0 where that says nothing.
+        num_gpu_layers: How many lie on graphics cards; None where there is no card.
+    """
 
     context_length: int
     num_slots: int
     num_threads: int
     memory: MemoryView
+    num_layers: int = 0
+    num_gpu_layers: int | None = None
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,6 +280,8 @@ def _info_view(info: ModelInfo) -> ModelInfoView:
         info.num_slots,
         info.num_threads,
         MemoryView(memory.weights_bytes, memory.kv_bytes, memory.compute_bytes),
+        info.num_layers,
+        info.num_gpu_layers,
     )
 
 

@@ -308,6 +308,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
             `num_threads`.
         num_prompt_threads: Compute threads of steps that read prompts, where somebody set them
             apart; 0 takes those of all other steps.
+        num_layers: Layers, the output being one; 0 where that says nothing.
+        num_gpu_layers: How many of them lie on graphics cards; None where there is no card.
     """
 
     name: str
@@ -325,6 +327,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     state_key: str = ""
     max_threads: int = 0
     num_prompt_threads: int = 0
+    num_layers: int = 0
+    num_gpu_layers: int | None = None
 
 
 class Engine(Protocol):

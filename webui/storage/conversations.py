@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import func
 
 from webui.errors import InvalidRequest, NotFound
+from webui.storage.owned import owned
 from webui.storage.tables import ConversationRow, MessageRow, utc_now
 
 if TYPE_CHECKING:
@@ -40,10 +41,8 @@ def create(
 
 def find(session: Session, owner_id: str, conversation_id: str) -> ConversationRow | None:
     """Return a conversation that is not deleted, or None."""
-    row = session.get(ConversationRow, conversation_id)
-    if row is None or row.owner_id != owner_id or row.deleted_at is not None:
-        return None
-    return row
+    row = _find(session, owner_id, conversation_id)
+    return None if row is None or row.deleted_at is not None else row
 
 
 def get(session: Session, owner_id: str, conversation_id: str) -> ConversationRow:
@@ -73,9 +72,8 @@ def list_page(
         InvalidRequest: `before` is not from a page.
     """
     query = (
-        select(ConversationRow)
+        owned(ConversationRow, owner_id)
         .where(
-            ConversationRow.owner_id == owner_id,
             ConversationRow.deleted_at.is_(None),
             ConversationRow.activity > 0,
         )
@@ -118,7 +116,7 @@ def set_active_leaf(
     """
     row = get(session, owner_id, conversation_id)
     if leaf_id is not None:
-        query = select(MessageRow.position).where(
+        query = owned(MessageRow, owner_id).where(
             MessageRow.id == leaf_id, MessageRow.conversation_id == conversation_id
         )
         if session.scalar(query) is None:
@@ -148,9 +146,8 @@ def touch(session: Session, owner_id: str, conversation_id: str) -> Conversation
     """
     row = get(session, owner_id, conversation_id)
     # One writer: nobody takes the same number meanwhile.
-    latest = session.scalar(
-        select(func.max(ConversationRow.activity)).where(ConversationRow.owner_id == owner_id)
-    )
+    mine = owned(ConversationRow, owner_id)
+    latest = session.scalar(mine.with_only_columns(func.max(ConversationRow.activity)))
     row.activity = (latest or 0) + 1
     row.updated_at = utc_now()
     return _changed(row)
@@ -173,13 +170,19 @@ def restore(session: Session, owner_id: str, conversation_id: str) -> Conversati
     Raises:
         NotFound: There is none, or it is somebody else's.
     """
-    row = session.get(ConversationRow, conversation_id)
-    if row is None or row.owner_id != owner_id:
+    row = _find(session, owner_id, conversation_id)
+    if row is None:
         raise _not_found()
     if row.deleted_at is None:
         return row
     row.deleted_at = None
     return _changed(row)
+
+
+def _find(session: Session, owner_id: str, conversation_id: str) -> ConversationRow | None:
+    return session.scalar(
+        owned(ConversationRow, owner_id).where(ConversationRow.id == conversation_id)
+    )
 
 
 def _changed(row: ConversationRow) -> ConversationRow:

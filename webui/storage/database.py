@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from webui.errors import StorageBusy, StorageUnusable
-from webui.storage import generations, jobs, messages, users
+from webui.storage import unattended, users
 from webui.storage.connections import BUSY_TIMEOUT_S, reader_engine, writer_engine
 from webui.storage.failures import translated
 from webui.storage.folder import FolderLock, make_file, make_private
@@ -199,6 +199,4 @@ class _Lane:
 def _begin_anew(session: Session) -> None:
     """Mark what an end without goodbye left running, and see to the local user."""
     users.ensure_local(session)
-    messages.mark_interrupted(session)
-    generations.mark_interrupted(session)
-    jobs.mark_interrupted(session)
+    unattended.mark_interrupted(session)

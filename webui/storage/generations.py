@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
-
 from webui.errors import Conflict, NotFound
+from webui.storage.owned import owned
 from webui.storage.tables import GenerationRow, GenerationStatus, utc_now
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def add(
     Raises:
         Conflict: One is being written in this conversation already.
     """
-    query = select(GenerationRow.id).where(
+    query = owned(GenerationRow, owner_id).where(
         GenerationRow.conversation_id == conversation_id,
         GenerationRow.status == GenerationStatus.RUNNING,
     )
@@ -61,8 +60,8 @@ def finish(
     Raises:
         NotFound: There is no such generation, or it is somebody else's.
     """
-    row = session.get(GenerationRow, generation_id)
-    if row is None or row.owner_id != owner_id:
+    row = session.scalar(owned(GenerationRow, owner_id).where(GenerationRow.id == generation_id))
+    if row is None:
         raise NotFound("There is no such generation")
     row.status = status
     row.finished_at = utc_now()
@@ -74,20 +73,8 @@ def finish(
 def list_live(session: Session, owner_id: str) -> list[GenerationRow]:
     """Return what is being written for an owner, oldest first."""
     query = (
-        select(GenerationRow)
-        .where(
-            GenerationRow.owner_id == owner_id,
-            GenerationRow.status == GenerationStatus.RUNNING,
-        )
+        owned(GenerationRow, owner_id)
+        .where(GenerationRow.status == GenerationStatus.RUNNING)
         .order_by(GenerationRow.created_at, GenerationRow.id)
     )
     return list(session.scalars(query))
-
-
-def mark_interrupted(session: Session) -> None:
-    """Mark what an end without goodbye left running."""
-    session.execute(
-        update(GenerationRow)
-        .where(GenerationRow.status == GenerationStatus.RUNNING)
-        .values(status=GenerationStatus.INTERRUPTED, finished_at=utc_now())
-    )

@@ -1,7 +1,7 @@
 """Messages of a conversation, a tree that only grows.
 
-Nothing is overwritten but a reply while it is written. Every function that people reach takes the
-owner: what is somebody else's is not found.
+Nothing is overwritten but a reply while it is written. Every function takes the owner: what is
+somebody else's is not found.
 """
 
 from __future__ import annotations
@@ -9,34 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select, update
-
 from webui.errors import NotFound
 from webui.storage import conversations
-from webui.storage.tables import (
-    UNFINISHED,
-    ConversationRow,
-    MessageRow,
-    MessageStatus,
-)
+from webui.storage.owned import owned
+from webui.storage.tables import ConversationRow, MessageRow, MessageStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy.orm import Session
 
     from webui.messages import Role
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageProgress:
-    """What a running reply has become."""
-
-    message_id: str
-    text: str
-    reasoning: str
-    status: MessageStatus
-    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +52,9 @@ def list_of(session: Session, owner_id: str, conversation_id: str) -> list[Messa
     One query; empty also when the conversation is deleted or somebody else's.
     """
     query = (
-        select(MessageRow)
-        .join(ConversationRow, ConversationRow.id == MessageRow.conversation_id)
+        owned(MessageRow, owner_id)
         .where(
             MessageRow.conversation_id == conversation_id,
-            ConversationRow.owner_id == owner_id,
             ConversationRow.deleted_at.is_(None),
         )
         .order_by(MessageRow.position)
@@ -89,15 +68,10 @@ def get(session: Session, owner_id: str, conversation_id: str, message_id: str) 
     Raises:
         NotFound: It is not in this conversation, or that is deleted or somebody else's.
     """
-    query = (
-        select(MessageRow)
-        .join(ConversationRow, ConversationRow.id == MessageRow.conversation_id)
-        .where(
-            MessageRow.id == message_id,
-            MessageRow.conversation_id == conversation_id,
-            ConversationRow.owner_id == owner_id,
-            ConversationRow.deleted_at.is_(None),
-        )
+    query = owned(MessageRow, owner_id).where(
+        MessageRow.id == message_id,
+        MessageRow.conversation_id == conversation_id,
+        ConversationRow.deleted_at.is_(None),
     )
     row = session.scalar(query)
     if row is None:
@@ -153,49 +127,13 @@ def reopen(session: Session, owner_id: str, conversation_id: str, message_id: st
     return row
 
 
-def update_progress(session: Session, replies: Sequence[MessageProgress]) -> None:
-    """Save what running replies have become, all in one statement.
-
-    A reply that has ended meanwhile stays as it is. Takes no owner: the ids are those of replies
-    that the server itself writes.
-    """
-    if not replies:
-        return
-    statement = (
-        update(MessageRow)
-        .where(MessageRow.id == bindparam("of_id"), UNFINISHED)
-        .values(
-            text=bindparam("new_text"),
-            reasoning=bindparam("new_reasoning"),
-            status=bindparam("new_status"),
-            model=bindparam("new_model"),
-        )
-    )
-    rows = [
-        {
-            "of_id": reply.message_id,
-            "new_text": reply.text,
-            "new_reasoning": reply.reasoning,
-            "new_status": reply.status,
-            "new_model": reply.model,
-        }
-        for reply in replies
-    ]
-    session.connection().execute(statement, rows)
-
-
 def finish(session: Session, owner_id: str, message_id: str, end: MessageEnd) -> MessageRow:
     """Save a reply for good; also in a conversation that was deleted meanwhile.
 
     Raises:
         NotFound: There is no such message, or it is somebody else's.
     """
-    query = (
-        select(MessageRow)
-        .join(ConversationRow, ConversationRow.id == MessageRow.conversation_id)
-        .where(MessageRow.id == message_id, ConversationRow.owner_id == owner_id)
-    )
-    row = session.scalar(query)
+    row = session.scalar(owned(MessageRow, owner_id).where(MessageRow.id == message_id))
     if row is None:
         raise NotFound("There is no such message")
     for name in END_COLUMNS:
@@ -206,10 +144,3 @@ def finish(session: Session, owner_id: str, message_id: str, end: MessageEnd) ->
 
 
 END_COLUMNS = tuple(MessageEnd.__dataclass_fields__)
-
-
-def mark_interrupted(session: Session) -> None:
-    """Mark replies that nobody writes any more; their text is kept."""
-    session.connection().execute(
-        update(MessageRow).where(UNFINISHED).values(status=MessageStatus.INTERRUPTED)
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from webui.storage.owned import owned
 from webui.storage.tables import SettingRow
 
 if TYPE_CHECKING:
@@ -12,13 +13,13 @@ if TYPE_CHECKING:
 
 def find(session: Session, owner_id: str, name: str) -> Any:  # noqa: ANN401 - JSON
     """Return the value, or None."""
-    row = session.get(SettingRow, (owner_id, name))
+    row = _find(session, owner_id, name)
     return None if row is None else row.value
 
 
 def put(session: Session, owner_id: str, name: str, value: Any) -> None:  # noqa: ANN401 - JSON
     """Set the value, new or not."""
-    row = session.get(SettingRow, (owner_id, name))
+    row = _find(session, owner_id, name)
     if row is None:
         session.add(SettingRow(owner_id=owner_id, name=name, value=value))
     else:
@@ -27,6 +28,10 @@ def put(session: Session, owner_id: str, name: str, value: Any) -> None:  # noqa
 
 def delete(session: Session, owner_id: str, name: str) -> None:
     """Forget the value; nothing happens when there is none."""
-    row = session.get(SettingRow, (owner_id, name))
+    row = _find(session, owner_id, name)
     if row is not None:
         session.delete(row)
+
+
+def _find(session: Session, owner_id: str, name: str) -> SettingRow | None:
+    return session.scalar(owned(SettingRow, owner_id).where(SettingRow.name == name))

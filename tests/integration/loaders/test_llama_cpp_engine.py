@@ -33,6 +33,7 @@ async def test_model_loads_with_figures_and_progress(noise: Path) -> None:
         info = engine.info
         assert (info.name, info.context_length, info.num_slots) == ("noise", 512, 3)
         assert info.num_threads == 1
+        assert info.num_layers == 3, "the output is one"
         assert info.memory.weights_bytes > 300_000
         # 2 layers, 2 heads of 16 numbers, keys and values as f16
         assert info.memory.kv_bytes == pytest.approx(512 * 3 * 2 * 2 * 16 * 2 * 2, rel=0.02)

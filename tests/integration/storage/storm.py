@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from webui.messages import Role
-from webui.storage import conversations, generations, messages
+from webui.storage import conversations, generations, messages, unattended
 from webui.storage.database import Database
-from webui.storage.messages import MessageProgress
 from webui.storage.tables import MessageStatus
+from webui.storage.unattended import MessageProgress
 
 
 async def main() -> None:
@@ -60,7 +60,7 @@ async def write(database: Database) -> None:
         progress = MessageProgress(
             message_id=reply, text="x" * number, reasoning="", status=MessageStatus.STREAMING
         )
-        await database.run(messages.update_progress, [progress])
+        await database.run(unattended.save_progress, [progress])
         say(conversation, asked.id, reply, number)
 
 

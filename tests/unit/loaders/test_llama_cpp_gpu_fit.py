@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from tests.tiny_gguf import NOISE_TOKENS, NUM_LAYERS, write_tiny_gguf
 from webui.hub.gguf import read_parts
 from webui.loaders.llama_cpp import LlamaCppOptions
-from webui.loaders.llama_cpp.gpu_fit import MARGIN_BYTES, Demand, demand_of, fitted, num_fitting
+from webui.loaders.llama_cpp.gpu_fit import (
+    MARGIN_BYTES,
+    Demand,
+    demand_of,
+    fitted,
+    num_fitting,
+    num_on_cards,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,3 +174,10 @@ def test_room_is_left_for_a_draft_model(tiny: Path) -> None:
     assert demand_of(header, tensors, options).scratch == alone.scratch + tiny.stat().st_size
     unused = options_of(flash_attn="on", draft_model=str(tiny), speculation="ngram")
     assert demand_of(header, tensors, unused).scratch == alone.scratch
+
+
+@pytest.mark.parametrize(
+    ("gpu_layers", "num_cards", "expected"), [(-1, 1, 31), (12, 2, 12), (99, 1, 31), (12, 0, None)]
+)
+def test_layers_on_cards_are_told(gpu_layers: int, num_cards: int, expected: int | None) -> None:
+    assert num_on_cards(options_of(gpu_layers=gpu_layers), 31, num_cards=num_cards) == expected

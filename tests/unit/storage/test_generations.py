@@ -8,7 +8,7 @@ import pytest
 
 from webui.errors import Conflict, NotFound
 from webui.messages import Role
-from webui.storage import conversations, generations, messages
+from webui.storage import conversations, generations, messages, unattended
 from webui.storage.tables import GenerationRow, GenerationStatus
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_generation_of_another_is_not_found(session: Session) -> None:
 def test_running_ones_become_interrupted(session: Session) -> None:
     running, done = begin(session, "ann"), begin(session, "ann")
     generations.finish(session, "ann", done.id, GenerationStatus.DONE)
-    generations.mark_interrupted(session)
+    unattended.mark_interrupted(session)
     session.commit()
     session.refresh(running)
     session.refresh(done)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from webui.errors import NotFound
-from webui.storage import jobs
+from webui.storage import jobs, unattended
 from webui.storage.tables import JobStatus, utc_now
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ def test_job_of_another_is_not_found(session: Session) -> None:
 
 def test_progress_holds_more_than_32_bits_and_does_not_touch_the_ended(session: Session) -> None:
     row = jobs.add(session, "ann", kind="download", title="x", unit="bytes")
-    jobs.save_progress(session, row.id, done=5 * 2**32, total=9 * 2**32, message="half")
+    jobs.save_progress(session, "ann", row.id, 5 * 2**32, 9 * 2**32, "half")
     session.commit()
     session.refresh(row)
     assert (row.done, row.total, row.message) == (5 * 2**32, 9 * 2**32, "half")
     end = jobs.JobEnd(JobStatus.FAILED, 6, 9, "most", "No room", utc_now())
-    jobs.finish(session, row.id, end)
+    jobs.finish(session, "ann", row.id, end)
     session.commit()
-    jobs.save_progress(session, row.id, done=1, total=1, message="late")
+    jobs.save_progress(session, "ann", row.id, 1, 1, "late")
     session.refresh(row)
     assert (row.done, row.message, row.error) == (6, "most", "No room")
     assert row.finished_at is not None
@@ -47,8 +47,8 @@ def test_progress_holds_more_than_32_bits_and_does_not_touch_the_ended(session: 
 def test_running_jobs_become_interrupted(session: Session) -> None:
     running = jobs.add(session, "ann", kind="download", title="x")
     done = jobs.add(session, "ann", kind="download", title="y")
-    jobs.finish(session, done.id, jobs.JobEnd(JobStatus.DONE, 1, 1, "", None, utc_now()))
-    jobs.mark_interrupted(session)
+    jobs.finish(session, "ann", done.id, jobs.JobEnd(JobStatus.DONE, 1, 1, "", None, utc_now()))
+    unattended.mark_interrupted(session)
     session.commit()
     session.refresh(running)
     session.refresh(done)

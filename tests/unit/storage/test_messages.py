@@ -9,9 +9,10 @@ from sqlalchemy import event, text
 
 from webui.errors import NotFound
 from webui.messages import Role
-from webui.storage import conversations, messages
-from webui.storage.messages import MessageEnd, MessageProgress
+from webui.storage import conversations, messages, unattended
+from webui.storage.messages import MessageEnd
 from webui.storage.tables import ConversationRow, MessageRow, MessageStatus
+from webui.storage.unattended import MessageProgress
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -117,7 +118,7 @@ def test_progress_of_many_replies_goes_in_one_call(
     rows = [pending(session, conversation) for _ in range(3)]
     bystander = pending(session, conversation)
     session.commit()
-    messages.update_progress(session, [progress(row, f"part {row.id}") for row in rows])
+    unattended.save_progress(session, [progress(row, f"part {row.id}") for row in rows])
     session.commit()
     for row in [*rows, bystander]:
         session.refresh(row)
@@ -127,7 +128,7 @@ def test_progress_of_many_replies_goes_in_one_call(
 
 
 def test_no_progress_is_no_statement(session: Session) -> None:
-    messages.update_progress(session, [])
+    unattended.save_progress(session, [])
 
 
 def test_late_progress_does_not_touch_an_ended_reply(
@@ -136,7 +137,7 @@ def test_late_progress_does_not_touch_an_ended_reply(
     row = pending(session, conversation)
     messages.finish(session, "ann", row.id, end())
     session.commit()
-    messages.update_progress(session, [progress(row, "half")])
+    unattended.save_progress(session, [progress(row, "half")])
     session.refresh(row)
     assert (row.text, row.status) == ("all", MessageStatus.COMPLETE)
 
@@ -203,8 +204,8 @@ def test_unfinished_replies_become_interrupted_with_their_text(
     waiting, streaming, done = (pending(session, conversation) for _ in range(3))
     messages.finish(session, "ann", done.id, end())
     session.commit()
-    messages.update_progress(session, [progress(streaming, "half")])
-    messages.mark_interrupted(session)
+    unattended.save_progress(session, [progress(streaming, "half")])
+    unattended.mark_interrupted(session)
     for row in (waiting, streaming, done):
         session.refresh(row)
     statuses = [row.status.value for row in (waiting, streaming, done)]

@@ -82,6 +82,16 @@ def fitted(options: LlamaCppOptions, path: Path, free_bytes: Sequence[int]) -> L
     return options.model_copy(update={"gpu_layers": num})
 
 
+def num_on_cards(options: LlamaCppOptions, num_layers: int, *, num_cards: int) -> int | None:
+    """Return how many of a model's layers, the output being one, cards take; None without cards.
+
+    Source: llama.cpp, src/llama-model.cpp, llama_model_base::load_tensors.
+    """
+    if not num_cards:
+        return None
+    return num_layers if options.gpu_layers < 0 else min(options.gpu_layers, num_layers)
+
+
 def demand_of(header: GGUFHeader, tensors: Sequence[Tensor], options: LlamaCppOptions) -> Demand:
     """Add up what a model takes of a card, rather too much than too little."""
     num_layers = header.block_count

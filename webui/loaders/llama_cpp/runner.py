@@ -21,8 +21,10 @@ from webui.errors import EngineError
 from webui.loaders.llama_cpp.abort_flag import AbortFlag
 from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.batch import Batch
+from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.dry import DrySamplers
 from webui.loaders.llama_cpp.first_bytes import FirstBytes
+from webui.loaders.llama_cpp.gpu_fit import num_on_cards
 from webui.loaders.llama_cpp.grammar import Candidates, GrammarSampler, GrammarVocab
 from webui.loaders.llama_cpp.lazy_grammar import LazyGrammarSampler
 from webui.loaders.llama_cpp.logprobs import logprobs_of
@@ -105,6 +107,7 @@ class LlamaCppRunner:
         self.chat_template = (template or b"").decode("utf-8", "replace")
         self.add_bos = self._vocabulary.add_bos
         self.bos_id = self._vocabulary.bos_id
+        num_layers = llama_cpp.llama_model_n_layer(self._model) + 1
         self.info = ModelInfo(
             name=name,
             context_length=opened.context_length,
@@ -119,6 +122,8 @@ class LlamaCppRunner:
             chat_template_sha256=hashlib.sha256(template).hexdigest() if template else "",
             max_threads=max_threads(options),
             num_prompt_threads=options.threads_batch,
+            num_layers=num_layers,
+            num_gpu_layers=num_on_cards(options, num_layers, num_cards=len(gpus())),
         )
 
     @property

@@ -187,6 +187,7 @@ function readyStatus(status) {
   const facts = [
     t("model.context", { tokens: integer(info.context_length) }),
     t("model.slots", { count: info.num_slots }),
+    ...(info.num_gpu_layers == null ? [] : [t("model.gpu_layers", { num: info.num_gpu_layers, all: info.num_layers })]),
   ].join(" · ");
   return [line, el("p", { class: "status-note" }, facts), ...memoryChart(info.memory), ...failure(status)];
 }

@@ -1,0 +1,52 @@
+"""The one door to rows that belong to somebody.
+
+Every query for a person begins here, so that no function can forget whose rows it reads: what is
+somebody else's is not there. What the server does to everybody's rows stands in `unattended`; a
+test holds all other files to this one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from sqlalchemy import select
+
+from webui.storage.tables import (
+    Base,
+    ConversationRow,
+    GenerationRow,
+    JobRow,
+    MessageRow,
+    SettingRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Select
+    from sqlalchemy.orm import InstrumentedAttribute
+
+OwnedRow: TypeAlias = ConversationRow | GenerationRow | JobRow | MessageRow | SettingRow
+RowT = TypeVar("RowT", bound=OwnedRow)
+
+# The column that says whose a row is.
+OWNERS: Mapping[type[Base], InstrumentedAttribute[str]] = {
+    ConversationRow: ConversationRow.owner_id,
+    GenerationRow: GenerationRow.owner_id,
+    JobRow: JobRow.owner_id,
+    MessageRow: ConversationRow.owner_id,
+    SettingRow: SettingRow.owner_id,
+}
+
+
+def owned(table: type[RowT], owner_id: str) -> Select[RowT]:
+    """Return the query of an owner's rows, to be narrowed further.
+
+    Args:
+        table: Whose rows; messages are those of the owner's conversations, which are joined.
+        owner_id: Of the user.
+    """
+    query = select(table)
+    if issubclass(table, MessageRow):
+        query = query.join(ConversationRow, ConversationRow.id == MessageRow.conversation_id)
+    return query.where(OWNERS[table] == owner_id)
