@@ -80,7 +80,7 @@ def open_sockets(hosts: Sequence[str], port: int) -> list[socket.socket]:
 
     Args:
         hosts: Addresses.
-        port: 0 takes one that is free on all of them.
+        port: 0 takes one that is free on the first of them.
 
     Raises:
         ListenError: It is in use, or may not be used.

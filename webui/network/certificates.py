@@ -11,7 +11,7 @@ import logging
 import os
 import ssl
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ AUTHORITY, PUBLIC, SERVER = "authority.pem", "ca.crt", "server.pem"
 LOOPBACK_NAMES = ("localhost",)
 LOOPBACK_ADDRESSES = ("127.0.0.1", "::1")
 FOLDER_MODE = 0o700
+CHECKED_EVERY = timedelta(hours=1)
 
 
 class TlsError(WebuiError):
@@ -63,6 +64,8 @@ class Certificates:
         self._clock = clock
         self._loaded: object = None
         self._refused: Subjects | None = None
+        self._checked_for: tuple[IPAddress, ...] | None = None
+        self._checked_at = clock()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.fingerprint: str | None = None
@@ -81,7 +84,15 @@ class Certificates:
             self._open_given(*self._given)
 
     def refresh(self, addresses: tuple[IPAddress, ...]) -> None:
-        """Follow new addresses and renewed files; what cannot be used is logged; blocks."""
+        """Follow new addresses and renewed files; what cannot be used is logged; blocks.
+
+        Cheap when there is nothing new: it may be called every few seconds.
+        """
+        now = self._clock()
+        is_known = self._given is None and addresses == self._checked_for
+        if is_known and now - self._checked_at < CHECKED_EVERY:
+            return
+        self._checked_for, self._checked_at = addresses, now
         try:
             self.open(addresses)
         except (TlsError, OSError) as error:

@@ -123,6 +123,22 @@ def test_new_address_gets_a_new_certificate_without_a_restart(tmp_path: Path) ->
     assert "192.168.1.5" not in names_in(server_of(tmp_path))
 
 
+def test_server_that_runs_for_a_year_renews_its_certificate(tmp_path: Path) -> None:
+    clock = Clock()
+    certificates = made(tmp_path, clock)
+    certificates.open((ADDRESS,))
+    before = server_of(tmp_path)
+    certificates.refresh((ADDRESS,))
+    clock.now += timedelta(minutes=1)
+    (tmp_path / "tls" / "server.pem").write_bytes(b"not read again so soon")
+    certificates.refresh((ADDRESS,))
+    assert (tmp_path / "tls" / "server.pem").read_bytes() == b"not read again so soon"
+    clock.now += timedelta(days=340)
+    certificates.refresh((ADDRESS,))
+    assert server_of(tmp_path) != before
+    assert server_of(tmp_path).not_valid_after_utc > clock.now + timedelta(days=300)
+
+
 def test_authority_that_is_over_is_made_anew(tmp_path: Path) -> None:
     clock = Clock()
     first = made(tmp_path, clock)
