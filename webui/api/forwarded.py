@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from webui.network.proxies import parse_address
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -35,20 +37,24 @@ class Forwarded:
         self._root_path = root_path
 
     def original(self, scope: Scope) -> Scope:
-        """Return the scope without the traces of proxies."""
+        """Return the scope without the traces of proxies; `client` is None where nobody knows it.
+
+        A proxy on this machine that nobody named must not make all the world look local.
+        """
         headers: Headers = scope["headers"]
         changed = {"headers": without(headers, FORWARDING), **self._place(scope)}
         peer = (scope.get("client") or ("",))[0]
         if self._proxies.trusts(peer):
             changed |= self._sender(headers, changed["headers"], peer)
+        elif len(changed["headers"]) < len(headers) and _is_loopback(peer):
+            changed["client"] = None
         return {**scope, **changed}
 
     def _sender(self, headers: Headers, kept: Headers, peer: str) -> Scope:
         """Return what a trusted proxy says of client, scheme and host."""
         found: Scope = {}
         chain = _values(headers, b"x-forwarded-for")
-        if chain:
-            found["client"] = (self._proxies.client(peer, chain), 0)
+        found["client"] = (self._proxies.client(peer, chain), 0) if chain else None
         schemes = _values(headers, b"x-forwarded-proto")
         if schemes and schemes[-1].lower() in SCHEMES:
             found["scheme"] = schemes[-1].lower()
@@ -73,6 +79,11 @@ class Forwarded:
 def without(headers: Iterable[tuple[bytes, bytes]], prefixes: tuple[bytes, ...]) -> Headers:
     """Return the headers but for those whose names begin so."""
     return [(key, value) for key, value in headers if not key.lower().startswith(prefixes)]
+
+
+def _is_loopback(peer: str) -> bool:
+    address = parse_address(peer)
+    return address is not None and address.is_loopback
 
 
 def _values(headers: Headers, name: bytes) -> list[str]:

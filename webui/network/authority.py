@@ -68,7 +68,7 @@ def make_authority(subjects: Subjects, label: str, now: datetime) -> Pair:
         now: The time.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    # Without a common name iOS does not list it: github.com/FiloSottile/mkcert, issue 47.
+    # Without a common name iOS does not list it (issue 47 of mkcert).
     name = _name(f"Hearthside on {label}"[:64])
     permitted: list[x509.GeneralName] = [
         x509.DNSName(one) for one in dict.fromkeys((*LOCAL_NAMES, *subjects.names))

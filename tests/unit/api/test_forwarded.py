@@ -50,7 +50,7 @@ def test_trusted_proxy_is_believed_and_its_words_are_taken_off() -> None:
     assert dict(scope["headers"]) == {b"host": b"chat.example.org", b"accept": b"*/*"}
 
 
-@pytest.mark.parametrize("client", ["11.0.0.1", "127.0.0.1", "fd00::1", None])
+@pytest.mark.parametrize("client", ["11.0.0.1", "fd00::1", None])
 def test_anybody_else_is_not(client: str | None) -> None:
     before = scope_of(client)
     assert original(client, SAID) == before
@@ -61,8 +61,18 @@ def test_scheme_that_is_none_is_not_taken(said: str) -> None:
     assert original(PROXY, {"x-forwarded-proto": said})["scheme"] == "http"
 
 
-def test_proxy_that_says_nothing_changes_nothing() -> None:
-    assert original(PROXY, {}) == scope_of(PROXY)
+@pytest.mark.parametrize("client", ["127.0.0.1", "::1", "127.0.0.7", "::ffff:127.0.0.1"])
+def test_proxy_on_this_machine_that_nobody_named_makes_nobody_local(client: str) -> None:
+    for name in ("x-forwarded-for", "forwarded", "x-real-ip"):
+        assert original(client, {name: SAID[name]}) == {
+            **scope_of(client),
+            "client": None,
+        }
+    assert original(client, {}) == scope_of(client)
+
+
+def test_trusted_proxy_that_does_not_say_for_whom_makes_nobody_local() -> None:
+    assert original(PROXY, {}) == {**scope_of(PROXY), "client": None}
 
 
 def test_several_hosts_are_none_of_ours() -> None:
