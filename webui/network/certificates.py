@@ -7,6 +7,7 @@ key and certificate, for its owner alone), `ca.crt` (what devices shall trust) a
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import os
 import ssl
@@ -66,6 +67,7 @@ class Certificates:
         self._refused: Subjects | None = None
         self._checked_for: tuple[IPAddress, ...] | None = None
         self._checked_at = clock()
+        self._told = ""
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.fingerprint: str | None = None
@@ -96,7 +98,11 @@ class Certificates:
         try:
             self.open(addresses)
         except (TlsError, OSError) as error:
-            logger.warning("the certificate stays as it is: %s", error)
+            if str(error) != self._told:
+                logger.warning("the certificate stays as it is: %s", error)
+            self._told = str(error)
+        else:
+            self._told = ""
 
     def _open_given(self, certificate: Path, key: Path | None) -> None:
         flag = "--tls-key" if key else "--tls-cert"
@@ -117,8 +123,6 @@ class Certificates:
 
     def _open_ours(self, addresses: tuple[IPAddress, ...]) -> None:
         # Takes a tenth of a second to load, and only this kind of server needs it.
-        import ipaddress
-
         from webui.network import authority as ours
 
         now = self._clock()
@@ -161,9 +165,9 @@ class Certificates:
 
     def _tell_refused(self, wanted: Subjects, subjects: Subjects) -> None:
         """Log once what our authority may not sign for."""
-        refused = type(wanted)(
-            tuple(name for name in wanted.names if name not in subjects.names),
-            tuple(one for one in wanted.addresses if one not in subjects.addresses),
+        refused = wanted._replace(
+            names=tuple(name for name in wanted.names if name not in subjects.names),
+            addresses=tuple(one for one in wanted.addresses if one not in subjects.addresses),
         )
         if refused != self._refused and any(refused):
             shown = ", ".join([*refused.names, *map(str, refused.addresses)])
@@ -176,8 +180,10 @@ class Certificates:
         self._refused = refused
 
     def _load(self, certificate: Path, key: Path | None) -> None:
-        # Without a function OpenSSL would ask for a password on the terminal.
-        self.context.load_cert_chain(certificate, key, password=lambda: b"")
+        """Load files into the context; one that is in use is not left with half of them."""
+        for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
+            # Without a function OpenSSL would ask for a password on the terminal.
+            context.load_cert_chain(certificate, key, password=lambda: b"")
 
     def _read(self, name: str) -> Pair | None:
         """Return a file of ours; None when it is missing or damaged."""
@@ -190,7 +196,9 @@ class Certificates:
 
     def _write(self, name: str, content: bytes) -> None:
         """Replace a file of ours as a whole, for its owner alone."""
-        self._folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        # The data folder may be new: it is its owner's alone too.
+        for folder in (self._folder.parent, self._folder):
+            folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         file, temporary = tempfile.mkstemp(dir=self._folder, prefix=f".{name}-")  # mode 0600
         try:
             with os.fdopen(file, "wb") as stream:

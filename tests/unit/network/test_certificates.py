@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import ssl
@@ -49,8 +50,9 @@ def names_in(certificate: x509.Certificate) -> set[str]:
 
 
 def test_files_are_their_owners_alone(tmp_path: Path) -> None:
-    made(tmp_path).open((ADDRESS,))
-    folder = tmp_path / "tls"
+    made(tmp_path / "data").open((ADDRESS,))
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    folder = tmp_path / "data" / "tls"
     assert {path.name for path in folder.iterdir()} == {"authority.pem", "ca.crt", "server.pem"}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in folder.iterdir():
@@ -223,6 +225,43 @@ def test_given_certificate_is_loaded_and_followed(tmp_path: Path) -> None:
     own_files(tmp_path)
     certificates.refresh(())
     assert certificates._loaded != loaded
+
+
+def handshake(certificates: Certificates) -> bytes:
+    """Shake hands in memory; return the certificate that the server showed."""
+    visitor = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    visitor.check_hostname, visitor.verify_mode = False, ssl.CERT_NONE
+    to_server, to_visitor = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = certificates.context.wrap_bio(to_server, to_visitor, server_side=True)
+    client = visitor.wrap_bio(to_visitor, to_server)
+    for side in (client, server, client, server):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    shown = client.getpeercert(binary_form=True)
+    assert shown is not None
+    return shown
+
+
+def test_files_that_go_bad_while_served_leave_the_old_ones_in_use_and_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, key = own_files(tmp_path)
+    settings = Settings(tls_cert=certificate, tls_key=key, data_dir=tmp_path / "data")
+    certificates = Certificates(settings, NAMES, NAMES)
+    certificates.open(())
+    before = handshake(certificates)
+    kept = key.read_bytes()
+    own_files(tmp_path)
+    new = key.read_bytes()
+    key.write_bytes(kept)  # a certificate without its key yet, as while files are copied
+    with caplog.at_level(logging.WARNING):
+        certificates.refresh(())
+        certificates.refresh(())
+    assert len(caplog.records) == 1
+    assert handshake(certificates) == before
+    key.write_bytes(new)
+    certificates.refresh(())
+    assert handshake(certificates) != before
 
 
 @pytest.mark.parametrize("what", ["missing", "no key", "another key", "text"])
