@@ -218,6 +218,12 @@ def load(flags: dict[str, Any]) -> Settings:
     data_dir = _checked(flags, {}, Path(FILE_NAME)).data_dir.expanduser().absolute()
     file = data_dir / FILE_NAME
     settings = _checked(flags, _read(file), file)
+    if settings.tls_key and not settings.tls_cert:
+        raise InvalidRequest(
+            f"the private key {settings.tls_key} is given without its certificate",
+            "Name it with --tls-cert.",
+            field="tls_key",
+        )
     paths = {
         "data_dir": data_dir,
         "models_dir": settings.models_dir or default_models_dir(data_dir),

@@ -180,3 +180,13 @@ def test_value_of_the_network_that_makes_no_sense_is_refused(name: str, value: o
     with pytest.raises(InvalidRequest) as caught:
         load({name: value})
     assert caught.value.message.startswith(f"--{name.replace('_', '-')} is refused: must be a")
+
+
+def test_key_without_its_certificate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"key\.pem is given without") as caught:
+        load({"tls_key": tmp_path / "key.pem"})
+    assert caught.value.field == "tls_key"
+    loaded = load({"tls_key": Path("~/key.pem"), "tls_cert": Path("cert.pem")})
+    assert loaded.tls_key == Path("~/key.pem").expanduser()
+    assert loaded.tls_cert is not None
+    assert loaded.tls_cert.is_absolute()

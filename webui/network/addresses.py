@@ -6,6 +6,7 @@ Knows interfaces; asks the system at most every few seconds, so that a request m
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+logger = logging.getLogger(__name__)
 
 FRESH_S = 3.0
 # Networks inside this machine: they have addresses that no other device can reach.
@@ -54,15 +57,23 @@ class Addresses:
         """
         now = self._clock()
         if now - self._read_at >= FRESH_S:
-            found = [one for one in self._read() if _is_reachable(one.address)]
+            self._read_at = now
+            try:
+                found = [one for one in self._read() if _is_reachable(one.address)]
+            except OSError as error:
+                logger.warning("the addresses of this machine cannot be read: %s", error)
+                return self._addresses
             found.sort(key=_rank)
             self._addresses = tuple(dict.fromkeys(one.address for one in found))
-            self._read_at = now
         return self._addresses
 
 
 def read_interfaces() -> list[Interface]:
-    """Ask the system; takes less than a millisecond."""
+    """Ask the system; takes less than a millisecond.
+
+    Raises:
+        OSError: It does not say.
+    """
     stats = psutil.net_if_stats()
     found = []
     for name, parts in psutil.net_if_addrs().items():

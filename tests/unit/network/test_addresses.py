@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import TYPE_CHECKING
 
 from webui.network.addresses import FRESH_S, Addresses, Interface, read_interfaces
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def interface(name: str, address: str) -> Interface:
@@ -46,6 +50,25 @@ def test_address_that_comes_later_is_found_within_seconds_without_asking_each_ti
     now[0] += FRESH_S
     assert [str(one) for one in addresses.list()] == ["192.168.1.77"]
     assert asked == [2]
+
+
+def test_system_that_does_not_answer_leaves_what_was_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now, answers = [0.0], [[interface("eth0", "192.168.1.5")]]
+
+    def read() -> list[Interface]:
+        if not answers:
+            raise OSError("no netlink here")
+        return answers.pop()
+
+    addresses = Addresses(read, clock=lambda: now[0])
+    before = addresses.list()
+    now[0] += FRESH_S
+    assert addresses.list() == addresses.list() == before != ()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the addresses of this machine cannot be read: no netlink here"
+    ]
 
 
 def test_system_names_the_loopback() -> None:
