@@ -146,7 +146,9 @@ class ResidentSlots:
     def _displace(self, slot: int, num_kept: int) -> None:
         """Note what is lost when only so many tokens of a slot serve on."""
         prefix = self._free[slot].prefix
-        if prefix is None or len(prefix.tokens) < MIN_STATE_TOKENS:
+        if prefix is None:
             return
-        if len(prefix.tokens) - num_kept > len(prefix.tokens) * MIN_LOST_SHARE:
+        num, num_lost = len(prefix.tokens), len(prefix.tokens) - num_kept
+        is_worth = num >= MIN_STATE_TOKENS and num_lost > num * MIN_LOST_SHARE
+        if is_worth or (prefix.is_unfinished and num_lost):
             self._displaced.append(Displaced(slot, prefix))

@@ -10,7 +10,7 @@ the end of a quantum, the surplus of one who runs more than those who wait.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -360,4 +360,7 @@ class Scheduler:
 
     def _vacate(self, sequence: Sequence) -> None:
         del self._running[sequence.slot]
-        self._cells.leave(sequence.slot, sequence.prefix())
+        prefix = sequence.prefix()
+        if prefix is not None and sequence.num_reply and sequence.phase is not Phase.ENDED:
+            prefix = replace(prefix, is_unfinished=True)
+        self._cells.leave(sequence.slot, prefix)

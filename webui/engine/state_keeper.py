@@ -118,7 +118,8 @@ class StateKeeper:
         state, num_tokens = self._cache.find(sequence)
         is_fetched = self._cache.forget_fetched(sequence.request_id)
         counts = self._cache.counts
-        if state is None or num_tokens < sequence.num_read + MIN_GAIN_TOKENS:
+        least = 1 if sequence.num_reply else MIN_GAIN_TOKENS
+        if state is None or num_tokens < sequence.num_read + least:
             counts.num_slot_tokens += sequence.num_read
             return
         begun_s = self._clock()

@@ -28,12 +28,15 @@ class Prefix:
         tokens: All of them from the beginning.
         used_ns: When they were used last, in nanoseconds of the wall clock: the order in which
             states are kept must outlive the process.
+        is_unfinished: Whether they end in a reply that is to go on: read anew in one piece its
+            tokens would not give the same bits as one after the other.
     """
 
     owner: str
     conversation_id: str | None
     tokens: list[int]
     used_ns: int = field(default_factory=time.time_ns)
+    is_unfinished: bool = False
 
     def belongs_to(self, owner: str, conversation_id: str | None) -> bool:
         """Return whether it is of an owner and, unless that is None, of a conversation."""

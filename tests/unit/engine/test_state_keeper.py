@@ -22,6 +22,7 @@ from tests.unit.engine.test_generation_loop import (
 )
 from webui.engine.disk_states import DiskStates
 from webui.engine.generation_loop import GenerationLoop
+from webui.engine.interface import Priority
 from webui.engine.ipc import Outputs
 from webui.engine.mail import Aborted, Announced, Prepared, Purged
 from webui.engine.prefill_budget import PrefillBudget
@@ -105,6 +106,20 @@ def test_chat_that_lost_its_slot_is_not_read_again():
     assert cached(loop, job("ann", [A] * 100 + [C] * 5)) == 100
     assert runner.num_tokens_read - before <= 10
     assert runner.num_restored == 1
+
+
+@pytest.mark.parametrize("num_prompt", [3, 30, 100])
+def test_reply_that_gave_up_its_slot_is_not_read_again(num_prompt):
+    """However short: in one piece its tokens would not give the bits that they gave singly."""
+    runner = FakeRunner(OPTIONS)
+    loop = make_loop(runner)
+    fields = {"priority": Priority.BACKGROUND, "ignores_eos": True}
+    long = Job("ann", (A,) * num_prompt, 12, (), seed=-1, **fields)  # without one it may yield
+    chat = job("bob", [B] * 100, arrives=6, ignores_eos=True)
+    got = run(loop, [long, chat])
+    assert runner.num_restored == 1
+    assert text_of(got["0"]) == text_of(alone(long, 512))
+    assert runner.num_tokens_read == num_prompt + 12 + 100 + 3 - 2, "the last ones are never read"
 
 
 def test_state_of_another_owner_is_never_used():
