@@ -1,4 +1,4 @@
-"""What `python3 -m tests` does once the packages are there: a browser, then pytest."""
+"""What `python3 -m tests` does once the packages are there: browser and proxy, then pytest."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+
+from tests import nginx
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -30,6 +32,11 @@ def main(arguments: list[str]) -> int:
     elif os.environ.get("CI"):
         say(f"Error: there is no Chromium, and in CI no browser test may be skipped: {HOW}")
         return 1
+    proxy = nginx.find_nginx() or nginx.fetch_nginx()
+    if proxy:
+        os.environ[nginx.VARIABLE] = proxy
+    else:
+        say(f"There is no nginx; the tests of a reverse proxy are skipped: {nginx.HOW}")
     if "--install" in arguments:
         return 0
     if not browser:

@@ -36,6 +36,7 @@ from webui.engine.saved_states import SavedStates
 from webui.errors import WebuiError
 from webui.hub.catalog import Catalog
 from webui.jobs import Jobs
+from webui.network.lan import Lan
 from webui.runtime import Runtime
 from webui.settings import default_models_dir
 from webui.storage.backup import Backups
@@ -76,12 +77,14 @@ def create_app(settings: Settings, *, draw: DrawPage = draw_with_gradio) -> Fast
         draw: Builds the page, in a thread of its own.
     """
     runtime = _construct(settings)
-    page = Page(PACKAGE / "ui", on=settings.ui)
+    page = Page(PACKAGE / "ui", on=settings.ui, root_path=settings.root_path)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
         async with AsyncExitStack() as stack:
             await _open(runtime, stack)
+            if runtime.lan.binding.is_open or runtime.lan.certificates is not None:
+                _start(stack, runtime.lan.follow(), "lan")
             if settings.ui:
                 await asyncio.to_thread(page.read)
                 _start(stack, _serve_page(page, runtime, draw), "page")
@@ -118,6 +121,7 @@ def _construct(settings: Settings) -> Runtime:
         catalog=catalog,
         events=events,
         jobs=jobs,
+        lan=Lan(settings),
         generations=generations,
         embeddings=Embeddings(pool),
         conversations=Conversations(

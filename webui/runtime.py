@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from webui.engine.pool import EnginePool
     from webui.hub.catalog import Catalog
     from webui.jobs import Jobs
+    from webui.network.lan import Lan
     from webui.settings import Settings
     from webui.storage.database import Database
 
@@ -33,6 +34,7 @@ class Runtime:
         catalog: The model files on disk.
         events: What happens, by owner, for the streams of the page.
         jobs: Long work.
+        lan: How other devices reach this server.
         generations: Running replies.
         embeddings: Use cases of vectors and ranking.
         conversations: Use cases of the conversation tree.
@@ -46,6 +48,7 @@ class Runtime:
     catalog: Catalog
     events: EventLog
     jobs: Jobs
+    lan: Lan
     generations: Generations
     embeddings: Embeddings
     conversations: Conversations

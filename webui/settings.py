@@ -5,15 +5,17 @@ A value file: `load` is called by `cli` alone; everybody else receives the froze
 
 from __future__ import annotations
 
+import re
 import tomllib
 from difflib import get_close_matches
+from ipaddress import ip_network
 from os import environ
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from webui.errors import InvalidRequest
 from webui.refusals import place, predicate
@@ -27,6 +29,44 @@ MAX_SHOWN_CHARS = 100
 CHECKOUT = Path(__file__).resolve().parent.parent
 Build = Literal["cpu", "cuda", "metal", "rocm", "vulkan"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?")
+ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+
+
+def _listed(value: object) -> object:
+    """Read a list from the one string that an environment variable is: with commas."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _host_name(value: str) -> str:
+    name = value.lower()
+    if HOST_NAME.fullmatch(name) is None or ".." in name:
+        raise ValueError("must be a host name such as chat.example.org, without scheme and port")
+    return name
+
+
+def _proxy(value: str) -> str:
+    try:
+        return str(ip_network(value, strict=False))
+    except ValueError as error:
+        raise ValueError("must be an address or a network such as 10.0.0.0/8") from error
+
+
+def _root_path(value: str) -> str:
+    path = value.rstrip("/")
+    if ROOT_PATH.fullmatch(path) is None:
+        raise ValueError("must be a path such as /hearthside")
+    return path
+
+
+HostNames = Annotated[
+    tuple[Annotated[str, AfterValidator(_host_name)], ...], NoDecode, BeforeValidator(_listed)
+]
+Proxies = Annotated[
+    tuple[Annotated[str, AfterValidator(_proxy)], ...], NoDecode, BeforeValidator(_listed)
+]
 
 
 def default_data_dir() -> Path:
@@ -53,6 +93,33 @@ class Settings(BaseSettings):
     )
     listen: bool = Field(
         default=False, description="Listen on the whole network; refused until accounts exist."
+    )
+    allowed_hosts: HostNames = Field(
+        default=(),
+        max_length=100,
+        description="Further host names this server answers for, such as that of a proxy.",
+    )
+    tls: bool = Field(
+        default=False,
+        description="Serve https, with a certificate of an authority made for this data folder "
+        "where none is given.",
+    )
+    tls_cert: Path | None = Field(
+        default=None, description="Certificate to serve https with, as PEM with its chain."
+    )
+    tls_key: Path | None = Field(
+        default=None, description="Private key of that certificate, as PEM without a password."
+    )
+    mdns: bool = Field(
+        default=True, description="Tell the network the name of this server while listening on it."
+    )
+    trusted_proxy: Proxies = Field(
+        default=(),
+        max_length=100,
+        description="Address or network of a reverse proxy whose X-Forwarded headers are believed.",
+    )
+    root_path: Annotated[str, AfterValidator(_root_path)] = Field(
+        default="", description="Path under which a reverse proxy shows this server."
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
@@ -116,6 +183,16 @@ class Settings(BaseSettings):
     )
 
     @property
+    def is_tls(self) -> bool:
+        """Return whether https is served."""
+        return self.tls or self.tls_cert is not None
+
+    @property
+    def tls_dir(self) -> Path:
+        """Return the folder of our own certificate authority."""
+        return self.data_dir / "tls"
+
+    @property
     def states_dir(self) -> Path:
         """Return the folder of what models have read."""
         return self.data_dir / "cache" / "states"
@@ -141,9 +218,20 @@ def load(flags: dict[str, Any]) -> Settings:
     data_dir = _checked(flags, {}, Path(FILE_NAME)).data_dir.expanduser().absolute()
     file = data_dir / FILE_NAME
     settings = _checked(flags, _read(file), file)
-    models_dir = settings.models_dir or default_models_dir(data_dir)
+    if settings.tls_key and not settings.tls_cert:
+        raise InvalidRequest(
+            f"the private key {settings.tls_key} is given without its certificate",
+            "Name it with --tls-cert.",
+            field="tls_key",
+        )
+    paths = {
+        "data_dir": data_dir,
+        "models_dir": settings.models_dir or default_models_dir(data_dir),
+        "tls_cert": settings.tls_cert,
+        "tls_key": settings.tls_key,
+    }
     return settings.model_copy(
-        update={"data_dir": data_dir, "models_dir": models_dir.expanduser().absolute()}
+        update={name: path.expanduser().absolute() for name, path in paths.items() if path}
     )
 
 

@@ -42,6 +42,9 @@ OWNERS = {
     "huggingface_hub": ("hub",),
     "pynvml": ("hub/devices.py",),
     "uvicorn": ("cli",),
+    "cryptography": ("network",),
+    "segno": ("network",),
+    "zeroconf": ("network",),
     "fastapi": ("api", "app.py", "ui"),
     "pickle": (),
 }

@@ -141,3 +141,52 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("allowed_hosts", "Chat.example.org, b", ("chat.example.org", "b")),
+        ("trusted_proxy", "127.0.0.1,10.1.2.3/8", ("127.0.0.1/32", "10.0.0.0/8")),
+        ("root_path", "/a/b.c/", "/a/b.c"),
+        ("root_path", "/", ""),
+    ],
+)
+def test_variable_of_the_network_is_read(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, kept: object
+) -> None:
+    monkeypatch.setenv(f"WEBUI_{name.upper()}", value)
+    assert getattr(load({}), name) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("allowed_hosts", ["http://a"]),
+        ("allowed_hosts", ["a:80"]),
+        ("allowed_hosts", ["*"]),
+        ("allowed_hosts", [""]),
+        ("allowed_hosts", ["a..b"]),
+        ("trusted_proxy", ["proxy.example"]),
+        ("trusted_proxy", ["10.0.0.0/99"]),
+        ("root_path", "a"),
+        ("root_path", "/a//b"),
+        ("root_path", "/../a"),
+        ("root_path", '/a"b'),
+        ("root_path", "//evil.example"),
+    ],
+)
+def test_value_of_the_network_that_makes_no_sense_is_refused(name: str, value: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        load({name: value})
+    assert caught.value.message.startswith(f"--{name.replace('_', '-')} is refused: must be a")
+
+
+def test_key_without_its_certificate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"key\.pem is given without") as caught:
+        load({"tls_key": tmp_path / "key.pem"})
+    assert caught.value.field == "tls_key"
+    loaded = load({"tls_key": Path("~/key.pem"), "tls_cert": Path("cert.pem")})
+    assert loaded.tls_key == Path("~/key.pem").expanduser()
+    assert loaded.tls_cert is not None
+    assert loaded.tls_cert.is_absolute()

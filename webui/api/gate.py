@@ -1,7 +1,7 @@
 """The one door: every request passes it before anything of ours or Gradio's sees it.
 
 Pure ASGI, so that streams are not buffered. Knows hosts, origins, sizes and headers; knows no
-route and no user. Reads `scope["path"]` only: a URL rebuilt from headers can lie.
+route and no user. What a proxy says of a request is sorted out before (`forwarded`). Reads `scope["path"]` only: a URL rebuilt from headers can lie.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from webui.api.errors import (
     error_response,
     internal_error,
 )
+from webui.api.forwarded import Forwarded, without
 from webui.errors import WebuiError
+from webui.network.hosts import LOOPBACK_HOSTS
+from webui.network.proxies import Proxies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 BODY_TIMEOUT_S = 30.0
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+WHOLE_BODY_TIMEOUT_S = 300.0  # the largest body over a line of 14 kB/s
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 API_PREFIXES = ("/api/", "/v1/", "/gradio_api/")
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.IGNORECASE)
@@ -55,9 +58,8 @@ SECURITY_HEADERS = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-# Nobody behind the gate may answer a foreign page, nor believe a proxy that there is not.
+# Nobody behind the gate may answer a foreign page.
 DROPPED_FROM_ANSWERS = (b"access-control-", b"server")
-DROPPED_FROM_REQUESTS = (b"x-forwarded-", b"forwarded", b"x-real-ip")
 
 
 class Gate:
@@ -65,24 +67,28 @@ class Gate:
 
     Args:
         app: What lies behind.
-        host: The address listened on; allowed beside the names of the loopback.
+        hosts: Names under which requests are answered, in lower case, IPv6 in brackets.
+        forwarded: What sorts out the words of proxies; by default nobody is believed.
         max_body_bytes: Largest body that is read.
         body_timeout_s: Longest wait for the next piece of a body.
+        whole_body_timeout_s: Longest wait for all of it.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        host: str = "127.0.0.1",
+        hosts: Container[str] = LOOPBACK_HOSTS,
+        forwarded: Forwarded | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         body_timeout_s: float = BODY_TIMEOUT_S,
+        whole_body_timeout_s: float = WHOLE_BODY_TIMEOUT_S,
     ) -> None:
         self._app = app
-        bound = f"[{host}]" if ":" in host else host
-        self._hosts = LOOPBACK_HOSTS | {bound.lower()}
+        self._hosts = hosts
+        self._forwarded = forwarded or Forwarded(Proxies())
         self._max_body_bytes = max_body_bytes
-        self._body_timeout_s = body_timeout_s
+        self._body_timeouts_s = (body_timeout_s, whole_body_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event of the server."""
@@ -96,9 +102,9 @@ class Gate:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = secrets.token_hex(8)
-        scope = dict(scope, headers=_without(scope["headers"], DROPPED_FROM_REQUESTS))
+        scope = self._forwarded.original(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        body = _Body(receive, self._max_body_bytes, self._body_timeout_s)
+        body = _Body(receive, self._max_body_bytes, *self._body_timeouts_s)
         answer = _Answer(send, scope["path"], request_id, body)
         try:
             self._check(scope)
@@ -131,7 +137,8 @@ class Gate:
         if match is None or match[1].lower() not in self._hosts:
             raise UnknownHost(
                 "this server does not answer under that host name",
-                "Open it as http://localhost with its port.",
+                "Open it at an address that it printed at start; a further name must be given to "
+                "it with --allowed-hosts.",
             )
 
 
@@ -153,10 +160,13 @@ class _Headers:
 class _Body:
     """The request's body on its way in: bounded in bytes and in time."""
 
-    def __init__(self, receive: Receive, max_bytes: int, timeout_s: float) -> None:
+    def __init__(
+        self, receive: Receive, max_bytes: int, timeout_s: float, whole_timeout_s: float
+    ) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
+        self._ends_at = asyncio.get_running_loop().time() + whole_timeout_s
         self._size_bytes = 0
         self._complete = False
         self.refusal: WebuiError | None = None
@@ -164,11 +174,13 @@ class _Body:
     async def receive(self) -> Message:
         if self._complete:
             return await self._receive()
+        left_s = self._ends_at - asyncio.get_running_loop().time()
+        wait_s = max(0.0, min(self._timeout_s, left_s))
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(wait_s):
                 message = await self._receive()
         except TimeoutError as error:
-            self.refusal = BodyTooSlow(f"the body did not arrive within {self._timeout_s:.0f} s")
+            self.refusal = BodyTooSlow("the body did not arrive in time", "Send it without pauses.")
             raise self.refusal from error
         self._size_bytes += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
@@ -203,7 +215,7 @@ class _Answer:
     async def _write(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._started = True
-            headers = _without(message["headers"], DROPPED_FROM_ANSWERS)
+            headers = without(message["headers"], DROPPED_FROM_ANSWERS)
             if not any(name == b"cache-control" for name, _ in headers):
                 headers.append(
                     (b"cache-control", b"no-cache" if self._may_be_cached else b"no-store")
@@ -214,12 +226,6 @@ class _Answer:
 
 async def _nothing() -> Message:
     return {"type": "http.disconnect"}
-
-
-def _without(
-    headers: Iterable[tuple[bytes, bytes]], prefixes: tuple[bytes, ...]
-) -> list[tuple[bytes, bytes]]:
-    return [(key, value) for key, value in headers if not key.lower().startswith(prefixes)]
 
 
 def _check_origin(scope: Scope, headers: _Headers) -> None:
@@ -236,7 +242,10 @@ def _check_origin(scope: Scope, headers: _Headers) -> None:
         raise CrossSite("a page of another site sent this request")
     host = headers.one(b"host")
     if origin is not None and origin not in {f"http://{host}", f"https://{host}"}:
-        raise CrossSite("a page of another origin sent this request")
+        raise CrossSite(
+            "a page of another origin sent this request",
+            "Behind a reverse proxy, name it with --trusted-proxy.",
+        )
     if not is_safe and site is None and origin is None and headers.all(b"cookie"):
         raise CrossSite("a browser sent this request without saying from which page")
 

@@ -8,24 +8,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 
 from webui.api import (
+    ca,
     conversations,
     events,
     generations,
     health,
     jobs,
+    lan,
     me,
     metrics,
     models,
     parameters,
 )
 from webui.api.errors import add_error_handlers
+from webui.api.forwarded import Forwarded
 from webui.api.gate import Gate
 from webui.api.openai import routes as openai
 from webui.api.openai import vectors
 from webui.api.sse import Streams
+from webui.errors import InvalidRequest
+from webui.network.proxies import Proxies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 
 ROUTE_GROUPS = (
     health,
+    ca,
     me,
     conversations,
     generations,
@@ -43,10 +49,14 @@ ROUTE_GROUPS = (
     models,
     metrics,
     jobs,
+    lan,
     parameters,
     openai,
     vectors,
 )
+
+# First segments of what is served beside the routes.
+PAGE_SEGMENTS = frozenset({"assets", "c", "gradio_api", "static", "ui"})
 
 
 def create_http_app(
@@ -55,7 +65,11 @@ def create_http_app(
     *,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
-    """Return the whole HTTP face; nothing is opened before its lifespan begins."""
+    """Return the whole HTTP face; nothing is opened before its lifespan begins.
+
+    Raises:
+        InvalidRequest: The root path cannot be told from our own paths.
+    """
     app = FastAPI(
         lifespan=lifespan,
         openapi_url=None,
@@ -73,5 +87,25 @@ def create_http_app(
         app.include_router(group.router)
     app.router.routes.append(Mount("/ui", page.static))
     app.router.default = page
-    app.add_middleware(Gate, host=runtime.settings.host)
+    settings = runtime.settings
+    _check_root_path(settings.root_path)
+    forwarded = Forwarded(Proxies(settings.trusted_proxy), settings.root_path)
+    app.add_middleware(Gate, hosts=runtime.lan.hosts, forwarded=forwarded)
     return app
+
+
+def _check_root_path(root_path: str) -> None:
+    """Check that a path is never both ours and one below the root.
+
+    Raises:
+        InvalidRequest: The root begins as one of our own paths does.
+    """
+    first = root_path.partition("/")[2].partition("/")[0]
+    routes = [route for group in ROUTE_GROUPS for route in group.router.routes]
+    taken = {route.path.split("/")[1] for route in routes if isinstance(route, Route)}
+    if first in taken | PAGE_SEGMENTS:
+        raise InvalidRequest(
+            f"--root-path {root_path} begins as Hearthside's own paths do",
+            "Take another one, such as /hearthside.",
+            field="root_path",
+        )

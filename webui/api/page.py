@@ -33,10 +33,8 @@ logger = logging.getLogger(__name__)
 UIState = Literal["starting", "ready", "off", "failed"]
 
 PAGE = re.compile(r"/|/c/[A-Za-z0-9_-]{1,64}")
-DRAWN_GET = re.compile(
-    r"/(?:config|theme\.css|(?:assets|static)/[A-Za-z0-9_@./-]+"
-    r"|gradio_api/heartbeat/[A-Za-z0-9_-]+)"
-)
+# What Chromium was seen to ask for on all pages; a heartbeat needs `gr.State` with a callback.
+DRAWN_GET = re.compile(r"/(?:theme\.css|(?:assets|static)/[A-Za-z0-9_@./-]+)")
 DRAWN_POST = re.compile(r"/gradio_api/run/predict")
 # Names that carry a version or a digest never change their content, nor do fonts.
 UNCHANGING = re.compile(
@@ -87,10 +85,15 @@ class Shell:
         html: Text of `shell.html`, with the fragments between marks.
         strings: JSON of all visible strings, which the scripts read from the page.
         static_path: Where our files are served, in place of `STATIC_PATH`.
+        root_path: Path under which a proxy shows the page.
     """
 
-    def __init__(self, html: str, strings: str, static_path: str = STATIC_PATH) -> None:
-        html = html.replace(f'"{STATIC_PATH}', f'"{static_path}')
+    def __init__(
+        self, html: str, strings: str, static_path: str = STATIC_PATH, root_path: str = ""
+    ) -> None:
+        self._base = f'<base href="{root_path}/" />'
+        html = html.replace(f'"{STATIC_PATH}', f'"{root_path}{static_path}')
+        html = BASE.sub(self._base, html, count=1)
         # "</" would end the script element; JSON may write it with an escaped slash.
         embedded = json.dumps(json.loads(strings), ensure_ascii=False, separators=(",", ":"))
         embedded = embedded.replace("</", "<\\/").replace("<!--", "<\\u0021--")
@@ -101,7 +104,7 @@ class Shell:
 
     def around(self, drawn: str) -> str:
         """Return the drawn page with our head and body in it."""
-        page = METAS.sub("", BASE.sub('<base href="/" />', drawn, count=1))
+        page = METAS.sub("", BASE.sub(self._base, drawn, count=1))
         page = RESIZER.sub("", ENTRY.sub(LATER, page, count=1), count=1)
         page = page.replace("</head>", self._head + "</head>", 1)
         return BODY.sub(lambda match: match[0] + self._body, page, count=1)
@@ -113,15 +116,18 @@ class Page:
     Args:
         folder: Where `shell.html` and `static/` lie.
         on: False serves no page at all.
+        root_path: Path under which a proxy shows the page.
     """
 
-    def __init__(self, folder: Path, *, on: bool = True) -> None:
+    def __init__(self, folder: Path, *, on: bool = True, root_path: str = "") -> None:
         self.state: UIState = "starting" if on else "off"
         self.static = Static(folder / "static")
         self._folder = folder
+        self._root_path = root_path
         self._shell: Shell | None = None
         self._drawn: ASGIApp | None = None
-        self._pages: dict[bytes, str] = {}  # by host, of which the drawn page makes its addresses
+        # By scheme and host, of which the drawn page makes its addresses.
+        self._pages: dict[tuple[str, bytes], str] = {}
 
     def read(self) -> None:
         """Read the shell; blocks.
@@ -131,7 +137,8 @@ class Page:
         """
         html = (self._folder / "shell.html").read_text("utf-8")
         strings = (self._folder / "static" / "strings.en.json").read_text("utf-8")
-        self._shell = Shell(html, strings, f"{STATIC_PATH}@{self.static.take_digest()}/")
+        static_path = f"{STATIC_PATH}@{self.static.take_digest()}/"
+        self._shell = Shell(html, strings, static_path, self._root_path)
 
     def adopt(self, drawn: ASGIApp) -> None:
         """Serve the drawn page from now on."""
@@ -174,7 +181,7 @@ class Page:
             raise PageNotReady("the page cannot be read from disk", "The server's log says more.")
         if self._drawn is None:
             return HTMLResponse(self._shell.html)
-        host = dict(scope["headers"]).get(b"host", b"")
+        host = (scope.get("scheme", "http"), dict(scope["headers"]).get(b"host", b""))
         if host not in self._pages:
             root = dict(_plain(scope), path="/", raw_path=b"/", method="GET")
             status, html = await _collect(self._drawn, root, receive)

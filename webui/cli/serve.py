@@ -5,6 +5,7 @@ Turns flags into settings; the one place that loads the app.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -15,15 +16,18 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from webui.cli import log
-from webui.cli.server import Server, check_address, open_socket
+from webui.cli.other_devices import tell_others
+from webui.cli.server import Server, check_address, open_sockets
 from webui.errors import NotFound
 from webui.hub.catalog import Catalog
+from webui.network.binding import binding_of
 from webui.settings import Build, LogLevel, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from socket import socket
 
+    from webui.network.lan import Lan
     from webui.settings import Settings
 
 STARTER_MB = 93
@@ -41,6 +45,23 @@ class UnknownModel(NotFound):
 @click.option(
     "--listen", is_flag=True, default=None, help="The whole network; refused until accounts exist."
 )
+@click.option(
+    "--allowed-hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Further host name this server answers for; may be repeated.",
+)
+@click.option("--tls", is_flag=True, default=None, help="Serve https, with a certificate of ours.")
+@click.option("--tls-cert", type=Path, metavar="FILE", help="Certificate to serve https with.")
+@click.option("--tls-key", type=Path, metavar="FILE", help="Private key of that certificate.")
+@click.option("--mdns/--no-mdns", default=None, help="Tell the network our name [yes].")
+@click.option(
+    "--trusted-proxy",
+    multiple=True,
+    metavar="ADDRESS[/MASK]",
+    help="Reverse proxy whose X-Forwarded headers are believed; may be repeated.",
+)
+@click.option("--root-path", metavar="PATH", help="Path under which a reverse proxy shows this.")
 @click.option("--data-dir", type=Path, help="Folder of the database and everything that must last.")
 @click.option("--models-dir", type=Path, help="Folder of model files.")
 @click.option("--model", metavar="NAME_OR_PATH", help="Model to load at start.")
@@ -97,15 +118,19 @@ class UnknownModel(NotFound):
 )
 def serve(**flags: Any) -> None:  # noqa: ANN401 - one value a flag, checked by Settings
     """Start the server (the default command)."""
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
     if given.get("starter") == "true":
         given["starter"] = True
     settings = load(given)
-    check_address(settings.host, listen=settings.listen)
+    check_address(settings)
     check_model(settings)
     log.configure(settings.log_level)
-    with open_socket(settings.host, settings.port) as listener:
-        run(settings, listener)
+    listeners = open_sockets(binding_of(settings).hosts, settings.port)
+    with contextlib.ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener)
+        port = listeners[0].getsockname()[1]
+        run(settings.model_copy(update={"port": port}), listeners)
 
 
 def check_model(settings: Settings) -> None:
@@ -124,27 +149,35 @@ def check_model(settings: Settings) -> None:
         raise UnknownModel(error.message, error.hint, field="model") from error
 
 
-def run(settings: Settings, listener: socket) -> None:
-    """Make the app and serve it until a signal ends it."""
+def run(settings: Settings, listeners: list[socket]) -> None:
+    """Make the app and serve it until a signal ends it.
+
+    Args:
+        settings: With the port that was really taken.
+        listeners: Its sockets.
+    """
     # The app brings all of the house along; other commands must start without it.
     from webui.app import create_app, end_streams
 
     app = create_app(settings)
-    url = address(settings.host, listener)
-    server = Server(app, on_ready=lambda: greet(settings, url), on_stop=lambda: end_streams(app))
-    server.serve_until_signal(listener)
+    lan: Lan = app.state.runtime.lan
+    if lan.certificates is not None:
+        lan.certificates.open(lan.reachable())
+    server = Server(
+        app,
+        on_ready=lambda: greet(settings, lan),
+        on_stop=lambda: end_streams(app),
+        tls=lan.certificates.context if lan.certificates else None,
+    )
+    server.serve_until_signal(listeners)
 
 
-def address(host: str, listener: socket) -> str:
-    """Return the address for the browser, with the port that was really taken."""
-    port = listener.getsockname()[1]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def greet(settings: Settings, url: str) -> None:
+def greet(settings: Settings, lan: Lan) -> None:
     """Say where the server is and what is missing; open the browser."""
     say = click.echo
+    url = lan.url("127.0.0.1" if lan.binding.is_everywhere else lan.binding.hosts[0])
     say(f"Hearthside is at {url}")
+    tell_others(lan)
     if lacks_model(settings):
         say(f"There is no model in {settings.models_dir} yet.")
         say(

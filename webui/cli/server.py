@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import os
 import signal
 import socket
@@ -19,13 +18,18 @@ from typing import TYPE_CHECKING
 import uvicorn
 from typing_extensions import override
 
+from webui.cli.http_protocol import BoundedProtocol
 from webui.errors import InvalidRequest, PermissionDenied, WebuiError
+from webui.network.binding import binding_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import ssl
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from webui.settings import Settings
 
 BACKLOG = 128
 MAX_CONNECTIONS = 512
@@ -41,29 +45,64 @@ class ListenError(WebuiError):
     code = "cannot_listen"
 
 
-def check_address(host: str, *, listen: bool) -> None:
-    """Check that nobody but this machine can reach the server: there are no accounts yet.
+def may_listen(settings: Settings) -> bool:  # noqa: ARG001 - with accounts, its data folder says
+    """Whether strangers must say who they are: they need not, until there are accounts."""
+    return False
+
+
+def check_address(settings: Settings) -> None:
+    """Check that nobody gets in who should not: strangers need an account to sign in to.
 
     Raises:
-        PermissionDenied: Others could.
+        PermissionDenied: Anybody could.
         InvalidRequest: It is no address.
     """
+    host = settings.host
     try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        is_open = binding_of(settings).is_open
     except ValueError as error:
         raise InvalidRequest(
             f"host {host} is not an address of this machine", "Use 127.0.0.1.", field="host"
         ) from error
-    if listen or not is_loopback:
+    if is_open and not may_listen(settings):
         raise PermissionDenied(
-            f"{'--listen' if listen else f'--host {host}'} would let everybody on the network in: "
-            "Hearthside has no accounts yet, so it serves this machine only",
+            f"{'--listen' if settings.listen else f'--host {host}'} would let everybody on the "
+            "network in: Hearthside has no accounts yet, so it serves this machine only",
             "Use --host 127.0.0.1, and from elsewhere an SSH tunnel: ssh -L 7860:127.0.0.1:7860",
         )
 
 
+def open_sockets(hosts: Sequence[str], port: int) -> list[socket.socket]:
+    """Take the port on all addresses; nobody is answered before the server runs.
+
+    IPv6 has a socket of its own, so that nobody's address is seen in two forms. Where the machine
+    has none, the other addresses do.
+
+    Args:
+        hosts: Addresses.
+        port: 0 takes one that is free on the first of them.
+
+    Raises:
+        ListenError: It is in use, or may not be used.
+    """
+    with contextlib.ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        for host in hosts:
+            taken = sockets[0].getsockname()[1] if sockets else port
+            try:
+                sockets.append(stack.enter_context(open_socket(host, taken)))
+            except ListenError as error:
+                lacks_family = isinstance(error.__cause__, OSError) and (
+                    error.__cause__.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+                )
+                if not sockets or not lacks_family:
+                    raise
+        stack.pop_all()
+    return sockets
+
+
 def open_socket(host: str, port: int) -> socket.socket:
-    """Take the port; nobody is answered before the server runs.
+    """Take the port of one address.
 
     Raises:
         ListenError: It is in use, or may not be used.
@@ -87,10 +126,16 @@ class Server(uvicorn.Server):
         app: What is served.
         on_ready: Called once requests are answered.
         on_stop: Called when the end begins; ends the streams that would hold it up.
+        tls: What https is served with; None serves http.
     """
 
     def __init__(
-        self, app: ASGIApp, *, on_ready: Callable[[], None], on_stop: Callable[[], None]
+        self,
+        app: ASGIApp,
+        *,
+        on_ready: Callable[[], None],
+        on_stop: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._app = _Opened(app)
         self._on_ready = on_ready
@@ -100,18 +145,20 @@ class Server(uvicorn.Server):
             self._app,
             lifespan="on",
             loop="asyncio",
+            http=BoundedProtocol,
             ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STREAMS_END_S,
         )
         super().__init__(config)
 
-    def serve_until_signal(self, listener: socket.socket) -> None:
+    def serve_until_signal(self, listeners: list[socket.socket]) -> None:
         """Open the app, serve, and close it when a signal comes.
 
         Raises:
@@ -119,7 +166,7 @@ class Server(uvicorn.Server):
             OSError: The same, from the system.
         """
         try:
-            asyncio.run(self.serve([listener]))
+            asyncio.run(self.serve(listeners))
         except SystemExit as error:
             if self._app.error is not None:
                 raise self._app.error from error

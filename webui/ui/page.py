@@ -51,7 +51,7 @@ class _Page(gr.Blocks):
         return config
 
 
-def create_page_app(runtime: Runtime, settings: Settings) -> Starlette:  # noqa: ARG001
+def create_page_app(runtime: Runtime, settings: Settings) -> Starlette:
     """Draw the page and return the app that serves it; blocks for seconds.
 
     Whoever serves the app enters its lifespan (`app.router.lifespan_context`) on the event loop
@@ -61,12 +61,12 @@ def create_page_app(runtime: Runtime, settings: Settings) -> Starlette:  # noqa:
         asyncio.get_running_loop()
     except RuntimeError:
         # Gradio makes event loops that nobody closes where none runs.
-        return asyncio.run(_create(runtime))
-    return _app(_draw(runtime, Strings.read()))
+        return asyncio.run(_create(runtime, settings))
+    return _app(_draw(runtime, Strings.read()), settings.root_path)
 
 
-async def _create(runtime: Runtime) -> Starlette:
-    return _app(_draw(runtime, Strings.read()))
+async def _create(runtime: Runtime, settings: Settings) -> Starlette:
+    return _app(_draw(runtime, Strings.read()), settings.root_path)
 
 
 def _draw(runtime: Runtime, strings: Strings) -> gr.Blocks:
@@ -92,7 +92,7 @@ def _draw(runtime: Runtime, strings: Strings) -> gr.Blocks:
     return page
 
 
-def _app(page: gr.Blocks) -> FastAPI:
+def _app(page: gr.Blocks, root_path: str) -> FastAPI:
     """Mount the page on an app that has nothing else."""
     page.max_threads = MAX_EVENTS_AT_ONCE
     page.state_session_capacity = MAX_SESSIONS
@@ -123,5 +123,6 @@ def _app(page: gr.Blocks) -> FastAPI:
         enable_monitoring=False,
         max_file_size=MAX_FILE_SIZE,
         allowed_paths=[],
+        root_path=root_path or None,
         app_kwargs={"openapi_url": None, "docs_url": None, "redoc_url": None},
     )

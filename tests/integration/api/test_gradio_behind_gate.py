@@ -25,7 +25,7 @@ HOST = "localhost:7860"
 
 
 @asynccontextmanager
-async def _page(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def _page(tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, FastAPI]]:
     """Serve the page; Gradio is loaded once and stays in this process."""
     settings = Settings(data_dir=tmp_path / "data", models_dir=tmp_path, fake_engine=100)
     app: FastAPI = create_app(settings)
@@ -40,17 +40,53 @@ async def _page(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
                 state = (await client.get("/health")).json()["ui"]
                 await asyncio.sleep(0.1)
         assert state == "ready"
-        yield client
+        yield client, app
 
 
 @pytest.mark.filterwarnings("default")  # Gradio's own
 async def test_gradio_is_open_where_the_page_needs_it_and_shut_elsewhere(tmp_path: Path) -> None:
-    async with _page(tmp_path) as client:
+    async with _page(tmp_path) as (client, app):
+        await _check_inventory(client, app)
         await _check_page(client)
         await _check_assets(client)
         await _check_shut(client)
         await _check_cors(client)
         await _check_event(client)
+
+
+async def _check_inventory(client: httpx.AsyncClient, app: FastAPI) -> None:
+    """Of all routes that Gradio has, those on the list are open and no other."""
+    page, reached = app.state.page, set()
+    drawn = page._drawn
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        reached.add((scope["method"], scope["path"]))
+        await drawn(scope, receive, send)
+
+    page.adopt(watched)
+    paths = {re.sub(r"\{[^}]*\}", "x", path) for path in _paths(drawn.routes)} - {"", "/"}
+    assert len(paths) > 40
+    for path in {*paths, "/gradio_api/run/predict"}:
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+            await client.request(method, path)
+    page.adopt(drawn)
+    opened = {"/theme.css", "/static/x", "/assets/x"}
+    reading = {(method, path) for method in ("GET", "HEAD") for path in opened}
+    assert reached == {*reading, ("POST", "/gradio_api/run/predict")}
+    # With it the page would ask for a heartbeat, which is shut.
+    assert '"connect_heartbeat":false' in (await client.get("/")).text.replace(" ", "")
+
+
+def _paths(routes: Any, before: str = "") -> set[str]:
+    found = set()
+    for route in routes:
+        path = before + getattr(route, "path", "")
+        inner = getattr(route, "routes", None)
+        if inner is None:
+            router = getattr(route, "original_router", None)
+            inner = getattr(router, "routes", None)
+        found |= {path} if inner is None else _paths(inner, path)
+    return found
 
 
 async def _check_page(client: httpx.AsyncClient) -> None:
@@ -113,7 +149,7 @@ async def _check_cors(client: httpx.AsyncClient) -> None:
     origins = ("https://evil.example", "null", "http://localhost:3000", "http://192.168.1.5:7860")
     for host in hosts:
         for origin in origins:
-            for method, path in (("GET", "/"), ("GET", "/config"), ("OPTIONS", "/config")):
+            for method, path in (("GET", "/"), ("GET", "/theme.css"), ("OPTIONS", "/theme.css")):
                 headers = {"host": host, "origin": origin}
                 headers["access-control-request-method"] = "POST"
                 answer = await client.request(method, path, headers=headers)

@@ -90,6 +90,20 @@ def test_data_folder_without_rights_is_one_line(tmp_path: Path) -> None:
     assert "closed" in words
 
 
+def test_certificate_of_no_use_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    flags = ("--no-ui", "--port", "0", "--data-dir", str(tmp_path / "data"))
+    words = refused(*flags, "--tls-cert", str(tmp_path / "cert.pem"))
+    assert "cert.pem: not a certificate with its key" in words
+    words = refused(*flags, "--tls-cert", str(tmp_path / "gone.pem"))
+    assert "gone.pem: No such file or directory" in words
+
+
+def test_root_path_of_our_own_is_one_line(tmp_path: Path) -> None:
+    words = refused("--no-ui", "--port", "0", "--data-dir", str(tmp_path), "--root-path", "/api/x")
+    assert "--root-path /api/x begins as" in words
+
+
 def test_broken_database_is_one_line_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "hearthside.db").write_bytes(b"not a database at all")
     words = refused("--no-ui", "--port", "0", "--data-dir", str(tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import struct
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,7 +28,10 @@ from webui.engine.interface import EmbedResult, Finish, FinishReason, Text, Timi
 from webui.engine.stats import EngineStats
 from webui.errors import NotFound, WebuiError
 from webui.jobs import Job
+from webui.network.addresses import Addresses, Interface
+from webui.network.lan import Lan
 from webui.sampling_params import SamplingParams
+from webui.settings import Settings
 from webui.storage.tables import JobStatus
 
 if TYPE_CHECKING:
@@ -153,8 +157,10 @@ class FakeGenerations:
 
 def fake_runtime(host: str = "127.0.0.1") -> Any:
     """Return what has the shape of a `Runtime`."""
+    settings = Settings(host=host)
     return SimpleNamespace(
-        settings=SimpleNamespace(host=host),
+        settings=settings,
+        lan=fake_lan(settings),
         events=EventLog(pace_s=0),
         conversations=Recorder(
             list=Page([CONVERSATION], None),
@@ -185,6 +191,12 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
         ),
         catalog=FakeCatalog(),
     )
+
+
+def fake_lan(settings: Settings, *addresses: str) -> Lan:
+    """Return the network of a machine named `desk` that has these addresses."""
+    found = [Interface("eth0", ipaddress.ip_address(one)) for one in addresses]
+    return Lan(settings, addresses=Addresses(lambda: found), host_name="desk")
 
 
 class FakeParameters(Recorder):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.unit.api.fakes import fake_lan
 from webui.api.gate import CONTENT_SECURITY_POLICY, Gate
 from webui.api.http_app import create_http_app
+from webui.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +40,9 @@ OWN = "http://127.0.0.1:7860"
         ("", 421),
     ],
 )
-@pytest.mark.parametrize("path", ["/", "/health", "/api/me", "/v1/models", "/ui/app.js", "/config"])
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/api/me", "/v1/models", "/ui/app.js", "/theme.css"]
+)
 async def test_host_not_on_the_list_is_421(client, host, status, path) -> None:
     answer = await client.get(path, headers={"host": host})
     if status == 421:
@@ -64,17 +68,44 @@ async def test_forwarded_host_is_neither_believed_nor_passed_on(runtime, page) -
     page.adopt(drawn)
     headers = {"x-forwarded-host": "evil.example", "x-forwarded-proto": "https", "forwarded": "a"}
     async with _client(create_http_app(runtime, page)) as client:
-        await client.get("/config", headers=headers)
-        refused = await client.get("/config", headers={**headers, "host": "evil.example"})
+        await client.get("/theme.css", headers=headers)
+        refused = await client.get("/theme.css", headers={**headers, "host": "evil.example"})
     assert refused.status_code == 421
     assert not {b"x-forwarded-host", b"x-forwarded-proto", b"forwarded"} & seen[0].keys()
 
 
 async def test_bound_address_is_a_good_host(runtime, page) -> None:
-    runtime.settings.host = "fd00::7"
+    runtime.lan = fake_lan(Settings(host="fd00::7"))
     async with _client(create_http_app(runtime, page)) as client:
         assert (await client.get("/health", headers={"host": "[fd00::7]:7860"})).status_code == 200
         assert (await client.get("/health", headers={"host": "[fd00::8]:7860"})).status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("192.168.1.5:7860", 200),
+        ("[fd00::5]:7860", 200),
+        ("[FD00:0:0::5]:7860", 200),
+        ("desk:7860", 200),
+        ("Desk.local", 200),
+        ("chat.example.org", 200),
+        ("192.168.1.6:7860", 421),
+        ("fd00::5", 421),
+        ("other.local", 421),
+        ("evil.example", 421),
+        ("192.168.1.5.nip.io", 421),
+        ("org", 421),
+        ("0.0.0.0", 421),
+    ],
+)
+async def test_listening_server_answers_under_its_addresses_and_names_alone(
+    runtime, page, host, status
+) -> None:
+    settings = Settings(listen=True, allowed_hosts=["Chat.Example.org"])
+    runtime.lan = fake_lan(settings, "192.168.1.5", "fd00::5")
+    async with _client(create_http_app(runtime, page)) as client:
+        assert (await client.get("/health", headers={"host": host})).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -136,7 +167,7 @@ async def test_reading_from_another_site_reaches_pages_only(client, path, site, 
     assert (await client.get(path, headers={"sec-fetch-site": site})).status_code == status
 
 
-@pytest.mark.parametrize("path", ["/", "/api/me", "/v1/models", "/config", "/ui/app.js"])
+@pytest.mark.parametrize("path", ["/", "/api/me", "/v1/models", "/theme.css", "/ui/app.js"])
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3000", OWN])
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "192.168.1.5:7860"])
 async def test_no_answer_has_a_cors_header(client, page, path, origin, host) -> None:
@@ -234,6 +265,21 @@ async def test_body_that_does_not_arrive_is_408(runtime, page) -> None:
         await receive()
 
     gate = Gate(reading, body_timeout_s=0.01)
+    assert (await _raw(gate, "POST", "/api/jobs", headers, receive))[0] == 408
+
+
+async def test_body_that_drips_is_408_though_each_piece_is_in_time() -> None:
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+
+    async def receive() -> Any:
+        await asyncio.sleep(0.001)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    gate = Gate(reading, body_timeout_s=5, whole_body_timeout_s=0.02)
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    headers.append((b"transfer-encoding", b"chunked"))
     assert (await _raw(gate, "POST", "/api/jobs", headers, receive))[0] == 408
 
 

@@ -104,17 +104,15 @@ async def test_server_without_page_answers_404_and_the_api_works(runtime, ui_fol
         assert answer.status_code == 404
         assert "without its page" in answer.json()["error"]["hint"]
         assert (await client.get("/health")).json()["ui"] == "off"
-        assert (await client.get("/config")).status_code == 404
+        assert (await client.get("/theme.css")).status_code == 404
 
 
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/config"),
         ("GET", "/theme.css"),
         ("GET", "/assets/index-DphvyggB.js"),
         ("GET", "/static/fonts/Inter/Inter-Regular.woff2"),
-        ("GET", "/gradio_api/heartbeat/k3j2h1"),
         ("POST", "/gradio_api/run/predict"),
     ],
 )
@@ -148,6 +146,8 @@ async def test_paths_that_the_page_needs_are_open(client, page, method, path) ->
         "/gradio_api/queue/data",
         "/gradio_api/api/predict",
         "/gradio_api/component_server",
+        "/gradio_api/heartbeat/k3j2h1",
+        "/config",
         "/gradio_api/stream/x/0/1/playlist.m3u8",
         "/gradio_api/deep_link",
         "/gradio_api/info",
@@ -185,6 +185,52 @@ async def test_other_paths_never_reach_gradio(client, drawn, method, path) -> No
     assert drawn.seen == []
 
 
+# What opened files of other people's servers: CVE-2023-51449, -2024-1561, -2024-1728, -2025-23042,
+# -2026-28414 and their like. Each is a path as a client sends it.
+FILES = [
+    "/etc/passwd",
+    "//etc/passwd",
+    "../../../../etc/passwd",
+    "..%2f..%2f..%2fetc%2fpasswd",
+    "%2e%2e/%2e%2e/etc/passwd",
+    "..%5c..%5cwindows%5cwin.ini",
+    "..\\..\\windows\\win.ini",
+    "C:/Windows/win.ini",
+    "C:%5CWindows%5Cwin.ini",
+    "file:///etc/passwd",
+    "/proc/self/environ",
+    "/PROC/SELF/ENVIRON",
+    "./hearthside.db",
+    "data/hearthside.db",
+    "data/tls/authority.pem",
+    "http://127.0.0.1:22/",
+    "https://evil.example/",
+    "HTTP://169.254.169.254/latest/meta-data/",
+    "//evil.example/x",
+    "\\\\evil.example\\share",
+    "%00/etc/passwd",
+]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("place", ["/gradio_api/file=", "/file=", "/gradio_api/proxy=", "/proxy="])
+async def test_file_of_the_machine_or_of_a_server_is_404(client, drawn, place, file) -> None:
+    answer = await client.get(place + file)
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+    assert drawn.seen == []
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("place", ["/assets/", "/static/", "/ui/"])
+async def test_file_outside_of_the_open_folders_is_never_read(client, page, place, file) -> None:
+    seen = Drawn(404)
+    page.adopt(seen)
+    answer = await client.get(place + file)
+    assert answer.status_code == 404
+    assert all(".." not in path and "//" not in path for _, path in seen.seen)
+
+
 @pytest.mark.parametrize("path", ["//", "/assets/../config", "/assets/..", "/c/a/../b", "*", ""])
 async def test_path_that_no_client_writes_never_reaches_gradio(app, drawn, path) -> None:
     sent: list[Any] = []
@@ -207,7 +253,7 @@ async def test_path_that_no_client_writes_never_reaches_gradio(app, drawn, path)
     [
         ("POST", "/"),
         ("DELETE", "/c/abc"),
-        ("OPTIONS", "/config"),
+        ("OPTIONS", "/theme.css"),
         ("GET", "/gradio_api/run/predict"),
     ],
 )

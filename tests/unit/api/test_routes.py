@@ -15,7 +15,7 @@ from webui.api.deps import get_actor
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-PUBLIC = {"/health"}
+PUBLIC = {"/health", "/ca.crt"}
 VIEW_OF_CONVERSATION = {
     "id": "c1",
     "title": "Hello",
@@ -50,6 +50,8 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         assert route.endpoint.__doc__, route.path
     assert {(method, route.path) for route in api for method in route.methods} == {
         ("GET", "/health"),
+        ("GET", "/ca.crt"),
+        ("GET", "/api/lan"),
         ("GET", "/api/me"),
         ("GET", "/api/conversations"),
         ("POST", "/api/conversations"),

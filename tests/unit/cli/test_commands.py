@@ -65,6 +65,19 @@ def test_starter_is_a_switch_or_takes_a_path(
     assert served(*arguments).starter == starter
 
 
+def test_flags_that_may_be_repeated_are_collected(served: Callable[..., Settings]) -> None:
+    assert served("--allowed-hosts", "A.example", "--allowed-hosts", "b").allowed_hosts == (
+        "a.example",
+        "b",
+    )
+    assert served().allowed_hosts == ()
+    assert served("--trusted-proxy", "10.1.2.3/8").trusted_proxy == ("10.0.0.0/8",)
+
+
+def test_port_that_was_really_taken_is_served(served: Callable[..., Settings]) -> None:
+    assert served().port > 0
+
+
 def test_version_and_help_are_of_the_whole() -> None:
     assert "Hearthside, version" in CliRunner().invoke(commands, ["--version"]).output
     assert "doctor" in CliRunner().invoke(commands, ["--help"]).output

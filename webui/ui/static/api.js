@@ -46,6 +46,7 @@ const post = (address, body = {}) => call("POST", address, body);
 export const api = {
   health: () => get("health"),
   me: () => get("api/me"),
+  lan: () => get("api/lan"),
 
   conversations: (before = null, limit = 50) =>
     get(`api/conversations?limit=${limit}${before ? `&before=${encodeURIComponent(before)}` : ""}`),

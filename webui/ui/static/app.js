@@ -6,6 +6,7 @@
 import { api, root } from "./api.js";
 import { Chat } from "./chat.js";
 import { Conversations } from "./conversations.js";
+import { showDevices } from "./devices.js";
 import { drawer } from "./drawer.js";
 import { EventStream } from "./events.js";
 import { ModelPage } from "./model.js";
@@ -38,7 +39,7 @@ class App {
       composer.fill([composer.area.value, text].filter(Boolean).join("\n\n")); // a draft stays
     };
     this.chat = new Chat(this.transcript, this.models, { toModel, toNew });
-    this.sidebar = new Sidebar(this.conversations, { go: (id) => this.go(id), hrefOf, showShortcuts });
+    this.sidebar = new Sidebar(this.conversations, { go: (id) => this.go(id), hrefOf, showShortcuts, showDevices });
     this.modelPage = new ModelPage(this.models);
     this.shell = new Shell({ sidebar: this.sidebar.node, chat: this.chat.node, model: this.modelPage.node });
   }

@@ -1,6 +1,6 @@
 /** Keys that work anywhere on the page, and the sheet that lists them. */
-import { el, phone } from "./dom.js";
-import { icon } from "./icons.js";
+import { el } from "./dom.js";
+import { makeSheet } from "./sheet.js";
 import { t } from "./strings.js";
 
 const SHEET = [
@@ -48,19 +48,10 @@ export function isWriting() {
 let sheet = null;
 
 export function showShortcuts() {
-  sheet ??= makeSheet();
-  if (!sheet.isConnected) document.body.append(sheet);
+  sheet ??= makeSheet(t("app.shortcuts"), el("dl", {}, SHEET.map(makeRow)));
   if (!sheet.open) sheet.showModal();
 }
 
-function makeSheet() {
-  const rows = SHEET.map(([keys, key]) =>
-    el("div", {}, el("dt", {}, t(key)), el("dd", {}, keys.split("+").map((name) => el("kbd", {}, name)))),
-  );
-  const close = { type: "button", class: "icon-button", "aria-label": t("app.close"), on: { click: () => sheet.close() } };
-  const head = el("header", {}, el("h2", {}, t("app.shortcuts")), el("button", close, icon("close")));
-  const dialog = el("dialog", { class: "sheet", "aria-label": t("app.shortcuts") }, head, el("dl", {}, rows));
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  dialog.classList.toggle("narrow", phone.matches);
-  return dialog;
+function makeRow([keys, key]) {
+  return el("div", {}, el("dt", {}, t(key)), el("dd", {}, keys.split("+").map((name) => el("kbd", {}, name))));
 }

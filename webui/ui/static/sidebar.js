@@ -23,16 +23,16 @@ export class Sidebar {
   #selected = null;
   #filter = "";
 
-  /** `go` opens a conversation by id, or a new one for null; `showShortcuts` opens the help. */
-  constructor(conversations, { go, hrefOf, showShortcuts }) {
+  /** `go` opens a conversation by id, or a new one for null; `show…` open the sheets of the foot. */
+  constructor(conversations, { go, hrefOf, showShortcuts, showDevices }) {
     this.conversations = conversations;
     this.go = go;
     this.hrefOf = hrefOf;
-    this.node = this.#build(showShortcuts);
+    this.node = this.#build(showShortcuts, showDevices);
     conversations.on("change", () => this.render());
   }
 
-  #build(showShortcuts) {
+  #build(showShortcuts, showDevices) {
     this.list = el("nav", { class: "side-list", "aria-label": t("list.conversations") });
     this.end = el("div", { class: "side-end", "aria-hidden": "true" });
     this.input = el("input", {
@@ -62,6 +62,7 @@ export class Sidebar {
         "div",
         { class: "side-foot" },
         this.user,
+        button("phone", t("lan.title"), showDevices),
         button("keyboard", t("app.shortcuts"), showShortcuts),
         button("sun", t("app.theme"), (event) => this.#themeMenu(event.currentTarget)),
       ),

@@ -1,0 +1,1 @@
+"""The network around this machine: addresses, names, proxies, certificates, announcement."""

@@ -1,0 +1,19 @@
+/**
+ * A sheet over the page: a title, a cross, and whatever it shows.
+ *
+ * Esc, the cross and a press beside it close it; the focus returns by itself.
+ */
+import { el, phone } from "./dom.js";
+import { icon } from "./icons.js";
+import { t } from "./strings.js";
+
+/** Make a sheet; `showModal` opens it. */
+export function makeSheet(title, ...content) {
+  const close = { type: "button", class: "icon-button", "aria-label": t("app.close"), on: { click: () => dialog.close() } };
+  const head = el("header", {}, el("h2", {}, title), el("button", close, icon("close")));
+  const dialog = el("dialog", { class: "sheet", "aria-label": title }, head, ...content);
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  dialog.classList.toggle("narrow", phone.matches);
+  document.body.append(dialog);
+  return dialog;
+}
