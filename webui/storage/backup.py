@@ -10,18 +10,21 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from webui.errors import StorageUnusable
+from filelock import FileLock, Timeout
+
+from webui.errors import StorageBusy, StorageUnusable
 from webui.storage import failures
 from webui.storage.connections import BUSY_TIMEOUT_S, file_uri
-from webui.storage.folder import FOLDER_MODE, make_file
+from webui.storage.folder import FILE_MODE, FOLDER_MODE, make_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from collections.abc import Sequence as Several
     from pathlib import Path
 
 SUFFIX = ".db"
@@ -30,6 +33,8 @@ NUM_DAILY = 7
 NUM_OTHERS = 5  # before migrations: one that fails at every start must not push out the daily ones
 MANUAL, DAILY = "manual", "daily"
 DAILY_AFTER = timedelta(days=1)
+LOCK_NAME = "backups.lock"
+WAIT_S = 5.0  # for another backup
 STEP_PAGES = 2048  # 8 MB: so soon a backup that is not wanted any more ends
 
 
@@ -81,34 +86,62 @@ class Backups:
         Raises:
             StorageFull: There is no room; what was there before is left.
             StorageUnusable: The database is damaged or not there, or the folder cannot be used.
+            StorageBusy: Another backup is being made.
             BackupStopped: `stop` was called.
         """
-        with failures.translated(self._database):
+        with failures.translated(self._database), self._alone():
             self.folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
             for left in self.folder.glob("*.part"):  # of one that was killed
                 left.unlink(missing_ok=True)
             target = self.folder / f"{self._now().strftime(TIME_FORMAT)}-{kind}{SUFFIX}"
             write_copy(self._database, target, is_stopped=self._stop.is_set)
-            self._drop_old()
-        made = _named(target)
-        assert made is not None
+            made = _named(target)
+            assert made is not None
+            self._drop_old(made)
         return made
 
     def is_due(self) -> bool:
-        """Whether the newest is older than a day, or of a time that has not come yet."""
-        newest = next(iter(self.list()), None)
-        return newest is None or abs(self._now() - newest.made_at) >= DAILY_AFTER
+        """Whether the newest is older than a day; those of a time yet to come do not count."""
+        newest = next(iter(self._counted()), None)
+        return newest is None or self._now() - newest.made_at >= DAILY_AFTER
 
     def stop(self) -> None:
         """End the backup that is being made, and let none begin; the server ends."""
         self._stop.set()
 
-    def _drop_old(self) -> None:
-        unasked = [backup for backup in self.list() if backup.kind != MANUAL]
+    def _counted(self) -> Several[Backup]:
+        """Return those that were made by now: a clock that was ahead must not push out the rest."""
+        latest = self._now() + DAILY_AFTER
+        return [backup for backup in self.list() if backup.made_at < latest]
+
+    def _drop_old(self, made: Backup) -> None:
+        unasked = [b for b in self._counted() if b.kind != MANUAL and b.path != made.path]
         daily = [backup for backup in unasked if backup.kind == DAILY]
         others = [backup for backup in unasked if backup.kind != DAILY]
-        for old in (*daily[NUM_DAILY:], *others[NUM_OTHERS:]):
+        num_daily, num_others = NUM_DAILY - (made.kind == DAILY), NUM_OTHERS
+        num_others -= made.kind not in {DAILY, MANUAL}
+        for old in (*daily[num_daily:], *others[num_others:]):
             old.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other backups of this database waiting, whoever makes them.
+
+        Raises:
+            StorageBusy: One is being made.
+        """
+        path = self._database.with_name(LOCK_NAME)
+        lock = FileLock(path, timeout=WAIT_S, mode=FILE_MODE, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StorageBusy(
+                "Another backup is being made", "Try again when it is done."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def write_copy(

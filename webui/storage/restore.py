@@ -74,7 +74,11 @@ def restore(backup: Path, database: Path) -> Restored:
             try:
                 write_copy(backup, fresh)
                 replaced = _keep(database) if database.exists() else None
-                fresh.replace(database)
+                try:
+                    fresh.replace(database)
+                except OSError:
+                    _put_log_back(replaced, database)
+                    raise
             finally:
                 fresh.unlink(missing_ok=True)
             sync(database.parent)
@@ -85,17 +89,27 @@ def _keep(database: Path) -> Path:
     """Give the database from before a second name, with its log; return that name."""
     _fold(database)
     kept = database.with_name(f"{database.stem}-replaced-{datetime.now(UTC):{TIME_FORMAT}}.db")
-    try:
-        os.link(database, kept)
-    except OSError:  # some file systems know no second name
-        shutil.copy2(database, kept)
     log = database.with_name(f"{database.name}-wal")
+    if log.exists():  # both may yet be used again, so they must not be one file
+        shutil.copy2(database, kept)
+    else:
+        try:
+            os.link(database, kept)
+        except OSError:  # some file systems know no second name
+            shutil.copy2(database, kept)
     if log.exists():
         # What could not be folded in goes with the file it belongs to: to any other it is poison.
         log.replace(kept.with_name(f"{kept.name}-wal"))
     database.with_name(f"{database.name}-shm").unlink(missing_ok=True)
     sync(database.parent)
     return kept
+
+
+def _put_log_back(kept: Path | None, database: Path) -> None:
+    """Undo what `_keep` did to the log: the database from before stays the one in use."""
+    log = None if kept is None else kept.with_name(f"{kept.name}-wal")
+    if log is not None and log.exists():
+        shutil.copy2(log, database.with_name(f"{database.name}-wal"))
 
 
 def _fold(database: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from webui.errors import StorageFull, StorageUnusable
+from webui.errors import StorageBusy, StorageFull, StorageUnusable
 from webui.storage import backup as backup_module
 from webui.storage import settings
 from webui.storage.backup import DAILY, MANUAL, Backups, BackupStopped, write_copy
@@ -132,6 +132,34 @@ def test_one_is_due_after_a_day_and_after_a_clock_that_jumped(
     backups.make(DAILY)
     clock.now += timedelta(hours=hours)
     assert backups.is_due() == is_due
+
+
+@pytest.mark.parametrize("kind", [DAILY, "0004"])
+def test_clock_that_was_ahead_destroys_nothing(path: Path, kind: str) -> None:
+    asyncio.run(_made(path))
+    clock = Clock()
+    backups = Backups(path, clock)
+    before = [backups.make(kind)]
+    for number in range(10):
+        clock.now = START + timedelta(days=400 + number)
+        backups.make(kind)
+    clock.now = START + timedelta(days=1)
+    assert backups.is_due()
+    for _ in range(2):
+        made = backups.make(kind)
+        assert not backups.is_due()
+        before.append(made)
+        clock.now += timedelta(minutes=10)
+    kept = [backup for backup in backups.list() if backup.made_at < START + timedelta(days=100)]
+    assert sorted(b.made_at for b in kept)[-2:] == [b.made_at for b in before[-2:]]
+
+
+def test_two_backups_do_not_disturb_each_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(_made(path))
+    monkeypatch.setattr(backup_module, "WAIT_S", 0.05)
+    with Backups(path)._alone(), pytest.raises(StorageBusy, match="Another backup"):
+        Backups(path).make()
+    assert Backups(path).make().path.exists()
 
 
 def test_damaged_database_takes_no_good_backup_away(path: Path) -> None:

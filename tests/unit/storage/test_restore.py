@@ -140,6 +140,31 @@ async def test_kill_before_the_last_step_leaves_the_old_database(
     assert await found(path) == "new"
 
 
+async def test_rename_that_fails_leaves_the_old_database_with_its_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(path, "old")
+    backup = Backups(path).make()
+    killed = sqlite3.connect(path)
+    killed.execute("PRAGMA wal_autocheckpoint = 0")
+    killed.execute("UPDATE settings SET value = '\"in the log\"' WHERE name = 'x'")
+    killed.commit()
+    monkeypatch.setattr(restore_module, "_fold", lambda _: None)
+    rename = path.__class__.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if target == path:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(path.__class__, "replace", fail)
+    with pytest.raises(StorageUnusable):
+        restore(backup.path, path)
+    monkeypatch.undo()
+    assert await found(path) == "in the log"
+    killed.close()
+
+
 def _run(path: Path, statement: str) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(statement)
