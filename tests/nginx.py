@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLE = "WEBUI_TEST_NGINX"
 UNPACKED = ROOT / ".venv" / "nginx"
@@ -66,6 +68,11 @@ def find_nginx() -> str | None:
         if place and Path(place).exists() and _runs(place):
             return place
     return None
+
+
+def require_nginx() -> str:
+    """Return an nginx; without one the test is skipped, which `running` lets nobody do in CI."""
+    return find_nginx() or pytest.skip(f"there is no nginx: {HOW}")
 
 
 def fetch_nginx() -> str | None:

@@ -23,9 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    program = nginx.find_nginx()
-    if program is None:
-        pytest.skip(f"there is no nginx: {nginx.HOW}")
+    program = nginx.require_nginx()
     folder = tmp_path_factory.mktemp("proxied")
     flags = ["--trusted-proxy", "127.0.0.1", "--root-path", nginx.ROOT_PATH]
     server = Server(folder / "data", *flags, "--fake-engine", "60")

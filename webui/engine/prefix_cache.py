@@ -164,11 +164,13 @@ class PrefixCache:
         """Have all states in memory written to disk; False where there are too many at once."""
         return all(self.write(state) for state in reversed(self._ram.states))
 
-    def hurry(self) -> None:
-        """Let what waits to be written come after all that is written from now on."""
-        if self._disk is not None:
-            late = [state.prefix for state in self._disk.hurry()]
-            self._pending = [p for p in self._pending if not any(p is prefix for prefix in late)]
+    def hurry(self) -> list[State]:
+        """Let what waits to be written come after all that is written from now on; return it."""
+        if self._disk is None:
+            return []
+        late = self._disk.hurry()
+        self._pending = [p for p in self._pending if not any(p is s.prefix for s in late)]
+        return late
 
     def has_shared(self, sequence: Sequence) -> bool:
         """Return whether all of the administrator's tokens of a sequence are kept."""

@@ -180,9 +180,10 @@ class StateKeeper:
         if not self._cache.has_disk:
             return
         end_s = self._clock() + QUIT_SAVE_S
-        self._cache.hurry()
-        unkept: list[Displaced | State] = [*self._scheduler.residents.unkept()]
-        for item in sorted([*unkept, *self._cache.in_ram], key=lambda item: -item.prefix.used_ns):
+        late = self._cache.hurry()  # of these may be what was used last
+        items: list[Displaced | State] = [*self._scheduler.residents.unkept()]
+        items += [*late, *self._cache.in_ram]
+        for item in sorted(items, key=lambda item: -item.prefix.used_ns):
             state = item if isinstance(item, State) else self._copy(item)[0]
             if (left_s := end_s - self._clock()) <= 0:
                 break

@@ -30,9 +30,7 @@ def proxy(
     request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Nginx]:
     """An nginx before it; the path is left on or taken off."""
-    program = nginx.find_nginx()
-    if program is None:
-        pytest.skip(f"there is no nginx: {nginx.HOW}")
+    program = nginx.require_nginx()
     made = Nginx(
         program,
         tmp_path_factory.mktemp("nginx"),

@@ -127,7 +127,7 @@ def test_all_that_memory_has_no_room_for_reaches_the_disk(tmp_path):
 
 
 def test_end_writes_first_what_was_used_last(tmp_path, monkeypatch):
-    slow = Slow(monkeypatch)
+    slow = Slow(monkeypatch, tmp_path)
     loop, _, _ = with_disk(FakeRunner(replace_options(slots=2)), tmp_path)
     for owner in ("ann", "bob", "cid", "dan", "ann"):
         play(loop, job(owner, [A] * 100))
@@ -137,14 +137,14 @@ def test_end_writes_first_what_was_used_last(tmp_path, monkeypatch):
 
 
 def test_end_puts_what_was_used_last_before_what_waits(tmp_path, monkeypatch):
-    slow = Slow(monkeypatch)
+    slow = Slow(monkeypatch, tmp_path)
     loop, _, _ = with_disk(FakeRunner(OPTIONS), tmp_path, ram_bytes=0)
     for owner in ("ann", "bob", "cid", "dan"):  # three wait to be written
         play(loop, job(owner, [A] * 100))
     slow.begun.get(timeout=10)
     slow.go.release(10)
     loop.close()
-    assert slow.owners == ["ann", "dan", "bob", "cid"]
+    assert slow.owners == ["ann", "dan", "cid", "bob"]
 
 
 def test_end_keeps_its_time_and_what_matters_most(tmp_path, monkeypatch):
@@ -167,7 +167,7 @@ def test_end_keeps_its_time_and_what_matters_most(tmp_path, monkeypatch):
 
 
 def test_what_was_purged_is_not_written_at_the_end(tmp_path, monkeypatch):
-    slow = Slow(monkeypatch)
+    slow = Slow(monkeypatch, tmp_path)
     loop, _, _ = with_disk(FakeRunner(OPTIONS), tmp_path, ram_bytes=0)
     for owner in ("ann", "bob", "cid"):
         play(loop, job(owner, [A] * 100))
@@ -180,14 +180,27 @@ def test_what_was_purged_is_not_written_at_the_end(tmp_path, monkeypatch):
 
 
 def test_what_is_being_written_at_the_end_is_not_written_twice(tmp_path, monkeypatch):
-    slow = Slow(monkeypatch)
+    slow = Slow(monkeypatch, tmp_path)
     loop, _, _ = with_disk(FakeRunner(replace_options(slots=1)), tmp_path)
     play(loop, job("ann", [A] * 100))
     play(loop, job("bob", [A] * 100))  # ann goes to memory
     loop._keeper.idle()  # bob
     loop._keeper.idle()  # ann
     slow.go.release()
-    assert {slow.begun.get(timeout=10) for _ in range(2)} == {"ann", "bob"}
+    assert [slow.begun.get(timeout=10) for _ in range(2)] == ["bob", "ann"]
     slow.go.release(10)
     loop.close()
-    assert sorted(slow.owners) == ["ann", "bob"], "each once"
+    assert slow.owners == ["bob", "ann"]
+
+
+def test_what_was_used_last_comes_first_at_the_end_though_it_waits_already(tmp_path, monkeypatch):
+    slow = Slow(monkeypatch, tmp_path)
+    loop, _, _ = with_disk(FakeRunner(replace_options(slots=1)), tmp_path)
+    for owner in ("old", "ann", "bob"):
+        play(loop, job(owner, [A] * 100))
+    loop._cache.write(loop._cache.in_ram[0])
+    assert slow.begun.get(timeout=10) == "old"
+    loop._keeper.idle()  # bob waits, and counts as kept
+    slow.go.release(10)
+    loop.close()
+    assert slow.owners == ["old", "bob", "ann"]

@@ -42,6 +42,15 @@ async def found(path: Path) -> object:
         await database.close()
 
 
+def left_with_a_log(path: Path) -> sqlite3.Connection:
+    """Leave a database as a kill does: the last commit stands in its log alone."""
+    killed = sqlite3.connect(path)
+    killed.execute("PRAGMA wal_autocheckpoint = 0")
+    killed.execute("UPDATE settings SET value = '\"in the log\"' WHERE name = 'x'")
+    killed.commit()
+    return killed
+
+
 async def test_restored_is_what_was_backed_up_and_the_rest_is_kept(path: Path) -> None:
     await put(path, "old")
     backup = Backups(path).make()
@@ -59,11 +68,7 @@ async def test_log_that_was_not_folded_in_goes_with_its_file(
 ) -> None:
     await put(path, "old")
     backup = Backups(path).make()
-    # A kill leaves a log: the last commits stand in it alone.
-    killed = sqlite3.connect(path)
-    killed.execute("PRAGMA wal_autocheckpoint = 0")
-    killed.execute("UPDATE settings SET value = '\"in the log\"' WHERE name = 'x'")
-    killed.commit()
+    killed = left_with_a_log(path)
     monkeypatch.setattr(restore_module, "_fold", lambda _: None)  # as if it were damaged
     done = restore(backup.path, path)
     killed.close()
@@ -145,10 +150,7 @@ async def test_rename_that_fails_leaves_the_old_database_with_its_log(
 ) -> None:
     await put(path, "old")
     backup = Backups(path).make()
-    killed = sqlite3.connect(path)
-    killed.execute("PRAGMA wal_autocheckpoint = 0")
-    killed.execute("UPDATE settings SET value = '\"in the log\"' WHERE name = 'x'")
-    killed.commit()
+    killed = left_with_a_log(path)
     monkeypatch.setattr(restore_module, "_fold", lambda _: None)
     rename = path.__class__.replace
 
