@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from webui.errors import PermissionDenied
 
-LOCAL_USER_ID = "local"
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LOCAL_USER_ID = "local"  # becomes the first administrator
+LOCAL_NAME = "You"
 
 
 class Permission(StrEnum):
@@ -19,6 +24,38 @@ class Permission(StrEnum):
     CHAT = "chat"
     LOAD_MODELS = "load_models"
     DOWNLOAD_MODELS = "download_models"
+    API_KEYS = "api_keys"
+    ADMINISTER = "administer"
+
+
+class UserRole(StrEnum):
+    """What somebody is on this server; permissions follow from it unless an administrator set them."""
+
+    ADMINISTRATOR = "administrator"
+    USER = "user"
+    GUEST = "guest"  # nothing of theirs outlives the sign-in
+
+
+ROLE_PERMISSIONS = {
+    UserRole.ADMINISTRATOR: frozenset(Permission),
+    UserRole.USER: frozenset({Permission.CHAT, Permission.LOAD_MODELS, Permission.API_KEYS}),
+    UserRole.GUEST: frozenset({Permission.CHAT}),
+}
+# An administrator may grant these to others; ADMINISTER comes with the role alone.
+GRANTABLE = frozenset(Permission) - {Permission.ADMINISTER}
+
+
+def permissions_of(role: UserRole, granted: Iterable[str] | None) -> frozenset[Permission]:
+    """Return what somebody may do.
+
+    Args:
+        role: An administrator may do everything.
+        granted: What an administrator set instead of the role's own; None where nobody did. Words
+            of another version of the program are passed over.
+    """
+    if granted is None or role is UserRole.ADMINISTRATOR:
+        return ROLE_PERMISSIONS[role]
+    return frozenset(Permission(word) for word in granted if word in Permission) & GRANTABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +66,13 @@ class Actor:
         user_id: Opaque id of the row in `users`; owner of all it makes.
         name: What people see.
         permissions: What this caller may do.
+        role: What it is on this server.
     """
 
     user_id: str
     name: str
     permissions: frozenset[Permission]
+    role: UserRole = UserRole.USER
 
     def require(self, permission: Permission) -> None:
         """Check one permission.
@@ -50,4 +89,4 @@ class Actor:
 
 def local_actor() -> Actor:
     """Return the one local user who needs no sign-in on the loopback address."""
-    return Actor(LOCAL_USER_ID, "You", frozenset(Permission))
+    return Actor(LOCAL_USER_ID, LOCAL_NAME, frozenset(Permission), UserRole.ADMINISTRATOR)

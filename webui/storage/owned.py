@@ -1,8 +1,8 @@
 """The one door to rows that belong to somebody.
 
 Every query for a person begins here, so that no function can forget whose rows it reads: what is
-somebody else's is not there. What the server does to everybody's rows stands in `unattended`; a
-test holds all other files to this one.
+somebody else's is not there. What the server does to everybody's rows stands in `unattended`, and
+how a secret finds its owner in `credentials`; a test holds all other files to this one.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from sqlalchemy import select
 
 from webui.storage.tables import (
+    ApiKeyRow,
     Base,
     ConversationRow,
     GenerationRow,
     JobRow,
     MessageRow,
+    SessionRow,
     SettingRow,
 )
 
@@ -26,15 +28,19 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
     from sqlalchemy.orm import InstrumentedAttribute
 
-OwnedRow: TypeAlias = ConversationRow | GenerationRow | JobRow | MessageRow | SettingRow
+OwnedRow: TypeAlias = (
+    ApiKeyRow | ConversationRow | GenerationRow | JobRow | MessageRow | SessionRow | SettingRow
+)
 RowT = TypeVar("RowT", bound=OwnedRow)
 
 # The column that says whose a row is.
 OWNERS: Mapping[type[Base], InstrumentedAttribute[str]] = {
+    ApiKeyRow: ApiKeyRow.owner_id,
     ConversationRow: ConversationRow.owner_id,
     GenerationRow: GenerationRow.owner_id,
     JobRow: JobRow.owner_id,
     MessageRow: ConversationRow.owner_id,
+    SessionRow: SessionRow.owner_id,
     SettingRow: SettingRow.owner_id,
 }
 

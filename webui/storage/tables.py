@@ -16,6 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_co
 from sqlalchemy.types import TypeDecorator
 from typing_extensions import override
 
+from webui.actor import UserRole
 from webui.messages import Role
 
 if TYPE_CHECKING:
@@ -113,28 +114,102 @@ class Base(MappedAsDataclass, DeclarativeBase, eq=False):
         MessageStatus: _words(MessageStatus),
         GenerationStatus: _words(GenerationStatus),
         JobStatus: _words(JobStatus),
+        UserRole: _words(UserRole),
     }
 
 
 class UserRow(Base, kw_only=True):
-    """A person with things of their own."""
+    """A person with things of their own.
+
+    Attributes:
+        name: As it was written.
+        name_key: What tells names apart, whatever their case; None where nobody signs in by name.
+        password_hash: Of argon2id; None where there is no password.
+        must_change_password: An administrator chose it; nothing else goes before it is changed.
+        permissions: Set by an administrator in place of the role's; None where nobody did.
+        disabled_at: Since when there is no way in; what is theirs stays.
+    """
 
     __tablename__ = "users"
 
     id: Mapped[str] = mapped_column(primary_key=True, default_factory=new_id)
     name: Mapped[str]
+    name_key: Mapped[str | None] = mapped_column(default=None, unique=True, index=True)
+    role: Mapped[UserRole] = mapped_column(default=UserRole.USER)
+    password_hash: Mapped[str | None] = mapped_column(default=None, repr=False)
+    must_change_password: Mapped[bool] = mapped_column(default=False)
+    permissions: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    disabled_at: Mapped[datetime | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
 
 class SessionRow(Base, kw_only=True):
-    """A sign-in of one browser; the token itself is never kept."""
+    """A sign-in of one browser; the token itself is never kept.
+
+    Attributes:
+        id: By which its owner ends it; opens nothing.
+        token_hash: SHA-256 of the token, in hexadecimal.
+        device: What browser and system it was, in words.
+        address: From where it was last used.
+    """
 
     __tablename__ = "sessions"
 
-    id_hash: Mapped[str] = mapped_column(primary_key=True)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    id: Mapped[str] = mapped_column(primary_key=True, default_factory=new_id)
+    token_hash: Mapped[str] = mapped_column(unique=True, repr=False)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    device: Mapped[str] = mapped_column(default="")
+    address: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    last_used_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
     expires_at: Mapped[datetime]
+
+
+class ApiKeyRow(Base, kw_only=True):
+    """A key of one person for programs; the key itself is never kept.
+
+    Attributes:
+        prefix: Its first characters, by which people tell keys apart; open nothing.
+        key_hash: SHA-256 of the key, in hexadecimal.
+        endpoints: Groups of routes it opens; None opens all that keys may open.
+        models: Ids of models it may use; None means any.
+        expires_at: From when on it opens nothing; None means never.
+    """
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default_factory=new_id)
+    key_hash: Mapped[str] = mapped_column(unique=True, repr=False)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    prefix: Mapped[str]
+    endpoints: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    models: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    last_used_at: Mapped[datetime | None] = mapped_column(default=None)
+    expires_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class AuditRow(Base, kw_only=True):
+    """Something that was done to accounts, kept though the account goes; holds no secret, no text.
+
+    Attributes:
+        actor_id: Who did it; None where nobody was signed in.
+        action: A stable word.
+        about: What it was done to, in words.
+        address: From where.
+    """
+
+    __tablename__ = "audit"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    position: Mapped[int] = mapped_column(init=False, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+    actor_id: Mapped[str | None]
+    actor_name: Mapped[str]
+    action: Mapped[str]
+    about: Mapped[str] = mapped_column(default="")
+    address: Mapped[str] = mapped_column(default="")
 
 
 class ConversationRow(Base, kw_only=True):

@@ -133,7 +133,9 @@ def test_way_down_and_up_again_gives_the_same(path: Path, engine: Engine) -> Non
 def test_messages_from_before_have_no_figures_of_later_steps(path: Path, engine: Engine) -> None:
     with engine.begin() as connection:
         run(connection, "upgrade", "0001")
-        connection.exec_driver_sql("INSERT INTO users VALUES ('ann', 'Ann', '2026-01-01')")
+        connection.exec_driver_sql(
+            "INSERT INTO users (id, name, created_at) VALUES ('ann', 'Ann', '2026-01-01')"
+        )
         connection.exec_driver_sql(
             "INSERT INTO conversations (id, owner_id, title, title_is_automatic, version, activity,"
             " created_at, updated_at) VALUES ('c', 'ann', '', 1, 1, 1, '2026-01-01', '2026-01-01')"
@@ -158,7 +160,9 @@ def test_new_file_is_not_copied(path: Path, engine: Engine) -> None:
 def test_existing_file_is_copied_before_its_migration(path: Path, engine: Engine) -> None:
     upgraded(path, engine)
     with engine.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO users VALUES ('ann', 'Ann', '2026-01-01')")
+        connection.exec_driver_sql(
+            "INSERT INTO users (id, name, created_at) VALUES ('ann', 'Ann', '2026-01-01')"
+        )
     head = Schema(path).head
     scripts = next_scripts(path.parent, 'op.add_column("users", sa.Column("age", sa.Integer()))')
     schema = Schema(path, scripts)
@@ -169,7 +173,7 @@ def test_existing_file_is_copied_before_its_migration(path: Path, engine: Engine
     assert copy.stat().st_mode & 0o777 == 0o600
     assert copy.parent.stat().st_mode & 0o777 == 0o700
     with closing(sqlite3.connect(copy)) as connection:
-        assert connection.execute("SELECT * FROM users").fetchall() == [
+        assert connection.execute("SELECT id, name, created_at FROM users").fetchall() == [
             ("ann", "Ann", "2026-01-01")
         ]
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
@@ -200,7 +204,9 @@ def test_migration_that_fails_leaves_nothing_behind(path: Path, engine: Engine) 
 def test_rebuilding_a_table_keeps_the_rows_that_point_to_it(path: Path, engine: Engine) -> None:
     upgraded(path, engine)
     with engine.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO users VALUES ('ann', 'Ann', '2026-01-01')")
+        connection.exec_driver_sql(
+            "INSERT INTO users (id, name, created_at) VALUES ('ann', 'Ann', '2026-01-01')"
+        )
         connection.exec_driver_sql("INSERT INTO settings VALUES ('ann', 'theme', '1')")
     up = 'with op.batch_alter_table("users", recreate="always") as t: t.drop_column("name")'
     schema = Schema(path, next_scripts(path.parent, up))
@@ -213,7 +219,9 @@ def test_rebuilding_a_table_keeps_the_rows_that_point_to_it(path: Path, engine: 
 def test_migration_that_orphans_rows_is_undone(path: Path, engine: Engine) -> None:
     upgraded(path, engine)
     with engine.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO users VALUES ('ann', 'Ann', '2026-01-01')")
+        connection.exec_driver_sql(
+            "INSERT INTO users (id, name, created_at) VALUES ('ann', 'Ann', '2026-01-01')"
+        )
         connection.exec_driver_sql("INSERT INTO settings VALUES ('ann', 'theme', '1')")
     before = dump(path)
     schema = Schema(path, next_scripts(path.parent, 'op.execute("DELETE FROM users")'))

@@ -1,0 +1,70 @@
+"""From a secret to whose it is: the only queries that begin with something else than an owner.
+
+Knows hashes of secrets, never the secrets. What is found has not been judged: whether it has run
+out, or its owner may come in at all, is for `accounts` to say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select, update
+
+from webui.storage.tables import ApiKeyRow, SessionRow, UserRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+
+def find_session(session: Session, token_hash: str) -> tuple[SessionRow, UserRow] | None:
+    """Return the sign-in of a token and who signed in."""
+    query = (
+        select(SessionRow, UserRow)
+        .join(UserRow, UserRow.id == SessionRow.owner_id)
+        .where(SessionRow.token_hash == token_hash)
+    )
+    row = session.execute(query).first()
+    return None if row is None else (row[0], row[1])
+
+
+def find_api_key(session: Session, key_hash: str) -> tuple[ApiKeyRow, UserRow] | None:
+    """Return a key and whose it is."""
+    query = (
+        select(ApiKeyRow, UserRow)
+        .join(UserRow, UserRow.id == ApiKeyRow.owner_id)
+        .where(ApiKeyRow.key_hash == key_hash)
+    )
+    row = session.execute(query).first()
+    return None if row is None else (row[0], row[1])
+
+
+def note_use(
+    session: Session,
+    sessions: Mapping[str, tuple[datetime, datetime, str]],
+    api_keys: Mapping[str, datetime],
+) -> None:
+    """Save when secrets were last used; those that are gone meanwhile are passed over.
+
+    Args:
+        session: Of the database.
+        sessions: By id of the sign-in: last use, new end, address.
+        api_keys: By id of the key: last use.
+    """
+    for session_id, (used_at, expires_at, address) in sessions.items():
+        session.execute(
+            update(SessionRow)
+            .where(SessionRow.id == session_id)
+            .values(last_used_at=used_at, expires_at=expires_at, address=address)
+        )
+    for key_id, used_at in api_keys.items():
+        session.execute(
+            update(ApiKeyRow).where(ApiKeyRow.id == key_id).values(last_used_at=used_at)
+        )
+
+
+def delete_expired(session: Session, now: datetime) -> None:
+    """Forget sign-ins that have run out."""
+    session.execute(delete(SessionRow).where(SessionRow.expires_at <= now))

@@ -1,0 +1,43 @@
+"""Sign-ins of an owner; how a token finds one stands in `credentials`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from webui.errors import NotFound
+from webui.storage.owned import owned
+from webui.storage.tables import SessionRow
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+def add(session: Session, row: SessionRow) -> None:
+    """Keep a new sign-in."""
+    session.add(row)
+    session.flush()
+
+
+def list_newest(session: Session, owner_id: str) -> list[SessionRow]:
+    """Return the sign-ins of an owner, last used first."""
+    query = owned(SessionRow, owner_id).order_by(SessionRow.last_used_at.desc(), SessionRow.id)
+    return list(session.scalars(query))
+
+
+def delete(session: Session, owner_id: str, session_id: str) -> None:
+    """End one.
+
+    Raises:
+        NotFound: There is none, or it is somebody else's.
+    """
+    row = session.scalar(owned(SessionRow, owner_id).where(SessionRow.id == session_id))
+    if row is None:
+        raise NotFound("There is no such session")
+    session.delete(row)
+
+
+def delete_all(session: Session, owner_id: str, *, but: str | None = None) -> None:
+    """End all of an owner, but for one."""
+    for row in session.scalars(owned(SessionRow, owner_id)):
+        if row.id != but:
+            session.delete(row)
