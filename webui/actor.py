@@ -55,7 +55,7 @@ def permissions_of(role: UserRole, granted: Iterable[str] | None) -> frozenset[P
     """
     if granted is None or role is UserRole.ADMINISTRATOR:
         return ROLE_PERMISSIONS[role]
-    return frozenset(Permission(word) for word in granted if word in Permission) & GRANTABLE
+    return GRANTABLE.intersection(granted)
 
 
 @dataclass(frozen=True, slots=True)

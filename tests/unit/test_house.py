@@ -42,6 +42,7 @@ OWNERS = {
     "huggingface_hub": ("hub",),
     "pynvml": ("hub/devices.py",),
     "uvicorn": ("cli",),
+    "argon2": ("accounts",),
     "cryptography": ("network",),
     "segno": ("network",),
     "zeroconf": ("network",),

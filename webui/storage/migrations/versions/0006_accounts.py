@@ -6,6 +6,8 @@ user is to be the first administrator.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -19,7 +21,7 @@ ADDED = ("disabled_at", "permissions", "must_change_password", "password_hash", 
 
 def upgrade() -> None:
     # One at a time: rebuilding the table would take the rows of other tables along.
-    add = [
+    add: list[sa.Column[Any]] = [
         sa.Column("name_key", sa.String(), nullable=True),
         sa.Column("role", sa.String(length=16), nullable=False, server_default="user"),
         sa.Column("password_hash", sa.String(), nullable=True),

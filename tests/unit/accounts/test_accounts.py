@@ -1,0 +1,281 @@
+"""One's own account: first run, signing in and out, the password, the end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.unit.accounts.conftest import GOOD, HERE, OTHER, House
+from webui.accounts.accounts import AccountDisabled, WrongCredentials
+from webui.accounts.identity import Sender, Source
+from webui.accounts.throttle import PAIR, TooManyAttempts
+from webui.accounts.users import UserChange
+from webui.actor import LOCAL_USER_ID, Permission, UserRole
+from webui.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
+from webui.storage import conversations, users
+
+FAR = Sender("203.0.113.7", "Safari, iPhone")
+
+
+async def member(house: House, name: str = "Bob", role: UserRole = UserRole.USER) -> str:
+    """Make a person; returns their id."""
+    admin = await house.identity(await house.claim())
+    view, _ = await house.users.add(admin.actor, name, HERE, role=role, password=OTHER)
+    return view.id
+
+
+async def token_of(house: House, name: str = "Bob", password: str = OTHER) -> str:
+    return (await house.accounts.sign_in(name, password, HERE)).token
+
+
+async def test_until_there_is_an_administrator_the_machine_itself_is_one(house: House) -> None:
+    local = await house.accounts.identify(None, HERE, is_local=True)
+    assert local is not None
+    assert (local.actor.user_id, local.source) == (LOCAL_USER_ID, Source.LOCAL)
+    assert local.actor.permissions == frozenset(Permission)
+    assert await house.accounts.identify(None, FAR, is_local=False) is None
+    assert await house.accounts.identify("x", FAR, is_local=False) is None
+
+
+async def test_first_administrator_is_the_local_user_with_all_that_was_theirs(house) -> None:
+    made = await house.database.run(conversations.create, LOCAL_USER_ID)
+    local = await house.accounts.identify(None, HERE, is_local=True)
+    identity = await house.identity(await house.claim())
+    assert identity.actor.role is UserRole.ADMINISTRATOR
+    assert identity.actor.name == "Ann"
+    kept = await house.database.read(conversations.get, identity.actor.user_id, made.id)
+    assert kept.id == made.id
+    assert local.ended.is_set()
+    assert house.accounts.first_run_code is None
+    assert await house.accounts.identify(None, HERE, is_local=True) is None
+
+
+async def test_twenty_at_once_make_one_administrator(house: House) -> None:
+    code = house.accounts.first_run_code
+    assert code is not None
+    house.clock.now_s += 1
+    claims = [
+        house.accounts.claim(code, f"Name {n}", GOOD, Sender(f"192.0.2.{n}")) for n in range(20)
+    ]
+    ends = await asyncio.gather(*claims, return_exceptions=True)
+    made = [end for end in ends if not isinstance(end, BaseException)]
+    assert len(made) == 1
+    assert all(isinstance(end, Conflict) for end in ends if isinstance(end, BaseException))
+    found = await house.database.read(users.list_all)
+    assert [row.name for row in found] == [made[0].user.name]
+
+
+@pytest.mark.parametrize("code", ["", "AAAA-BBBB-CCCC", "😀"])
+async def test_wrong_code_makes_nobody(house: House, code: str) -> None:
+    with pytest.raises(PermissionDenied) as refusal:
+        await house.accounts.claim(code, "Eve", GOOD, FAR)
+    assert refusal.value.field == "code"
+    assert not house.accounts.is_claimed
+
+
+async def test_code_may_be_written_without_care(house: House) -> None:
+    code = (house.accounts.first_run_code or "").replace("-", " ").lower()
+    assert (await house.accounts.claim(f" {code} ", "Ann", GOOD, HERE)).user.name == "Ann"
+
+
+async def test_code_cannot_be_guessed_fast(house: House) -> None:
+    for _ in range(PAIR.num_free):
+        with pytest.raises(PermissionDenied):
+            await house.accounts.claim("x", "Eve", GOOD, FAR)
+    with pytest.raises(TooManyAttempts):
+        await house.accounts.claim(house.accounts.first_run_code or "", "Eve", GOOD, FAR)
+
+
+async def test_wrong_form_of_the_first_account_leaves_the_code(house: House) -> None:
+    code = house.accounts.first_run_code or ""
+    for name, password, field in (("", GOOD, "name"), ("Ann", "short", "password")):
+        with pytest.raises(InvalidRequest) as refusal:
+            await house.accounts.claim(code, name, password, HERE)
+        assert refusal.value.field == field
+    assert (await house.accounts.claim(code, "Ann", GOOD, HERE)).token
+
+
+async def test_administrator_outlives_a_restart_and_so_does_the_sign_in(house: House) -> None:
+    token = await house.claim()
+    house.begin()
+    await house.accounts.open()
+    assert house.accounts.is_claimed
+    assert (await house.identity(token)).actor.name == "Ann"
+    assert await house.accounts.identify(None, HERE, is_local=True) is None
+
+
+async def test_sign_in_gives_a_token_that_is_not_kept(house: House) -> None:
+    await member(house)
+    signed_in = await house.accounts.sign_in(" bOB ", OTHER, HERE)
+    assert signed_in.user.name == "Bob"
+    assert (await house.identity(signed_in.token)).actor.role is UserRole.USER
+    await house.database.close()
+    raw = b"".join(path.read_bytes() for path in house.database.path.parent.glob("*.db*"))
+    await house.database.open()
+    assert signed_in.token.encode() not in raw
+    assert OTHER.encode() not in raw
+
+
+async def test_each_sign_in_has_a_token_of_its_own(house: House) -> None:
+    await member(house)
+    assert await token_of(house) != await token_of(house)
+
+
+@pytest.mark.parametrize(
+    ("name", "password"), [("Bob", "wrong one here"), ("Nobody", OTHER), ("", "")]
+)
+async def test_wrong_password_and_unknown_name_get_the_same_answer(house, name, password) -> None:
+    await member(house)
+    with pytest.raises(WrongCredentials) as refusal:
+        await house.accounts.sign_in(name, password, HERE)
+    assert refusal.value.message == "name and password do not belong together"
+    assert refusal.value.field is None
+
+
+async def test_unknown_name_costs_a_hash_too(house: House, monkeypatch) -> None:
+    looked: list[str | None] = []
+    verify = house.accounts.passwords.verify
+
+    async def counting(stored: str | None, password: str) -> bool:
+        looked.append(stored and "hash")
+        return await verify(stored, password)
+
+    monkeypatch.setattr(house.accounts.passwords, "verify", counting)
+    await member(house)
+    for name in ("Nobody", "Bob"):
+        with pytest.raises(WrongCredentials):
+            await house.accounts.sign_in(name, "wrong one here", HERE)
+    assert looked == [None, "hash"]
+
+
+async def test_guessing_is_slowed_down_but_not_for_the_owner(house: House) -> None:
+    await member(house)
+    await token_of(house)
+    for _ in range(PAIR.num_free):
+        with pytest.raises(WrongCredentials):
+            await house.accounts.sign_in("Bob", "guess guess guess", FAR)
+    with pytest.raises(TooManyAttempts):
+        await house.accounts.sign_in("Bob", OTHER, FAR)
+    assert await token_of(house)
+
+
+async def test_disabled_account_says_so_to_its_owner_alone(house: House) -> None:
+    user_id = await member(house)
+    admin = await house.identity(await token_of(house, "Ann", GOOD))
+    token = await token_of(house)
+    identity = await house.identity(token)
+    await house.users.change(admin.actor, user_id, UserChange(is_disabled=True), HERE)
+    assert identity.ended.is_set()
+    assert house.shut_out == [user_id]
+    assert not await house.is_in(token)
+    with pytest.raises(AccountDisabled):
+        await token_of(house)
+    with pytest.raises(WrongCredentials):
+        await token_of(house, "Bob", "wrong one here")
+    await house.users.change(admin.actor, user_id, UserChange(is_disabled=False), HERE)
+    assert await house.is_in(await token_of(house))
+
+
+async def test_sign_out_ends_this_sign_in_alone(house: House) -> None:
+    await member(house)
+    here, there = await token_of(house), await token_of(house)
+    identity = await house.identity(here)
+    await house.accounts.sign_out(identity)
+    assert identity.ended.is_set()
+    assert not await house.is_in(here)
+    assert await house.is_in(there)
+
+
+async def test_sign_out_everywhere_ends_all_of_ones_own(house: House) -> None:
+    user_id = await member(house)
+    tokens = [await token_of(house) for _ in range(3)]
+    admin = await token_of(house, "Ann", GOOD)
+    identities = [await house.identity(token) for token in tokens]
+    await house.accounts.sign_out_everywhere(identities[0].actor, HERE)
+    assert all(identity.ended.is_set() for identity in identities)
+    assert [await house.is_in(token) for token in tokens] == [False] * 3
+    assert await house.is_in(admin)
+    assert house.shut_out == [user_id]
+
+
+async def test_own_sign_ins_are_listed_and_ended_and_nobody_elses(house: House) -> None:
+    await member(house)
+    bob = await house.identity(await token_of(house))
+    far = (await house.accounts.sign_in("Bob", OTHER, FAR)).token
+    listed = await house.accounts.list_sessions(bob.actor, bob.id)
+    assert {view.device for view in listed} == {HERE.device, FAR.device}
+    assert [view.is_current for view in listed if view.id == bob.id] == [True]
+    ann = await house.identity(await token_of(house, "Ann", GOOD))
+    with pytest.raises(NotFound):
+        await house.accounts.end_session(bob.actor, ann.id)
+    other = next(view for view in listed if not view.is_current)
+    await house.accounts.end_session(bob.actor, other.id)
+    assert not await house.is_in(far)
+    assert await house.is_in(await token_of(house))
+
+
+async def test_new_password_ends_all_sign_ins_and_begins_one(house: House) -> None:
+    await member(house)
+    old = await token_of(house)
+    elsewhere = await token_of(house)
+    identity = await house.identity(old)
+    changed = await house.accounts.change_password(identity, OTHER, GOOD, HERE)
+    assert [await house.is_in(token) for token in (old, elsewhere)] == [False, False]
+    assert await house.is_in(changed.token)
+    with pytest.raises(WrongCredentials):
+        await token_of(house)
+    assert await token_of(house, password=GOOD)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [("wrong one here", GOOD, "old"), (OTHER, "short", "new"), (OTHER, OTHER, "new")],
+)
+async def test_password_change_names_the_field(house: House, old, new, field) -> None:
+    await member(house)
+    token = await token_of(house)
+    with pytest.raises(InvalidRequest) as refusal:
+        await house.accounts.change_password(await house.identity(token), old, new, HERE)
+    assert refusal.value.field == field
+    assert await house.is_in(token)
+
+
+async def test_old_password_cannot_be_guessed_with_a_stolen_sign_in(house: House) -> None:
+    await member(house)
+    identity = await house.identity(await token_of(house))
+    for _ in range(PAIR.num_free):
+        with pytest.raises(InvalidRequest):
+            await house.accounts.change_password(identity, "guess guess", GOOD, FAR)
+    with pytest.raises(TooManyAttempts):
+        await house.accounts.change_password(identity, OTHER, GOOD, FAR)
+
+
+async def test_own_account_goes_with_everything_in_it(house: House) -> None:
+    user_id = await member(house)
+    token = await token_of(house)
+    identity = await house.identity(token)
+    made = await house.database.run(conversations.create, user_id)
+    with pytest.raises(InvalidRequest):
+        await house.accounts.delete(identity.actor, "wrong one here", HERE)
+    await house.accounts.delete(identity.actor, OTHER, HERE)
+    assert not await house.is_in(token)
+    assert (house.shut_out, house.gone) == ([user_id], [user_id])
+    with pytest.raises(NotFound):
+        await house.database.read(conversations.get, user_id, made.id)
+    with pytest.raises(NotFound):
+        await house.database.read(users.get, user_id)
+
+
+async def test_only_administrator_cannot_go(house: House) -> None:
+    await member(house)
+    admin = await house.identity(await token_of(house, "Ann", GOOD))
+    with pytest.raises(Conflict):
+        await house.accounts.delete(admin.actor, GOOD, HERE)
+    assert house.shut_out == []
+    await house.users.add(admin.actor, "Cid", HERE, role=UserRole.ADMINISTRATOR, password=OTHER)
+    await house.accounts.delete(admin.actor, GOOD, HERE)
+    house.begin()
+    await house.accounts.open()
+    assert house.accounts.is_claimed
+    assert await house.is_in(await token_of(house, "Cid"))

@@ -1,0 +1,1 @@
+"""Who may come in, as what, and for how long: accounts, sign-ins and keys."""

@@ -1,0 +1,43 @@
+"""Names that people sign in by: what one may be, and what tells two apart.
+
+Knows text alone. A name is shown to others, so nothing in it may hide, turn or imitate writing.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from webui.errors import InvalidRequest
+
+MAX_NAME_CHARS = 40
+MARKS = " ._-'@+"
+KINDS = frozenset("LNM")  # letters, numbers and the marks upon them
+
+
+def checked(name: str) -> str:
+    """Return a name as it is kept: in the composed form, without spaces at its ends.
+
+    Raises:
+        InvalidRequest: It is empty, too long, or has characters that no name needs.
+    """
+    name = " ".join(unicodedata.normalize("NFC", name).split())
+    if not name:
+        raise InvalidRequest("name is empty", "Choose one.", field="name")
+    if len(name) > MAX_NAME_CHARS:
+        raise InvalidRequest(
+            f"name has {len(name)} characters", f"Take at most {MAX_NAME_CHARS}.", field="name"
+        )
+    odd = [one for one in name if one not in MARKS and unicodedata.category(one)[0] not in KINDS]
+    if odd or not any(unicodedata.category(one)[0] in "LN" for one in name):
+        shown = f"U+{ord(odd[0]):04X}" if odd else repr(name)
+        raise InvalidRequest(
+            f"name has characters that a name cannot have ({shown})",
+            f"Take letters, digits and any of {' '.join(MARKS.strip())}.",
+            field="name",
+        )
+    return name
+
+
+def key_of(name: str) -> str:
+    """Return what tells names apart: neither case nor the way a letter is composed counts."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())

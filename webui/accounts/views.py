@@ -1,0 +1,96 @@
+"""What people see of accounts: values, as JSON writes them; no secret is in them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from webui.actor import permissions_of
+
+if TYPE_CHECKING:
+    from webui.storage.tables import AuditRow, SessionRow, UserRow
+
+
+class UserView(msgspec.Struct, frozen=True, kw_only=True):
+    """A person, to administrators and to themselves.
+
+    Attributes:
+        permissions: What they may do, sorted.
+        has_own_permissions: An administrator set them in place of the role's.
+        has_password: They can sign in with one.
+    """
+
+    id: str
+    name: str
+    role: str
+    permissions: list[str]
+    has_own_permissions: bool
+    has_password: bool
+    must_change_password: bool
+    is_disabled: bool
+    created_at: datetime
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One sign-in of the reader."""
+
+    id: str
+    device: str
+    address: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    is_current: bool
+
+
+class AuditView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was done to accounts."""
+
+    position: int
+    at: datetime
+    actor_name: str
+    action: str
+    about: str
+    address: str
+
+
+def user_view(row: UserRow) -> UserView:
+    """Return what is seen of a person."""
+    return UserView(
+        id=row.id,
+        name=row.name,
+        role=row.role.value,
+        permissions=sorted(permissions_of(row.role, row.permissions)),
+        has_own_permissions=row.permissions is not None,
+        has_password=row.password_hash is not None,
+        must_change_password=row.must_change_password,
+        is_disabled=row.disabled_at is not None,
+        created_at=row.created_at,
+    )
+
+
+def session_view(row: SessionRow, current_id: str) -> SessionView:
+    """Return what is seen of a sign-in."""
+    return SessionView(
+        id=row.id,
+        device=row.device,
+        address=row.address,
+        created_at=row.created_at,
+        last_used_at=row.last_used_at,
+        expires_at=row.expires_at,
+        is_current=row.id == current_id,
+    )
+
+
+def audit_view(row: AuditRow) -> AuditView:
+    """Return what is seen of an entry."""
+    return AuditView(
+        position=row.position,
+        at=row.at,
+        actor_name=row.actor_name,
+        action=row.action,
+        about=row.about,
+        address=row.address,
+    )
