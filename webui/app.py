@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import webui
+from webui.accounts.accounts import Accounts
+from webui.accounts.users import Users
 from webui.actor import local_actor
 from webui.api.http_app import create_http_app
 from webui.api.page import Page
@@ -114,9 +116,14 @@ def _construct(settings: Settings) -> Runtime:
     jobs = Jobs(database)
     parameters = Parameters(database)
     generations = Generations(database, pool, events)
+    states = SavedStates(pool, settings.states_dir)
+    accounts = Accounts(database)
+    accounts.tell(on_shut_out=generations.stop_of, on_gone=states.purge)
     return Runtime(
         settings=settings,
         database=database,
+        accounts=accounts,
+        users=Users(database, accounts),
         pool=pool,
         catalog=catalog,
         events=events,
@@ -124,9 +131,7 @@ def _construct(settings: Settings) -> Runtime:
         lan=Lan(settings),
         generations=generations,
         embeddings=Embeddings(pool),
-        conversations=Conversations(
-            database, generations, parameters, events, SavedStates(pool, settings.states_dir)
-        ),
+        conversations=Conversations(database, generations, parameters, events, states),
         models=Models(pool, catalog, jobs, database, events, settings),
         parameters=parameters,
     )
@@ -137,6 +142,7 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     settings = runtime.settings
     await runtime.database.open()
     stack.push_async_callback(runtime.database.close)
+    await runtime.accounts.open()
     _start(stack, back_up_daily(Backups(settings.database_path)), "backup")
     stack.push_async_callback(runtime.pool.close)
     stack.push_async_callback(runtime.jobs.close)

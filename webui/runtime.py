@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from webui.accounts.accounts import Accounts
+    from webui.accounts.users import Users
     from webui.chat.conversations import Conversations
     from webui.chat.embeddings import Embeddings
     from webui.chat.events import EventLog
@@ -30,6 +32,8 @@ class Runtime:
     Attributes:
         settings: What the server was told at start.
         database: The store; faces do not touch it but through use cases.
+        accounts: Use cases of one's own account, and who sends a request.
+        users: Use cases of administrators.
         pool: The loaded model.
         catalog: The model files on disk.
         events: What happens, by owner, for the streams of the page.
@@ -44,6 +48,8 @@ class Runtime:
 
     settings: Settings
     database: Database
+    accounts: Accounts
+    users: Users
     pool: EnginePool
     catalog: Catalog
     events: EventLog

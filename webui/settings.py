@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         default=7860, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
     )
     listen: bool = Field(
-        default=False, description="Listen on the whole network; refused until accounts exist."
+        default=False, description="Listen on the whole network; strangers must sign in."
     )
     allowed_hosts: HostNames = Field(
         default=(),

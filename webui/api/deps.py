@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import override
 
-from webui.actor import Actor, local_actor
+from webui.accounts.identity import Identity, Sender
+from webui.actor import Actor
+from webui.api.door import identity_in
 from webui.api.errors import invalid_input
 from webui.api.page import Page
 from webui.api.sse import Streams
@@ -31,9 +33,24 @@ async def get_runtime(request: Request) -> Runtime:
     return runtime
 
 
-async def get_actor() -> Actor:
-    """Return who acts: the one local user, until there are accounts."""
-    return local_actor()
+async def get_identity(request: Request) -> Identity:
+    """Return who sent the request, and by what they came in.
+
+    Raises:
+        NotAuthenticated: Nobody did.
+    """
+    return identity_in(request.scope)
+
+
+async def get_actor(identity: Annotated[Identity, Depends(get_identity)]) -> Actor:
+    """Return who acts."""
+    return identity.actor
+
+
+async def get_sender(request: Request) -> Sender:
+    """Return from where the request came."""
+    sender: Sender = request.state.sender
+    return sender
 
 
 async def get_page(request: Request) -> Page:
@@ -49,7 +66,9 @@ async def get_streams(request: Request) -> Streams:
 
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
+IdentityDep = Annotated[Identity, Depends(get_identity)]
 ActorDep = Annotated[Actor, Depends(get_actor)]
+SenderDep = Annotated[Sender, Depends(get_sender)]
 PageDep = Annotated[Page, Depends(get_page)]
 StreamsDep = Annotated[Streams, Depends(get_streams)]
 

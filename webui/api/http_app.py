@@ -11,9 +11,11 @@ from fastapi import FastAPI
 from starlette.routing import Mount, Route
 
 from webui.api import (
+    audit,
     ca,
     conversations,
     events,
+    first_run,
     generations,
     health,
     jobs,
@@ -22,7 +24,11 @@ from webui.api import (
     metrics,
     models,
     parameters,
+    session,
+    sessions,
+    users,
 )
+from webui.api.door import Door
 from webui.api.errors import add_error_handlers
 from webui.api.forwarded import Forwarded
 from webui.api.gate import Gate
@@ -42,7 +48,12 @@ if TYPE_CHECKING:
 ROUTE_GROUPS = (
     health,
     ca,
+    session,
+    first_run,
+    sessions,
     me,
+    users,
+    audit,
     conversations,
     generations,
     events,
@@ -56,7 +67,7 @@ ROUTE_GROUPS = (
 )
 
 # First segments of what is served beside the routes.
-PAGE_SEGMENTS = frozenset({"assets", "c", "gradio_api", "static", "ui"})
+PAGE_SEGMENTS = frozenset({"assets", "c", "first-run", "gradio_api", "sign-in", "static", "ui"})
 
 
 def create_http_app(
@@ -89,6 +100,7 @@ def create_http_app(
     app.router.default = page
     settings = runtime.settings
     _check_root_path(settings.root_path)
+    app.add_middleware(Door)  # what is added last comes first
     forwarded = Forwarded(Proxies(settings.trusted_proxy), settings.root_path)
     app.add_middleware(Gate, hosts=runtime.lan.hosts, forwarded=forwarded)
     return app

@@ -1,15 +1,79 @@
-"""Who the caller is."""
+"""The caller's own account."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from webui import __version__
-from webui.api.deps import ActorDep, Json
+from webui.api.deps import ActorDep, IdentityDep, Json, RuntimeDep, SenderDep, body_of
+from webui.api.door import drop_token, keep_token
+from webui.api.session import MAX_PASSWORD_CHARS
 
 router = APIRouter(prefix="/api/me")
 
 
+class PasswordBody(BaseModel):
+    """The password so far and the next one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    old: str = Field(max_length=MAX_PASSWORD_CHARS)
+    new: str = Field(max_length=MAX_PASSWORD_CHARS)
+
+
+class DeleteBody(BaseModel):
+    """The password, since there is no way back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    password: str = Field(max_length=MAX_PASSWORD_CHARS)
+
+
+_password_body = body_of(TypeAdapter(PasswordBody))
+_delete_body = body_of(TypeAdapter(DeleteBody))
+
+
 @router.get("")
-async def get_me(actor: ActorDep) -> Response:
-    """Return the actor's id and name, and the server's version."""
-    return Json({"user": {"id": actor.user_id, "name": actor.name}, "version": __version__})
+async def get_me(runtime: RuntimeDep, actor: ActorDep) -> Response:
+    """Return who the actor is and may do, and the server's version."""
+    user = {
+        "id": actor.user_id,
+        "name": actor.name,
+        "role": actor.role.value,
+        "permissions": sorted(actor.permissions),
+    }
+    claimed = runtime.accounts.is_claimed
+    return Json({"user": user, "is_claimed": claimed, "version": __version__})
+
+
+@router.put("/password")
+async def change_password(
+    request: Request,
+    runtime: RuntimeDep,
+    identity: IdentityDep,
+    sender: SenderDep,
+    body: Annotated[PasswordBody, Depends(_password_body)],
+) -> Response:
+    """Change the password; all sign-ins end, and this browser gets a new one."""
+    changed = await runtime.accounts.change_password(identity, body.old, body.new, sender)
+    response = Json({"user": changed.user})
+    keep_token(response, changed.token, request.scope, runtime.settings.root_path)
+    return response
+
+
+@router.delete("")
+async def delete_me(
+    request: Request,
+    runtime: RuntimeDep,
+    identity: IdentityDep,
+    sender: SenderDep,
+    body: Annotated[DeleteBody, Depends(_delete_body)],
+) -> Response:
+    """Take the account away with everything in it."""
+    await runtime.accounts.delete(identity.actor, body.password, sender)
+    response = Response(status_code=204)
+    drop_token(response, request.scope, runtime.settings.root_path)
+    return response

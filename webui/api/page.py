@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 UIState = Literal["starting", "ready", "off", "failed"]
 
 PAGE = re.compile(r"/|/c/[A-Za-z0-9_-]{1,64}")
+SIGN_IN, FIRST_RUN = "/sign-in", "/first-run"
+ENTRY_PATHS = frozenset({SIGN_IN, FIRST_RUN})
 # What Chromium was seen to ask for on all pages; a heartbeat needs `gr.State` with a callback.
 DRAWN_GET = re.compile(r"/(?:theme\.css|(?:assets|static)/[A-Za-z0-9_@./-]+)")
 DRAWN_POST = re.compile(r"/gradio_api/run/predict")
@@ -65,6 +67,7 @@ MAX_PAGES = 16
 DIGEST = re.compile(r"@([0-9a-f]{12})/")
 HEAD_MARKS = ("<!--head-->", "<!--/head-->")
 BODY_MARKS = ("<!--body-->", "<!--/body-->")
+STRINGS_MARK = "<!--strings-->"
 # Gradio's own base is relative, which breaks under /c/<id>; its metas and manifest lead outside.
 BASE = re.compile(r'<base href="[^"]*"\s*/?>')
 METAS = re.compile(r'<meta\s+(?:property="og:|name="twitter:)[^>]*?>|<link rel="manifest"[^>]*?>')
@@ -92,13 +95,8 @@ class Shell:
         self, html: str, strings: str, static_path: str = STATIC_PATH, root_path: str = ""
     ) -> None:
         self._base = f'<base href="{root_path}/" />'
-        html = html.replace(f'"{STATIC_PATH}', f'"{root_path}{static_path}')
-        html = BASE.sub(self._base, html, count=1)
-        # "</" would end the script element; JSON may write it with an escaped slash.
-        embedded = json.dumps(json.loads(strings), ensure_ascii=False, separators=(",", ":"))
-        embedded = embedded.replace("</", "<\\/").replace("<!--", "<\\u0021--")
-        element = f'<script type="application/json" id="strings">{embedded}</script>'
-        self.html = html.replace(HEAD_MARKS[1], element + HEAD_MARKS[1], 1)
+        html = placed(html, static_path, root_path)
+        self.html = html.replace(HEAD_MARKS[1], embedded(strings) + HEAD_MARKS[1], 1)
         self._head = _between(self.html, HEAD_MARKS)
         self._body = _between(self.html, BODY_MARKS)
 
@@ -125,6 +123,7 @@ class Page:
         self._folder = folder
         self._root_path = root_path
         self._shell: Shell | None = None
+        self._entry = ""
         self._drawn: ASGIApp | None = None
         # By scheme and host, of which the drawn page makes its addresses.
         self._pages: dict[tuple[str, bytes], str] = {}
@@ -139,6 +138,9 @@ class Page:
         strings = (self._folder / "static" / "strings.en.json").read_text("utf-8")
         static_path = f"{STATIC_PATH}@{self.static.take_digest()}/"
         self._shell = Shell(html, strings, static_path, self._root_path)
+        entry = (self._folder / "entry.html").read_text("utf-8")
+        entry = placed(entry, static_path, self._root_path)
+        self._entry = entry.replace(STRINGS_MARK, embedded(strings), 1)
 
     def adopt(self, drawn: ASGIApp) -> None:
         """Serve the drawn page from now on."""
@@ -159,7 +161,8 @@ class Page:
             PageNotReady: A path of the drawn page, which is not there yet.
         """
         path, method = scope["path"], scope["method"]
-        is_page = PAGE.fullmatch(path) is not None
+        is_entry = path in ENTRY_PATHS
+        is_page = is_entry or PAGE.fullmatch(path) is not None
         if self.state == "off" or not (is_page or _is_listed(path)):
             hint = "This server was started without its page." if is_page else ""
             raise NotFound("there is nothing at this address", hint)
@@ -168,6 +171,8 @@ class Page:
             raise MethodNotAllowed(f"{method} is not possible here")
         if path == "/favicon.ico":
             await self.static(dict(scope, root_path=""), receive, send)
+        elif is_entry and self._entry:
+            await HTMLResponse(self._entry)(scope, receive, send)
         elif is_page:
             await (await self._page(scope, receive))(scope, receive, send)
         elif self._drawn is None:
@@ -282,6 +287,20 @@ async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[int, s
 
     await app(scope, receive, keep)
     return status, b"".join(parts).decode()
+
+
+def placed(html: str, static_path: str, root_path: str) -> str:
+    """Return a page of ours with its addresses below the root, and its files under their digest."""
+    html = html.replace(f'"{STATIC_PATH}', f'"{root_path}{static_path}')
+    return BASE.sub(f'<base href="{root_path}/" />', html, count=1)
+
+
+def embedded(strings: str) -> str:
+    """Return the element in which the scripts find all visible strings, from their JSON."""
+    # "</" would end the script element; JSON may write it with an escaped slash.
+    text = json.dumps(json.loads(strings), ensure_ascii=False, separators=(",", ":"))
+    text = text.replace("</", "<\\/").replace("<!--", "<\\u0021--")
+    return f'<script type="application/json" id="strings">{text}</script>'
 
 
 def _between(text: str, marks: tuple[str, str]) -> str:

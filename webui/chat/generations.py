@@ -176,6 +176,12 @@ class Generations:
             if run.reply.order.conversation_id == conversation_id:
                 await self._stop(run)
 
+    async def stop_of(self, user_id: str) -> None:
+        """End all replies that are being written for somebody, and keep what there is of them."""
+        for run in list(self._runs.values()):
+            if run.reply.order.owner == user_id:
+                await self._stop(run)
+
     async def complete(
         self,
         actor: Actor,

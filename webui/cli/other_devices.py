@@ -42,6 +42,17 @@ def tell_others(lan: Lan) -> None:
         say(PLAIN_HTTP)
 
 
+def tell_first_run(lan: Lan, url: str, code: str) -> None:
+    """Print how the first account is made, without which nobody else comes in."""
+    others = lan.urls()
+    if others:
+        click.echo("Nobody has an account yet, so other devices are not let in.")
+    else:
+        click.echo("Nobody has an account yet: whoever sits at this machine is let in.")
+    click.echo(f"To make the administrator, open {(others or [url])[0]}/first-run#{code}")
+    click.echo(f"The code is {code}; it is good until the server ends.")
+
+
 def code_of(url: str) -> list[str]:
     """Return the lines of a QR code; none where no person sees them or they do not fit."""
     can_show = sys.stdout.isatty() and "utf" in (sys.stdout.encoding or "").lower()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from webui.cli import log
-from webui.cli.other_devices import tell_others
+from webui.cli.other_devices import tell_first_run, tell_others
 from webui.cli.server import Server, check_address, open_sockets
 from webui.errors import NotFound
 from webui.hub.catalog import Catalog
@@ -43,7 +43,7 @@ class UnknownModel(NotFound):
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one [7860].")
 @click.option(
-    "--listen", is_flag=True, default=None, help="The whole network; refused until accounts exist."
+    "--listen", is_flag=True, default=None, help="The whole network; strangers must sign in."
 )
 @click.option(
     "--allowed-hosts",
@@ -165,19 +165,27 @@ def run(settings: Settings, listeners: list[socket]) -> None:
         lan.certificates.open(lan.reachable())
     server = Server(
         app,
-        on_ready=lambda: greet(settings, lan),
+        on_ready=lambda: greet(settings, lan, app.state.runtime.accounts.first_run_code),
         on_stop=lambda: end_streams(app),
         tls=lan.certificates.context if lan.certificates else None,
     )
     server.serve_until_signal(listeners)
 
 
-def greet(settings: Settings, lan: Lan) -> None:
-    """Say where the server is and what is missing; open the browser."""
+def greet(settings: Settings, lan: Lan, first_run_code: str | None = None) -> None:
+    """Say where the server is and what is missing; open the browser.
+
+    Args:
+        settings: What the server was told.
+        lan: How it is reached.
+        first_run_code: What makes the first administrator; None where there is one.
+    """
     say = click.echo
     url = lan.url("127.0.0.1" if lan.binding.is_everywhere else lan.binding.hosts[0])
     say(f"Hearthside is at {url}")
     tell_others(lan)
+    if first_run_code is not None:
+        tell_first_run(lan, url, first_run_code)
     if lacks_model(settings):
         say(f"There is no model in {settings.models_dir} yet.")
         say(

@@ -19,7 +19,7 @@ import uvicorn
 from typing_extensions import override
 
 from webui.cli.http_protocol import BoundedProtocol
-from webui.errors import InvalidRequest, PermissionDenied, WebuiError
+from webui.errors import InvalidRequest, WebuiError
 from webui.network.binding import binding_of
 
 if TYPE_CHECKING:
@@ -45,31 +45,20 @@ class ListenError(WebuiError):
     code = "cannot_listen"
 
 
-def may_listen(settings: Settings) -> bool:  # noqa: ARG001 - with accounts, its data folder says
-    """Whether strangers must say who they are: they need not, until there are accounts."""
-    return False
-
-
 def check_address(settings: Settings) -> None:
-    """Check that nobody gets in who should not: strangers need an account to sign in to.
+    """Check that the host is an address.
 
     Raises:
-        PermissionDenied: Anybody could.
-        InvalidRequest: It is no address.
+        InvalidRequest: It is none.
     """
-    host = settings.host
     try:
-        is_open = binding_of(settings).is_open
+        binding_of(settings)
     except ValueError as error:
         raise InvalidRequest(
-            f"host {host} is not an address of this machine", "Use 127.0.0.1.", field="host"
+            f"host {settings.host} is not an address of this machine",
+            "Use 127.0.0.1.",
+            field="host",
         ) from error
-    if is_open and not may_listen(settings):
-        raise PermissionDenied(
-            f"{'--listen' if settings.listen else f'--host {host}'} would let everybody on the "
-            "network in: Hearthside has no accounts yet, so it serves this machine only",
-            "Use --host 127.0.0.1, and from elsewhere an SSH tunnel: ssh -L 7860:127.0.0.1:7860",
-        )
 
 
 def open_sockets(hosts: Sequence[str], port: int) -> list[socket.socket]:

@@ -7,12 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webui.actor import Actor, local_actor
+from webui.errors import NotAuthenticated
 
 if TYPE_CHECKING:
     import gradio as gr
 
+    from webui.accounts.identity import Identity
+    from webui.actor import Actor
 
-def actor_of(request: gr.Request) -> Actor:  # noqa: ARG001 - with accounts, its session says who
-    """Return who sent an event: the one local user, until there are accounts."""
-    return local_actor()
+
+def actor_of(request: gr.Request) -> Actor:
+    """Return who sent an event.
+
+    Raises:
+        NotAuthenticated: Nobody did.
+    """
+    http = request.request
+    identity: Identity | None = None if http is None else http.scope["state"].get("identity")
+    if identity is None:
+        raise NotAuthenticated("nobody is signed in", "Sign in on the page.")
+    return identity.actor

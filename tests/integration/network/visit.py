@@ -155,10 +155,9 @@ def main(folder: Path) -> None:
     output, log = folder / "output", folder / "log"
     flags = ["--no-ui", "--no-browser", "--fake-engine", "50", "--listen", "--tls"]
     place = ["--port", str(PORT), "--data-dir", str(folder / "data")]
-    module = "tests.integration.network.open_server"
     with output.open("wb") as stdout, log.open("wb") as stderr:
         server = subprocess.Popen(
-            [sys.executable, "-m", module, "serve", *flags, *place],
+            [sys.executable, "-m", "webui", "serve", *flags, *place],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SHELL = """<!doctype html><html><head><!--head--><title>Shell</title><!--/head--></head>
 <body><!--body--><div id="shell"></div><!--/body--></body></html>"""
 
+ENTRY = """<!doctype html><html><head><base href="/" /><title>Entry</title><!--strings--></head>
+<body><script src="/ui/entry.js"></script></body></html>"""
+
 
 @pytest.fixture
 def runtime() -> Any:
@@ -30,6 +33,7 @@ def ui_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     static = folder / "static"
     (static / "vendor" / "marked-15.0.1").mkdir(parents=True)
     (folder / "shell.html").write_text(SHELL)
+    (folder / "entry.html").write_text(ENTRY)
     (static / "strings.en.json").write_text('{"chat.send": "Send </script><!-- ü"}')
     (static / "app.js").write_text("export const a = 1;\n")
     (static / "font.woff2").write_bytes(b"wOF2")

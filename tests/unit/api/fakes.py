@@ -10,6 +10,10 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from webui.accounts.accounts import SignedIn
+from webui.accounts.identity import Identity, Source
+from webui.accounts.views import UserView
+from webui.actor import local_actor
 from webui.chat.embeddings import Ranked, Ranking
 from webui.chat.events import EventLog
 from webui.chat.views import (
@@ -37,6 +41,8 @@ from webui.storage.tables import JobStatus
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
+
+    from webui.accounts.identity import Sender
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CONVERSATION = ConversationView(
@@ -97,6 +103,18 @@ STATS = EngineStats(
     writing_s=9.5,
     decode_threads=1,
 )
+USER = UserView(
+    id="u1",
+    name="Ann",
+    role="user",
+    permissions=["chat"],
+    has_own_permissions=False,
+    has_password=True,
+    must_change_password=False,
+    is_disabled=False,
+    created_at=NOW,
+)
+SIGNED_IN = SignedIn("t" * 43, USER)
 VECTOR = struct.pack("<2f", 0.5, -0.25)
 FINISH = Finish(FinishReason.STOP, Usage(5, 2, 3), Timings(0.0, 0.1, 0.2))
 
@@ -162,6 +180,15 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
         settings=settings,
         lan=fake_lan(settings),
         events=EventLog(pace_s=0),
+        accounts=FakeAccounts(),
+        users=Recorder(
+            list=[USER],
+            list_audit=[],
+            add=(USER, "made-up"),
+            change=USER,
+            reset_password="made-up",
+            delete=None,
+        ),
         conversations=Recorder(
             list=Page([CONVERSATION], None),
             create=CONVERSATION,
@@ -197,6 +224,29 @@ def fake_lan(settings: Settings, *addresses: str) -> Lan:
     """Return the network of a machine named `desk` that has these addresses."""
     found = [Interface("eth0", ipaddress.ip_address(one)) for one in addresses]
     return Lan(settings, addresses=Addresses(lambda: found), host_name="desk")
+
+
+class FakeAccounts(Recorder):
+    """Lets everybody in as the local user, unless told otherwise; remembers the calls."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            claim=SIGNED_IN,
+            sign_in=SIGNED_IN,
+            sign_out=None,
+            list_sessions=[],
+            end_session=None,
+            sign_out_everywhere=None,
+            change_password=SIGNED_IN,
+            delete=None,
+        )
+        self.is_claimed = False
+        self.identity: Identity | None = Identity(actor=local_actor(), source=Source.LOCAL)
+        self.shown: list[tuple[Any, ...]] = []
+
+    async def identify(self, token: str | None, sender: Sender, *, is_local: bool) -> Any:
+        self.shown.append((token, sender, is_local))
+        return self.identity
 
 
 class FakeParameters(Recorder):

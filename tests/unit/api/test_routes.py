@@ -10,12 +10,14 @@ from starlette.routing import Mount
 
 from tests.unit.api.fakes import JOB, MESSAGE, STATUS
 from webui import __version__
-from webui.api.deps import get_actor
+from webui.actor import Permission
+from webui.api.deps import get_identity
+from webui.api.door import PUBLIC as OPEN
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-PUBLIC = {"/health", "/ca.crt"}
+PUBLIC = {"/health", "/ca.crt", "/api/session", "/api/first-run"}
 VIEW_OF_CONVERSATION = {
     "id": "c1",
     "title": "Hello",
@@ -42,17 +44,33 @@ def _routes(routes: Any) -> list[Any]:
 
 def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> None:
     routes = _routes(app.routes)
+    assert {*PUBLIC, "/favicon.ico", "/sign-in", "/first-run"} == OPEN  # the rest are no routes
     api = [route for route in routes if isinstance(route, APIRoute)]
     assert {route.path for route in routes if not isinstance(route, APIRoute)} == {"/ui"}
     assert all(isinstance(r, APIRoute | Mount) for r in routes)
     for route in api:
-        assert (route.path in PUBLIC) != _asks_for(route.dependant, get_actor), route.path
+        assert (route.path in PUBLIC) != _asks_for(route.dependant, get_identity), route.path
         assert route.endpoint.__doc__, route.path
     assert {(method, route.path) for route in api for method in route.methods} == {
         ("GET", "/health"),
         ("GET", "/ca.crt"),
         ("GET", "/api/lan"),
+        ("GET", "/api/session"),
+        ("POST", "/api/session"),
+        ("DELETE", "/api/session"),
+        ("POST", "/api/first-run"),
+        ("GET", "/api/sessions"),
+        ("DELETE", "/api/sessions"),
+        ("DELETE", "/api/sessions/{session_id}"),
         ("GET", "/api/me"),
+        ("DELETE", "/api/me"),
+        ("PUT", "/api/me/password"),
+        ("GET", "/api/users"),
+        ("POST", "/api/users"),
+        ("PATCH", "/api/users/{user_id}"),
+        ("DELETE", "/api/users/{user_id}"),
+        ("POST", "/api/users/{user_id}/password"),
+        ("GET", "/api/audit"),
         ("GET", "/api/conversations"),
         ("POST", "/api/conversations"),
         ("GET", "/api/conversations/{conversation_id}"),
@@ -102,7 +120,16 @@ async def test_health_says_how_page_and_model_stand(client) -> None:
 
 async def test_me_is_the_local_user(client) -> None:
     answer = (await client.get("/api/me")).json()
-    assert answer == {"user": {"id": "local", "name": "You"}, "version": __version__}
+    assert answer == {
+        "user": {
+            "id": "local",
+            "name": "You",
+            "role": "administrator",
+            "permissions": sorted(Permission),
+        },
+        "is_claimed": False,
+        "version": __version__,
+    }
 
 
 async def test_conversations_are_listed_by_page(client, runtime) -> None:

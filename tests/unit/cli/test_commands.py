@@ -84,10 +84,10 @@ def test_version_and_help_are_of_the_whole() -> None:
 
 
 def test_error_is_one_line_and_exit_code_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["webui", "--listen"])
+    monkeypatch.setattr(sys, "argv", ["webui", "--host", "example.org"])
     with pytest.raises(SystemExit) as caught:
         commands_module.main()
-    assert str(caught.value).startswith("Error: --listen would let everybody")
+    assert str(caught.value).startswith("Error: host example.org is not an address")
     assert "\n" not in str(caught.value)
 
 

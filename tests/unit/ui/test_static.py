@@ -16,6 +16,7 @@ VENDOR = STATIC / "vendor"
 PINS = REPOSITORY / "tests" / "vendor" / "package.json"
 
 SHELL = UI / "shell.html"
+ENTRY = UI / "entry.html"
 MODULES = sorted(STATIC.glob("*.js"))
 STYLES = sorted([*STATIC.glob("*.css"), *STATIC.glob("styles/*.css")])
 OURS = [*MODULES, *STYLES, SHELL]
@@ -119,21 +120,32 @@ def test_shell_has_its_marks_and_shows_no_text_of_its_own() -> None:
     assert bare.strip() == ""
 
 
-def test_shell_links_what_is_there() -> None:
-    links = re.findall(r'(?:href|src)="/ui/([^"]+)"', SHELL.read_text("utf-8"))
+@pytest.mark.parametrize("page", [SHELL, ENTRY], ids=lambda page: page.name)
+def test_page_links_what_is_there(page: Path) -> None:
+    links = re.findall(r'(?:href|src)="/ui/([^"]+)"', page.read_text("utf-8"))
     assert links
     assert [link for link in links if not (STATIC / link).is_file()] == []
-    assert len(links) == len(set(links)) + 1  # app.js is preloaded and run
+    assert len(links) == len(set(links)) + 1  # its own module is preloaded and run
+
+
+def test_entry_page_fetches_at_once_what_its_module_needs() -> None:
+    def needed_by(name: str) -> set[str]:
+        found = set(re.findall(r'from "\./([^"]+)"', (STATIC / name).read_text("utf-8")))
+        return found.union(*map(needed_by, found))
+
+    html = ENTRY.read_text("utf-8")
+    preloaded = set(re.findall(r'rel="modulepreload" href="/ui/([^"]+)"', html))
+    assert preloaded == {"entry.js"} | needed_by("entry.js")
 
 
 def test_shell_fetches_all_modules_and_styles_at_once() -> None:
     html = SHELL.read_text("utf-8")
     preloaded = set(re.findall(r'rel="modulepreload" href="/ui/([^"]+)"', html))
-    later = {"forms.js"}  # Gradio's forms ask for it
+    later = {"forms.js", "entry.js"}  # Gradio's forms ask for the one; the other is of another page
     assert {path.name for path in MODULES} - later == preloaded - {"vendor/markdown.bundle.js"}
     styles = set(re.findall(r'rel="stylesheet" href="/ui/([^"]+)"', html))
     ours = {path.relative_to(STATIC).as_posix() for path in STYLES}
-    assert ours | {"vendor/fonts.css"} == styles
+    assert ours - {"styles/entry.css"} | {"vendor/fonts.css"} == styles
 
 
 def test_manifest_names_icons_that_are_there() -> None:

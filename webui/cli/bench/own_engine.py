@@ -1,6 +1,6 @@
 """Hearthside's engine without HTTP, where each request names its owner.
 
-Until accounts exist `/v1` has one local user. These requests take the same path from
+A server without accounts has one local user. These requests take the same path from
 `LocalEngine` on: queue, scheduler, prefix cache and worker process are the server's.
 """
 

@@ -1,4 +1,4 @@
-"""Scenarios over HTTP with one owner, which is all that `/v1` knows until accounts exist."""
+"""Scenarios over HTTP with one owner, which is all that `/v1` knows on a server without accounts."""
 
 from __future__ import annotations
 

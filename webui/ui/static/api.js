@@ -19,6 +19,12 @@ export class ApiError extends Error {
   }
 }
 
+/** The sign-in was ended, here or elsewhere: the way back leads to where the reader was. */
+function toSignIn() {
+  const here = location.pathname.slice(root.length - 1);
+  if (here !== "/sign-in" && here !== "/first-run") location.assign(`${root}sign-in?next=${encodeURIComponent(here)}`);
+}
+
 async function call(method, path, body, signal) {
   let response;
   try {
@@ -36,6 +42,7 @@ async function call(method, path, body, signal) {
   if (response.status === 204) return null;
   const answer = await response.json().catch(() => null);
   if (response.ok) return answer;
+  if (answer?.error?.code === "not_authenticated" || answer?.error?.code === "password_change_required") toSignIn();
   throw new ApiError(response.status, answer?.error ?? { message: t("app.server_error", { status: response.status }) });
 }
 
@@ -45,7 +52,22 @@ const post = (address, body = {}) => call("POST", address, body);
 
 export const api = {
   health: () => get("health"),
+  session: () => get("api/session"),
+  signIn: (who) => post("api/session", who),
+  signOut: () => call("DELETE", "api/session"),
+  claim: (first) => post("api/first-run", first),
   me: () => get("api/me"),
+  changePassword: (passwords) => call("PUT", "api/me/password", passwords),
+  deleteMe: (password) => call("DELETE", "api/me", { password }),
+  sessions: () => get("api/sessions"),
+  endSession: (id) => call("DELETE", path("api", "sessions", id)),
+  signOutEverywhere: () => call("DELETE", "api/sessions"),
+  users: () => get("api/users"),
+  addUser: (user) => post("api/users", user),
+  changeUser: (id, change) => call("PATCH", path("api", "users", id), change),
+  resetPassword: (id) => post(path("api", "users", id, "password")),
+  deleteUser: (id) => call("DELETE", path("api", "users", id)),
+  audit: (before = null) => get(`api/audit${before ? `?before=${before}` : ""}`),
   lan: () => get("api/lan"),
 
   conversations: (before = null, limit = 50) =>

@@ -3,6 +3,7 @@
  *
  * Begins by itself as soon as the shell is there; Gradio's mounts call `adopt` later.
  */
+import { showAccount } from "./account.js";
 import { api, root } from "./api.js";
 import { Chat } from "./chat.js";
 import { Conversations } from "./conversations.js";
@@ -11,6 +12,7 @@ import { drawer } from "./drawer.js";
 import { EventStream } from "./events.js";
 import { ModelPage } from "./model.js";
 import { Models } from "./models.js";
+import { showPeople } from "./people.js";
 import { Shell } from "./shell.js";
 import { isWriting, showShortcuts, startShortcuts } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
@@ -39,7 +41,7 @@ class App {
       composer.fill([composer.area.value, text].filter(Boolean).join("\n\n")); // a draft stays
     };
     this.chat = new Chat(this.transcript, this.models, { toModel, toNew });
-    this.sidebar = new Sidebar(this.conversations, { go: (id) => this.go(id), hrefOf, showShortcuts, showDevices });
+    this.sidebar = new Sidebar(this.conversations, { go: (id) => this.go(id), hrefOf, showShortcuts, showDevices, userMenu: () => this.#userMenu() });
     this.modelPage = new ModelPage(this.models);
     this.shell = new Shell({ sidebar: this.sidebar.node, chat: this.chat.node, model: this.modelPage.node });
   }
@@ -54,14 +56,17 @@ class App {
     this.#show(idInAddress());
     this.conversations.load().catch(toastError);
     this.models.load().catch(toastError);
-    api.me().then(({ user }) => this.sidebar.setUser(user.name)).catch((error) => console.debug(error));
+    this.#whoAmI();
     if (hasGradio) startGradio();
     else awaitPage(() => this.#keepPlace()).then(() => this.shell.fail());
   }
 
   #join() {
     const { transcript } = this;
-    this.stream.on("connection", (isConnected) => this.chat.setConnected(isConnected));
+    this.stream.on("connection", (isConnected) => {
+      this.chat.setConnected(isConnected);
+      if (!isConnected) this.#whoAmI(); // a stream cannot say that the sign-in was ended
+    });
     transcript.on("created", (id) => {
       history.pushState({}, "", hrefOf(id));
       this.sidebar.select(id);
@@ -114,6 +119,28 @@ class App {
     sessionStorage.removeItem("page");
     if (id && id === idInAddress()) this.chat.thread.restore(place);
     if (page) this.shell.show(page);
+  }
+
+  async #whoAmI() {
+    try {
+      this.me = await api.me();
+      this.sidebar.setUser(this.me.user.name);
+    } catch (error) {
+      console.debug(error);
+    }
+  }
+
+  /** What stands behind the name: before there are accounts, the way to the first one. */
+  #userMenu() {
+    const { user, is_claimed: isClaimed } = this.me ?? {};
+    if (!user) return [{ label: t("app.reconnecting"), icon: "retry", run: () => this.#whoAmI() }];
+    if (!isClaimed) return [{ label: t("account.first"), icon: "people", run: () => location.assign(`${root}first-run`) }];
+    const isAdministrator = user.role === "administrator";
+    return [
+      { label: t("account.own"), icon: "person", run: () => showAccount(user) },
+      ...(isAdministrator ? [{ label: t("people.title"), icon: "people", run: () => showPeople(user) }] : []),
+      { label: t("account.sign_out"), icon: "sign_out", run: () => api.signOut().then(() => location.assign(`${root}sign-in`), toastError) },
+    ];
   }
 
   #shortcuts() {

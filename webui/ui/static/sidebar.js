@@ -23,16 +23,17 @@ export class Sidebar {
   #selected = null;
   #filter = "";
 
-  /** `go` opens a conversation by id, or a new one for null; `show…` open the sheets of the foot. */
-  constructor(conversations, { go, hrefOf, showShortcuts, showDevices }) {
+  /** `go` opens a conversation by id, or a new one for null; `show…` open the sheets of the foot,
+   * `userMenu` returns the items behind the name. */
+  constructor(conversations, { go, hrefOf, showShortcuts, showDevices, userMenu }) {
     this.conversations = conversations;
     this.go = go;
     this.hrefOf = hrefOf;
-    this.node = this.#build(showShortcuts, showDevices);
+    this.node = this.#build(showShortcuts, showDevices, userMenu);
     conversations.on("change", () => this.render());
   }
 
-  #build(showShortcuts, showDevices) {
+  #build(showShortcuts, showDevices, userMenu) {
     this.list = el("nav", { class: "side-list", "aria-label": t("list.conversations") });
     this.end = el("div", { class: "side-end", "aria-hidden": "true" });
     this.input = el("input", {
@@ -42,7 +43,9 @@ export class Sidebar {
       autocomplete: "off",
       on: { input: () => this.#setFilter(this.input.value), keydown: (event) => this.#onFilterKey(event) },
     });
-    this.user = el("span", { class: "side-user" });
+    this.user = el("span", {});
+    const openUser = (event) => openMenu(event.currentTarget, t("account.menu"), userMenu());
+    const user = el("button", { type: "button", class: "side-user", title: t("account.menu"), on: { click: openUser } }, icon("person"), this.user);
     const button = (name, label, run) =>
       el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, on: { click: run } }, icon(name));
     const node = el(
@@ -61,7 +64,7 @@ export class Sidebar {
       el(
         "div",
         { class: "side-foot" },
-        this.user,
+        user,
         button("phone", t("lan.title"), showDevices),
         button("keyboard", t("app.shortcuts"), showShortcuts),
         button("sun", t("app.theme"), (event) => this.#themeMenu(event.currentTarget)),

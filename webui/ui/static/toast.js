@@ -10,7 +10,8 @@ let holder = null;
 
 function place() {
   holder ??= el("div", { class: "toasts", role: "status", "aria-live": "polite" });
-  if (!holder.isConnected) document.body.append(holder);
+  const over = document.querySelector("dialog[open]") ?? document.body; // a modal lies over all else
+  if (holder.parentNode !== over) over.append(holder);
   return holder;
 }
 

@@ -1,0 +1,74 @@
+"""Signing in and out of this browser, and how it stands: public, as the way in must be."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from webui.accounts.identity import Source
+from webui.api.deps import Json, RuntimeDep, SenderDep, body_of
+from webui.api.door import drop_token, keep_token, token_of
+
+MAX_NAME_CHARS = 200
+MAX_PASSWORD_CHARS = 2000
+
+router = APIRouter(prefix="/api/session")
+
+
+class SignInBody(BaseModel):
+    """By what somebody comes in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(max_length=MAX_NAME_CHARS)
+    password: str = Field(max_length=MAX_PASSWORD_CHARS)
+
+
+_sign_in_body = body_of(TypeAdapter(SignInBody))
+
+
+@router.get("")
+async def get_session(request: Request, runtime: RuntimeDep) -> Response:
+    """Say whether there are accounts, and who is signed in here."""
+    identity = request.state.identity
+    user = None
+    if identity is not None:
+        user = {
+            "id": identity.actor.user_id,
+            "name": identity.actor.name,
+            "role": identity.actor.role.value,
+            "must_change_password": identity.must_change_password,
+        }
+    return Json({"is_claimed": runtime.accounts.is_claimed, "user": user})
+
+
+@router.post("")
+async def sign_in(
+    request: Request,
+    runtime: RuntimeDep,
+    sender: SenderDep,
+    body: Annotated[SignInBody, Depends(_sign_in_body)],
+) -> Response:
+    """Sign in by name and password; what was signed in here before is ended."""
+    accounts = runtime.accounts
+    signed_in = await accounts.sign_in(body.name, body.password, sender)
+    before = request.state.identity
+    if before is not None and before.source is Source.SESSION:
+        await accounts.sign_out(before)
+    response = Json({"user": signed_in.user})
+    keep_token(response, signed_in.token, request.scope, runtime.settings.root_path)
+    return response
+
+
+@router.delete("")
+async def sign_out(request: Request, runtime: RuntimeDep) -> Response:
+    """End the sign-in of this browser; nothing happens where there is none."""
+    identity = request.state.identity
+    if identity is not None:
+        await runtime.accounts.sign_out(identity)
+    response = Response(status_code=204)
+    if token_of(request.scope["headers"]) is not None:
+        drop_token(response, request.scope, runtime.settings.root_path)
+    return response

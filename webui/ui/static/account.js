@@ -1,0 +1,72 @@
+/**
+ * The sheet of one's own account: where one is signed in, the password, the end of the account.
+ */
+import { api, root } from "./api.js";
+import { el } from "./dom.js";
+import { field, formOf } from "./field.js";
+import { moment } from "./format.js";
+import { makeSheet } from "./sheet.js";
+import { t } from "./strings.js";
+import { toast, toastError } from "./toast.js";
+
+const leave = () => location.assign(`${root}sign-in`);
+
+/** Show the sheet; `user` is who is signed in. */
+export function showAccount(user) {
+  const list = el("ul", { class: "rows" });
+  const parts = el(
+    "div",
+    {},
+    section(t("account.sessions"), list, button(t("account.everywhere"), () => api.signOutEverywhere().then(leave))),
+    section(t("account.password"), passwordForm(user)),
+    section(t("account.delete"), el("p", {}, t("account.delete_text")), deletion()),
+  );
+  const sheet = makeSheet(t("account.title", { name: user.name }), parts);
+  sheet.classList.add("account");
+  sheet.addEventListener("close", () => sheet.remove());
+  sheet.showModal();
+  drawSessions(list).catch(toastError);
+}
+
+const section = (title, ...content) => el("section", {}, el("h3", {}, title), ...content);
+
+/** A plain button; what goes wrong is told. */
+export function button(label, run, { danger = false } = {}) {
+  const press = () => Promise.resolve(run()).catch(toastError);
+  return el("button", { type: "button", class: danger ? "plain danger" : "plain", on: { click: press } }, label);
+}
+
+async function drawSessions(list) {
+  const { sessions } = await api.sessions();
+  const rows = sessions.map((session) => {
+    const last = session.is_current ? t("account.this_one") : t("account.last_used", { when: moment(session.last_used_at) });
+    const words = el("div", { class: "row-words" }, el("span", {}, session.device || t("account.some_device")), el("small", {}, [session.address, last].filter(Boolean).join(" · ")));
+    const end = button(t("account.end"), () => api.endSession(session.id).then(() => (session.is_current ? leave() : drawSessions(list))));
+    return el("li", {}, words, end);
+  });
+  list.replaceChildren(...rows);
+}
+
+function passwordForm(user) {
+  const who = el("input", { type: "text", autocomplete: "username", hidden: true });
+  who.value = user.name; // for password stores
+  const fields = [
+    field("old", { label: t("account.old_password"), type: "password", autocomplete: "current-password" }),
+    field("new", { label: t("account.new_password"), type: "password", hint: t("field.password_hint"), autocomplete: "new-password" }),
+  ];
+  const done = () => {
+    for (const { input } of fields) input.value = "";
+    toast(t("account.password_changed"));
+  };
+  const form = formOf({ fields, action: t("account.change_password"), send: api.changePassword, done });
+  form.prepend(who);
+  return form;
+}
+
+function deletion() {
+  const fields = [field("password", { label: t("account.old_password"), type: "password", autocomplete: "current-password" })];
+  const form = formOf({ fields, action: t("account.delete_now"), send: ({ password }) => api.deleteMe(password), done: leave, danger: true });
+  const place = el("div", {});
+  place.append(button(t("account.delete_open"), () => (place.replaceChildren(form), fields[0].input.focus()), { danger: true }));
+  return place;
+}

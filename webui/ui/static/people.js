@@ -1,0 +1,100 @@
+/**
+ * The sheet of everybody's accounts, for administrators: adding, roles, passwords, shutting out.
+ *
+ * A password that the server made up is shown once, to be handed over.
+ */
+import { button } from "./account.js";
+import { api } from "./api.js";
+import { copyText, el } from "./dom.js";
+import { choice, field, formOf } from "./field.js";
+import { moment } from "./format.js";
+import { icon } from "./icons.js";
+import { makeSheet } from "./sheet.js";
+import { t } from "./strings.js";
+import { toast, toastError } from "./toast.js";
+
+const ROLES = ["administrator", "user", "guest"];
+const PERMISSIONS = ["chat", "load_models", "download_models", "api_keys"];
+
+/** Show the sheet; `me` is the administrator who looks. */
+export function showPeople(me) {
+  const list = el("ul", { class: "rows" });
+  const given = el("div", { class: "given", role: "status" });
+  const log = el("ol", { class: "log" });
+  const draw = () => drawPeople(list, { me, draw, give: (name, password) => give(given, name, password) });
+  const history = el("details", {}, el("summary", {}, t("people.log")), log);
+  history.addEventListener("toggle", () => history.open && drawLog(log).catch(toastError));
+  const sheet = makeSheet(t("people.title"), el("div", {}, list, given, adding(draw, given), history));
+  sheet.classList.add("account");
+  sheet.addEventListener("close", () => sheet.remove());
+  sheet.showModal();
+  draw().catch(toastError);
+}
+
+/** Say a password that nobody can read again. */
+function give(place, name, password) {
+  const copy = { type: "button", class: "icon-button", "aria-label": t("people.copy_password"), on: { click: () => copyText(password).then(() => toast(t("chat.copied"))) } };
+  place.replaceChildren(el("p", {}, t("people.password_of", { name })), el("p", { class: "given-password" }, el("code", {}, password), el("button", copy, icon("copy"))), el("p", {}, t("people.password_once")));
+  place.scrollIntoView({ block: "nearest" });
+}
+
+function adding(draw, given) {
+  const fields = [
+    field("name", { label: t("field.name"), autocomplete: "off", autocapitalize: "none", spellcheck: "false" }),
+    choice("role", { label: t("people.role"), choices: ROLES.map((role) => [role, t(`people.${role}`)]), value: "user" }),
+  ];
+  const done = async ({ user, password }) => {
+    fields[0].input.value = "";
+    give(given, user.name, password);
+    await draw().catch(toastError);
+  };
+  return el("section", {}, el("h3", {}, t("people.add")), formOf({ fields, action: t("people.add"), send: api.addUser, done }));
+}
+
+async function drawPeople(list, acts) {
+  const { users } = await api.users();
+  const open = list.querySelector("details[open]")?.dataset.id;
+  list.replaceChildren(...users.map((user) => personRow(user, acts)));
+  for (const one of list.querySelectorAll("details")) one.open = one.dataset.id === open;
+}
+
+/** One person: a line that opens to what can be done. */
+function personRow(user, { me, draw, give: handOver }) {
+  const words = [t(`people.${user.role}`), user.is_disabled && t("people.disabled"), user.id === me.id && t("people.you")].filter(Boolean).join(" · ");
+  const change = (what) => api.changeUser(user.id, what).then(draw, async (error) => (await draw(), toastError(error)));
+  const acts = el("div", { class: "acts" }, roleOf(user, change));
+  if (user.role !== "administrator") acts.append(permissionsOf(user, change));
+  if (user.id !== me.id) {
+    const reset = () => api.resetPassword(user.id).then(({ password }) => handOver(user.name, password));
+    const remove = () => (window.confirm(t("people.delete_sure", { name: user.name })) ? api.deleteUser(user.id).then(draw) : null);
+    const shut = () => change({ is_disabled: !user.is_disabled });
+    acts.append(
+      el("div", { class: "act-buttons" }, button(t("people.reset"), reset), button(t(user.is_disabled ? "people.enable" : "people.disable"), shut), button(t("people.delete"), remove, { danger: true })),
+    );
+  }
+  const row = el("li", { class: user.is_disabled ? "off" : "" }, el("details", { data: { id: user.id } }, el("summary", {}, el("span", { class: "row-words" }, el("span", {}, user.name), el("small", {}, words))), acts));
+  return row;
+}
+
+function roleOf(user, change) {
+  const role = choice("role", { label: t("people.role"), choices: ROLES.map((one) => [one, t(`people.${one}`)]), value: user.role });
+  role.input.addEventListener("change", () => change({ role: role.input.value }));
+  return role.node;
+}
+
+function permissionsOf(user, change) {
+  const may = new Set(user.permissions);
+  const boxes = PERMISSIONS.map((one) => {
+    const box = el("input", { type: "checkbox", checked: may.has(one) });
+    box.addEventListener("change", () => change({ permissions: PERMISSIONS.filter((other) => (other === one ? box.checked : may.has(other))) }));
+    return el("label", {}, box, t(`people.${one}`));
+  });
+  return el("fieldset", {}, el("legend", {}, t("people.may")), ...boxes);
+}
+
+async function drawLog(log) {
+  const { entries } = await api.audit();
+  log.replaceChildren(
+    ...entries.map((entry) => el("li", {}, el("time", {}, moment(entry.at)), " ", el("b", {}, entry.actor_name), " ", [entry.action, entry.about].filter(Boolean).join(": "), entry.address ? el("small", {}, ` ${entry.address}`) : null)),
+  );
+}
