@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -45,6 +46,7 @@ class Server:
         self.port = free_port()
         self.log = data_dir.parent / f"{data_dir.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.token = ""  # whose requests are sent; none is the machine's own user
 
     @property
     def url(self) -> str:
@@ -114,6 +116,8 @@ class Server:
         with contextlib.closing(connection):
             data = None if body is None else json.dumps(body)
             sent = {"content-type": "application/json"} if data is not None else {}
+            if self.token:
+                sent |= {"cookie": f"hearthside={self.token}", "origin": self.url}
             connection.request(method, path, data, {**sent, **(headers or {})})
             response = connection.getresponse()
             return response.status, response.read()
@@ -123,6 +127,31 @@ class Server:
         status, answer = self.request(method, path, body)
         assert status < 400, f"{method} {path}: {status} {answer!r}"
         return json.loads(answer) if answer else {}
+
+    def first_run_code(self) -> str:
+        """Return the code that the server printed at its last start."""
+        code = re.findall(r"The code is (\S+);", self.log.read_text())
+        return str(code[-1])
+
+    def claim(self, name: str, password: str) -> str:
+        """Make the administrator; returns their token, which further requests do not use."""
+        body = {"code": self.first_run_code(), "name": name, "password": password}
+        return self._token_of("/api/first-run", body)
+
+    def sign_in(self, name: str, password: str) -> str:
+        """Sign in; returns the token, which further requests do not use."""
+        return self._token_of("/api/session", {"name": name, "password": password})
+
+    def _token_of(self, path: str, body: dict[str, str]) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            kind = {"content-type": "application/json"}
+            connection.request("POST", path, json.dumps(body), kind)
+            response = connection.getresponse()
+            answer = response.read()
+            assert response.status < 300, answer
+            cookie = response.headers["set-cookie"]
+            return str(cookie.partition("=")[2].partition(";")[0])
 
     def new_conversation(self) -> str:
         """Create a conversation and return its id."""
