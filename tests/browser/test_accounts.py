@@ -68,7 +68,9 @@ def test_first_account_takes_the_chats_of_the_machine_along(server: Server, open
     expect(page.locator(".side-list .row")).to_have_text("Hello from before")
 
 
-def test_stranger_is_sent_to_sign_in_and_back_to_where_they_wanted(house: Server, open_page) -> None:
+def test_stranger_is_sent_to_sign_in_and_back_to_where_they_wanted(
+    house: Server, open_page
+) -> None:
     house.token = house.sign_in("Bob", BOB)
     chat_id = house.new_conversation()
     house.send(chat_id, "For Bob alone")

@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 from typing_extensions import override
 
+from webui.api.drawn_session import bound
 from webui.api.errors import MethodNotAllowed, PageNotReady
 from webui.errors import NotFound
 
@@ -178,6 +179,9 @@ class Page:
         elif self._drawn is None:
             raise PageNotReady("the page is still being prepared", "Wait a moment.")
         else:
+            if method == "POST":
+                identity = scope["state"]["identity"]
+                scope, receive = await bound(scope, receive, identity.actor.user_id)
             await self._drawn(_plain(scope), receive, _lasting(path, send))
 
     async def _page(self, scope: Scope, receive: Receive) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.integration.api.conftest import Household
 from webui.app import create_app
 from webui.settings import Settings
 
@@ -52,6 +54,7 @@ async def test_gradio_is_open_where_the_page_needs_it_and_shut_elsewhere(tmp_pat
         await _check_shut(client)
         await _check_cors(client)
         await _check_event(client)
+        await _check_people(client, app)
 
 
 async def _check_inventory(client: httpx.AsyncClient, app: FastAPI) -> None:
@@ -68,7 +71,7 @@ async def _check_inventory(client: httpx.AsyncClient, app: FastAPI) -> None:
     assert len(paths) > 40
     for path in {*paths, "/gradio_api/run/predict"}:
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
-            await client.request(method, path)
+            await client.request(method, path, json={} if method == "POST" else None)
     page.adopt(drawn)
     opened = {"/theme.css", "/static/x", "/assets/x"}
     reading = {(method, path) for method in ("GET", "HEAD") for path in opened}
@@ -142,6 +145,32 @@ async def _check_shut(client: httpx.AsyncClient) -> None:
             answer = await client.request(method, path)
             assert answer.status_code == 404, (method, path)
             assert answer.json()["error"]["code"] == "not_found"
+
+
+async def _check_people(client: httpx.AsyncClient, app: FastAPI) -> None:
+    """Every event as everybody: strangers send none, and nobody changes what is another's."""
+    text = (await client.get("/")).text
+    config = json.loads(re.search(r"window\.gradio_config = (\{.*?\});</script>", text)[1])
+    events = [event["id"] for event in config["dependencies"] if event["backend_fn"]]
+    assert events
+    number_of = {event["id"]: len(event["inputs"]) for event in config["dependencies"]}
+    household = Household(app)
+    await household.fill()
+    bob = household.clients["Bob"]
+    kept = (await bob.patch("/api/parameters", json={"top_k": 7})).json()
+
+    async def send(name: str, event_id: int) -> httpx.Response:
+        body = {"fn_index": event_id, "session_hash": "same", "trigger_id": 1, "event_data": {}}
+        body["data"] = [None] * number_of[event_id]
+        return await household.clients[name].post("/gradio_api/run/predict", json=body)
+
+    for event_id in events:
+        assert (await send("", event_id)).status_code == 401
+        for name in ("Gus", "Cid", "Ann"):
+            assert (await send(name, event_id)).status_code == 200, (name, event_id)
+        assert (await bob.get("/api/parameters")).json() == kept, event_id
+    assert (await household.clients[""].get("/theme.css")).status_code == 401
+    assert (await household.clients[""].get("/")).status_code == 303
 
 
 async def _check_cors(client: httpx.AsyncClient) -> None:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
 from starlette.routing import Mount
 
+from webui.accounts.identity import Identity, Source
+from webui.actor import Actor, Permission
 from webui.api.http_app import create_http_app
 from webui.api.page import Page, Shell, Static
 
@@ -117,12 +120,13 @@ async def test_server_without_page_answers_404_and_the_api_works(runtime, ui_fol
     ],
 )
 async def test_paths_that_the_page_needs_are_open(client, page, method, path) -> None:
-    answer = await client.request(method, path)
+    event = {"json": {"data": []}} if method == "POST" else {}
+    answer = await client.request(method, path, **event)
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
     drawn = Drawn()
     page.adopt(drawn)
-    assert (await client.request(method, path)).status_code == 200
+    assert (await client.request(method, path, **event)).status_code == 200
     assert drawn.seen == [(method, path)]
 
 
@@ -338,3 +342,32 @@ async def test_file_under_an_old_digest_is_what_it_is_now_and_not_kept(static: S
 async def test_digest_hides_no_other_path(static: Static, path: str) -> None:
     static.take_digest()
     assert (await get(static, path.replace("..", "%2e%2e%2f%2e%2e%2fetc"))).status_code == 404
+
+
+async def test_event_gets_a_session_that_its_sender_alone_can_name(client, page, runtime) -> None:
+    seen: list[dict[str, object]] = []
+
+    async def drawn(scope, receive, send) -> None:
+        message = await receive()
+        assert dict(scope["headers"])[b"content-length"] == str(len(message["body"])).encode()
+        seen.append(json.loads(message["body"]))
+        await HTMLResponse("ok")(scope, receive, send)
+
+    page.adopt(drawn)
+    for user_id in ("ann", "bob", "ann"):
+        actor = Actor(user_id, user_id, frozenset(Permission))
+        runtime.accounts.identity = Identity(actor=actor, source=Source.SESSION)
+        event = {"data": ["ü"], "fn_index": 3, "session_hash": "mine"}
+        assert (await client.post("/gradio_api/run/predict", json=event)).status_code == 200
+    hashes = [event.pop("session_hash") for event in seen]
+    assert hashes[0] == hashes[2] != hashes[1]
+    assert "mine" not in hashes
+    assert seen[0] == {"data": ["ü"], "fn_index": 3}
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'"x"', b"\xff", b""])
+async def test_event_that_is_no_object_is_refused(client, page, body) -> None:
+    page.adopt(Drawn())
+    kind = {"content-type": "application/json"}
+    answer = await client.post("/gradio_api/run/predict", content=body, headers=kind)
+    assert answer.status_code == 400

@@ -1,0 +1,190 @@
+"""Every route as everybody: strangers, a guest, another user, the owner, the administrator.
+
+The owner is Bob; what has an id is his. A route that is not in the table fails the test.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.api.conftest import PASSWORD, Household, status_of
+from webui.storage import conversations, jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+ORDER = ("", "Gus", "Cid", "Ann", "Bob")  # the owner last, who may take the thing away
+CHAT = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
+SEND = {"mode": "send", "parent_id": None, "text": "x"}
+LOAD = {"model_id": "nothing.gguf"}
+WRONG = {"password": "wrong wrong"}
+CHANGE = {"old": "wrong wrong", "new": PASSWORD}
+
+# Method, path, body: what a stranger, a guest, another user, the administrator, the owner get.
+ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
+    ("GET", "/health", None, (200, 200, 200, 200, 200)),
+    ("GET", "/ca.crt", None, (404, 404, 404, 404, 404)),
+    ("GET", "/api/session", None, (200, 200, 200, 200, 200)),
+    ("POST", "/api/session", {"name": "x", "password": "x"}, (401, 401, 401, 401, 401)),
+    ("POST", "/api/first-run", {"code": "x", "name": "x", "password": "x"}, (409,) * 5),
+    ("GET", "/api/sessions", None, (401, 200, 200, 200, 200)),
+    ("DELETE", "/api/sessions/{session_id}", None, (401, 404, 404, 404, 204)),
+    ("GET", "/api/me", None, (401, 200, 200, 200, 200)),
+    ("PUT", "/api/me/password", CHANGE, (401, 422, 422, 422, 422)),
+    ("DELETE", "/api/me", WRONG, (401, 422, 422, 422, 422)),
+    ("GET", "/api/users", None, (401, 403, 403, 200, 403)),
+    ("POST", "/api/users", {"name": "Zed"}, (401, 403, 403, 201, 403)),
+    ("PATCH", "/api/users/{user_id}", {"name": "Bob"}, (401, 403, 403, 200, 403)),
+    ("POST", "/api/users/{spare_id}/password", None, (401, 403, 403, 200, 403)),
+    ("DELETE", "/api/users/{spare_id}", None, (401, 403, 403, 204, 403)),
+    ("GET", "/api/audit", None, (401, 403, 403, 200, 403)),
+    ("GET", "/api/lan", None, (401, 200, 200, 200, 200)),
+    ("GET", "/api/conversations", None, (401, 200, 200, 200, 200)),
+    ("POST", "/api/conversations", None, (401, 201, 201, 201, 201)),
+    ("GET", "/api/conversations/{conversation_id}", None, (401, 404, 404, 404, 200)),
+    ("PATCH", "/api/conversations/{conversation_id}", {"title": "x"}, (401, 404, 404, 404, 200)),
+    ("POST", "/api/conversations/{conversation_id}/messages", SEND, (401, 404, 404, 404, 202)),
+    ("DELETE", "/api/conversations/{conversation_id}", None, (401, 404, 404, 404, 204)),
+    ("POST", "/api/conversations/{conversation_id}/restore", None, (401, 404, 404, 404, 200)),
+    ("POST", "/api/generations/{generation_id}/stop", None, (401, 404, 404, 404, 202)),
+    ("GET", "/api/events", None, (401, 200, 200, 200, 200)),
+    ("GET", "/api/jobs", None, (401, 200, 200, 200, 200)),
+    ("POST", "/api/jobs/{job_id}/cancel", None, (401, 404, 404, 404, 202)),
+    ("GET", "/api/parameters", None, (401, 200, 200, 200, 200)),
+    ("PUT", "/api/parameters", {}, (401, 200, 200, 200, 200)),
+    ("PATCH", "/api/parameters", {"top_k": 5}, (401, 200, 200, 200, 200)),
+    ("DELETE", "/api/parameters", None, (401, 200, 200, 200, 200)),
+    ("GET", "/api/models", None, (401, 200, 200, 200, 200)),
+    ("GET", "/api/models/stats", None, (401, 200, 200, 200, 200)),
+    ("GET", "/metrics", None, (401, 200, 200, 200, 200)),
+    ("POST", "/api/models/starter", None, (401, 403, 403, 409, 403)),
+    ("POST", "/api/models/load", LOAD, (401, 403, 404, 404, 404)),
+    ("GET", "/v1/models", None, (401, 200, 200, 200, 200)),
+    ("POST", "/v1/chat/completions", CHAT, (401, 200, 200, 200, 200)),
+    ("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1}, (401, 200, 200, 200, 200)),
+    ("POST", "/v1/embeddings", {"input": "x"}, (401, 200, 200, 200, 200)),
+    ("POST", "/v1/rerank", {"query": "x", "documents": ["y"]}, (401, 200, 200, 200, 200)),
+    ("POST", "/api/models/cancel", None, (401, 403, 202, 202, 202)),
+    ("POST", "/api/models/unload", None, (401, 403, 202, 202, 202)),
+    ("DELETE", "/api/sessions", None, (401, 204, 204, 204, 204)),
+    ("DELETE", "/api/session", None, (204, 204, 204, 204, 204)),
+]
+
+
+def inventory(routes: Any) -> Iterator[tuple[str, str]]:
+    for route in routes:
+        inner = getattr(getattr(route, "original_router", None), "routes", None)
+        if inner is not None:
+            yield from inventory(inner)
+        else:
+            for method in getattr(route, "methods", None) or ():
+                yield method, re.sub(r"\{(user|spare)_id\}", "{user_id}", route.path)
+
+
+async def bobs(household: Household) -> dict[str, str]:
+    """Return ids of things that are Bob's, and of somebody who can be spared."""
+    conversation_id, _, generation_id = await household.talk("Bob", "Mine alone")
+    sessions = (await household.clients["Bob"].get("/api/sessions")).json()["sessions"]
+    other = next(one["id"] for one in sessions if not one["is_current"])
+    database = household.runtime.database
+    job = await database.run(jobs.add, household.ids["Bob"], kind="k", title="t")
+    spare = {"name": f"Spare {conversation_id[:8]}".replace("-", ".").replace("_", ".")}
+    made = await household.clients["Ann"].post("/api/users", json=spare)
+    return {
+        "user_id": household.ids["Bob"],
+        "spare_id": made.json()["user"]["id"],
+        "conversation_id": conversation_id,
+        "generation_id": generation_id,
+        "session_id": other,
+        "job_id": job.id,
+    }
+
+
+async def test_every_route_as_everybody(household: Household) -> None:
+    written = {(method, path.replace("{spare_id}", "{user_id}")) for method, path, _, _ in ROUTES}
+    assert written == set(inventory(household.app.routes))
+    household.runtime.models._is_fetching = True  # else the administrator's test would fetch it
+    wrong = []
+    for method, path, body, wanted in ROUTES:
+        for name in ORDER:
+            if name:
+                await household.sign_in(name)
+        await household.sign_in("Bob")
+        ids = await bobs(household) if "{" in path else {}
+        if path.endswith("/restore"):
+            await household.runtime.database.run(
+                conversations.delete, ids["user_id"], ids["conversation_id"]
+            )
+        place = path.format(**ids)
+        for name, status in zip(ORDER, wanted, strict=True):
+            got = await status_of(household, name, method, place, body)
+            if got != status:
+                wrong.append(f"{method} {path} as {name or 'stranger'}: {got}, not {status}")
+    assert not wrong, "\n".join(wrong)
+
+
+CANARY = "canary-7f3a"
+
+
+async def test_nothing_of_one_person_is_in_any_answer_to_another(household: Household) -> None:
+    conversation_id, message_id, generation_id = await household.talk("Bob", f"Say {CANARY}")
+    await household.clients["Bob"].patch(
+        f"/api/conversations/{conversation_id}", json={"title": f"Title {CANARY}"}
+    )
+    stop = {"stop": [CANARY]}
+    assert (await household.clients["Bob"].patch("/api/parameters", json=stop)).status_code == 200
+    ids = (CANARY, conversation_id, message_id, generation_id)
+    readable = [path for method, path, _, _ in ROUTES if method == "GET" and "{" not in path]
+    for name in ("", "Gus", "Cid", "Ann"):
+        for path in readable:
+            if path != "/api/events":
+                text = (await household.clients[name].get(path)).text
+                assert not [one for one in ids if one in text], (name, path)
+    own = (await household.clients["Bob"].get("/api/conversations")).text
+    assert CANARY in own
+
+
+async def test_id_of_another_is_answered_as_one_that_never_was(household: Household) -> None:
+    await household.sign_in("Bob")
+    ids = await bobs(household)
+    for method, path, body, wanted in ROUTES:
+        if 404 not in wanted[1:4] or "{" not in path:
+            continue
+        theirs = path.format(**ids)
+        nobodys = path.format(**dict.fromkeys(ids, "AAAAAAAAAAAAAAAAAAAAAA"))
+        cid = household.clients["Cid"]
+        answers = [await cid.request(method, place, json=body) for place in (theirs, nobodys)]
+        errors = [
+            {
+                **answer.json()["error"],
+                "request_id": "",
+                "message": answer.json()["error"]["message"],
+            }
+            for answer in answers
+        ]
+        assert errors[0] == errors[1], path
+
+
+@pytest.mark.parametrize("body", [{"owner_id": "x"}, {"user_id": "x"}, {"role": "administrator"}])
+async def test_fields_that_nobody_may_set_are_refused(household: Household, body: Any) -> None:
+    bob = household.clients["Bob"]
+    conversation_id, _, _ = await household.talk("Bob", "Hello")
+    calls = [
+        ("POST", "/api/conversations", {}),
+        ("PATCH", f"/api/conversations/{conversation_id}", {"title": "x"}),
+        ("POST", f"/api/conversations/{conversation_id}/messages", SEND),
+        ("PUT", "/api/parameters", {}),
+        ("PUT", "/api/me/password", CHANGE),
+        ("POST", "/api/session", {"name": "Bob", "password": PASSWORD}),
+    ]
+    for method, path, given in calls:
+        answer = await bob.request(method, path, json=given | body)
+        assert answer.status_code == 422, path
+        assert answer.json()["error"]["field"] == next(iter(body))
+    me = (await bob.get("/api/me")).json()["user"]
+    assert me["role"] == "user"
