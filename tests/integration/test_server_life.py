@@ -209,14 +209,20 @@ def test_port_in_use_is_one_clear_line(start: Callable[..., Server], tmp_path: P
     assert "Traceback" not in words
 
 
-@pytest.mark.parametrize("flags", [("--listen",), ("--host", "0.0.0.0"), ("--host", "::")])
-def test_address_beyond_loopback_is_refused_until_accounts_exist(
+@pytest.mark.parametrize("flags", [("--host", "0.0.0.0"), ("--host", "127.0.0.2")])
+def test_stranger_gets_no_further_than_the_code_that_the_terminal_prints(
     start: Callable[..., Server], flags: tuple[str, ...]
 ) -> None:
     server = start("--fake-engine", "50", *flags, ready=False)
-    assert server.process is not None
-    assert server.process.wait(30) == 1
-    assert "account" in server.log.read_text()
+    server.wait_for(lambda: "/first-run#" in server.log.read_text())
+    words = server.log.read_text()
+    code = server.first_run_code()
+    assert f"/first-run#{code}\n" in words
+    assert len(code) == 14
+    server.stop()
+    server.start(ready=False)
+    server.wait_for(lambda: server.log.read_text().count("The code is") == 2)
+    assert server.first_run_code() != code  # good for one run of the server
 
 
 def test_web_process_has_loaded_neither_llama_cpp_nor_torch(

@@ -230,6 +230,7 @@ async def test_event_stream_tells_of_a_reply_and_ends_with_the_server(tmp_path: 
         "root_path": "",
         "query_string": b"",
         "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
     }
     async with _running(app) as client:
         listening = asyncio.create_task(app(scope, receive, send))

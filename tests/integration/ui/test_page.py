@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from webui.accounts.identity import Identity, Source
+from webui.actor import local_actor
 from webui.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -26,7 +28,12 @@ MAX_PAGE_BYTES = 120_000
 @pytest.fixture
 async def client(page_app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the page, whose lifespan runs on the loop of the test."""
-    transport = httpx.ASGITransport(page_app)
+
+    async def as_the_local_user(scope: Any, receive: Any, send: Any) -> None:
+        identity = Identity(actor=local_actor(), source=Source.LOCAL)
+        await page_app({**scope, "state": {"identity": identity}}, receive, send)
+
+    transport = httpx.ASGITransport(as_the_local_user)
     async with (
         page_app.router.lifespan_context(page_app),
         httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7860") as client,

@@ -7,7 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.requests import Request
 
+from webui.accounts.identity import Identity, Source
 from webui.actor import local_actor
 from webui.chat.views import ModelErrorView, ModelStatus
 from webui.errors import Conflict, InvalidRequest, NotFound
@@ -155,7 +157,7 @@ async def test_form_that_could_not_be_filled_is_released_and_says_what_to_do(
     form = drawn["parameters"].form
     not_shown = Strings.read()("form.not_shown")
     run = _run(broken, Strings.read(), len(form.controls) + 1, not_shown)
-    *controls, line = await run(None, _event(None))
+    *controls, line = await run(_request(), _event(None))
     assert line["alert"] == "gone"
     assert all(update == {"__type__": "update"} for update in controls)
     assert line["tone"] == "bad"
@@ -227,13 +229,13 @@ async def test_error_is_said_in_the_line_and_in_a_toast_and_nothing_changes(
     with pytest.raises(Conflict):
         await drawn["model"].load_chosen(ACTOR, {}, "one.gguf")
     run = _run(drawn["model"].load_chosen, Strings.read(), 3)
-    *others, line = await run(None, _event(None), "one.gguf")
+    *others, line = await run(_request(), _event(None), "one.gguf")
     assert others == [{"__type__": "update"}] * 2
     assert line["tone"] == "bad"
     assert line["message"] == line["alert"]
     assert re.search(r"<b>One</b> is being loaded.*\. Wait", line["alert"])
     run = _run(drawn["model"].load_chosen, Strings.read(), 1, "Load the page anew.")
-    only = await run(None, _event(None), "one.gguf")
+    only = await run(_request(), _event(None), "one.gguf")
     assert only.pop("id") != line.pop("id")
     assert only == line | {"message": "Load the page anew."}
 
@@ -244,11 +246,18 @@ async def test_bug_is_logged_and_shown_without_its_text(caplog: pytest.LogCaptur
     async def broken(*_: object) -> None:
         raise ValueError("secret")
 
-    _, line = await _run(broken, Strings.read(), 2)(None, _event({}))
+    _, line = await _run(broken, Strings.read(), 2)(_request(), _event({}))
     assert "secret" not in line["alert"]
     error_id = line["alert"].split("number ")[1].rstrip(".")
     assert error_id in caplog.text
     assert "secret" in caplog.text
+
+
+def _request() -> Any:
+    import gradio as gr
+
+    identity = Identity(actor=ACTOR, source=Source.LOCAL)
+    return gr.Request(Request({"type": "http", "state": {"identity": identity}}))
 
 
 def _event(data: object) -> Any:
