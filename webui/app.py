@@ -20,6 +20,7 @@ import webui
 from webui.accounts.accounts import Accounts
 from webui.accounts.users import Users
 from webui.actor import local_actor
+from webui.administration.administration import Administration
 from webui.api.http_app import create_http_app
 from webui.api.page import Page
 from webui.chat.conversations import Conversations
@@ -117,6 +118,7 @@ def _construct(settings: Settings) -> Runtime:
     parameters = Parameters(database)
     generations = Generations(database, pool, events)
     states = SavedStates(pool, settings.states_dir)
+    backups = Backups(settings.database_path)
     accounts = Accounts(database)
     accounts.tell(on_shut_out=generations.stop_of, on_gone=states.purge)
     return Runtime(
@@ -124,6 +126,8 @@ def _construct(settings: Settings) -> Runtime:
         database=database,
         accounts=accounts,
         users=Users(database, accounts),
+        administration=Administration(database, backups, generations, settings),
+        backups=backups,
         pool=pool,
         catalog=catalog,
         events=events,
@@ -143,7 +147,10 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     await runtime.database.open()
     stack.push_async_callback(runtime.database.close)
     await runtime.accounts.open()
-    _start(stack, back_up_daily(Backups(settings.database_path)), "backup")
+    await runtime.administration.open()
+    runtime.administration.log_tail.open()
+    stack.callback(runtime.administration.log_tail.close)
+    _start(stack, back_up_daily(runtime.backups), "backup")
     stack.push_async_callback(runtime.pool.close)
     stack.push_async_callback(runtime.jobs.close)
     stack.push_async_callback(runtime.generations.close)

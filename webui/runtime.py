@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from webui.accounts.accounts import Accounts
     from webui.accounts.users import Users
+    from webui.administration.administration import Administration
     from webui.chat.conversations import Conversations
     from webui.chat.embeddings import Embeddings
     from webui.chat.events import EventLog
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from webui.jobs import Jobs
     from webui.network.lan import Lan
     from webui.settings import Settings
+    from webui.storage.backup import Backups
     from webui.storage.database import Database
 
 
@@ -32,8 +34,10 @@ class Runtime:
     Attributes:
         settings: What the server was told at start.
         database: The store; faces do not touch it but through use cases.
+        backups: Of the store.
         accounts: Use cases of one's own account, and who sends a request.
-        users: Use cases of administrators.
+        users: Use cases of administrators for accounts.
+        administration: Use cases of administrators for the server as a whole.
         pool: The loaded model.
         catalog: The model files on disk.
         events: What happens, by owner, for the streams of the page.
@@ -50,6 +54,8 @@ class Runtime:
     database: Database
     accounts: Accounts
     users: Users
+    administration: Administration
+    backups: Backups
     pool: EnginePool
     catalog: Catalog
     events: EventLog

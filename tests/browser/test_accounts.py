@@ -176,3 +176,35 @@ def test_pages_of_accounts_look_right(
         page.screenshot(path=pictures / f"{item.split()[-1].lower()}-{name}.png")
         assert page.locator(".account").evaluate("e => e.scrollWidth - e.clientWidth") <= 0
         page.locator(".account").get_by_role("button", name="Close").click()
+
+
+@pytest.mark.parametrize(("size", "dark", "name"), LOOKS)
+def test_admin_tab_is_for_administrators_and_looks_right(
+    house: Server, open_page, pictures: Path, size, dark: bool, name: str
+) -> None:
+    other = open_page(house.url, may_be_refused=True)
+    sign_in(other, "Bob", BOB)
+    ChatPage(other).send("long 900 words, please")
+    expect(other.get_by_role("tab", name="Admin")).to_be_hidden()
+    page = open_page(house.url, size=size, dark=dark, may_be_refused=True)
+    fill(page, Name="Ann", Password=ANN)
+    page.get_by_role("button", name="Sign in").click()
+    ChatPage(page).open_tab("Admin")
+    expect(page.locator(".admin tbody tr", has_text="Bob")).to_contain_text("is written")
+    page.get_by_role("button", name="Back up now").click()
+    expect(page.locator(".toast")).to_contain_text("made and checked")
+    expect(page.locator(".admin .rows li").first).to_be_visible()
+    page.get_by_label("Banner").fill(f"Updates tonight ({name})")
+    page.get_by_role("button", name="Show it").click()
+    expect(page.locator(".toast").last).to_contain_text("Everybody sees it")
+    page.mouse.move(0, 0)
+    expect(page.locator(".toast")).to_have_count(0, timeout=10_000)
+    page.screenshot(path=pictures / f"admin-{name}.png")
+    page.locator(".admin-log").scroll_into_view_if_needed()
+    page.screenshot(path=pictures / f"admin-end-{name}.png")
+    assert page.locator(".admin").evaluate("e => e.scrollWidth - e.clientWidth") <= 0
+    other.reload()
+    expect(other.locator(".banner")).to_have_text(f"Updates tonight ({name})")
+    ChatPage(other)
+    other.wait_for_timeout(700)  # for the picture alone: what slides has slid
+    other.screenshot(path=pictures / f"banner-{name}.png")

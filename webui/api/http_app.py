@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.routing import Mount, Route
 
 from webui.api import (
+    admin,
     audit,
     ca,
     conversations,
@@ -54,6 +55,7 @@ ROUTE_GROUPS = (
     me,
     users,
     audit,
+    admin,
     conversations,
     generations,
     events,

@@ -38,7 +38,7 @@ _delete_body = body_of(TypeAdapter(DeleteBody))
 
 @router.get("")
 async def get_me(runtime: RuntimeDep, actor: ActorDep) -> Response:
-    """Return who the actor is and may do, and the server's version."""
+    """Return who the actor is and may do, the banner, and the server's version."""
     user = {
         "id": actor.user_id,
         "name": actor.name,
@@ -46,7 +46,8 @@ async def get_me(runtime: RuntimeDep, actor: ActorDep) -> Response:
         "permissions": sorted(actor.permissions),
     }
     claimed = runtime.accounts.is_claimed
-    return Json({"user": user, "is_claimed": claimed, "version": __version__})
+    banner = runtime.administration.banner
+    return Json({"user": user, "is_claimed": claimed, "banner": banner, "version": __version__})
 
 
 @router.put("/password")

@@ -22,6 +22,7 @@ from webui.actor import Permission
 from webui.chat.events import ConversationChanged
 from webui.chat.prompt import api_prompt, engine_params
 from webui.chat.reply import Order, Reply
+from webui.chat.running import Completion
 from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
 from webui.chat.views import ErrorView, GenerationView
 from webui.engine.interface import ANY_FORM, GenerateRequest, Priority
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from webui.actor import Actor
     from webui.chat.events import EventLog
+    from webui.chat.running import Running
     from webui.chat.views import ConversationView, MessageView
     from webui.engine.interface import AnswerForm, Delta
     from webui.engine.pool import EnginePool
@@ -87,6 +89,7 @@ class Generations:
         self._clock = clock
         self._runs: dict[str, _Run] = {}
         self._ended: dict[str, tuple[float, Reply]] = {}  # by message, oldest first
+        self._completions: dict[str, Completion] = {}
         self._reserved: set[tuple[str, str]] = set()
         self._is_closing = False
         pool.subscribe(self._on_pool)
@@ -225,9 +228,21 @@ class Generations:
             json_schema=form.json_schema,
             grammar_triggers=form.triggers,
         )
-        async with aclosing(engine.generate(request)) as deltas:
-            async for delta in deltas:
-                yield delta
+        completion = Completion(actor.user_id, self._clock())
+        self._completions[request.request_id] = completion
+        try:
+            async with aclosing(engine.generate(request)) as deltas:
+                async for delta in deltas:
+                    completion.take(delta)
+                    yield delta
+        finally:
+            del self._completions[request.request_id]
+
+    def all_running(self) -> list[Running]:
+        """Return what is being written and what waits, of everybody."""
+        now = self._clock()
+        kept = [run.reply.running() for run in self._runs.values()]
+        return kept + [completion.at(now) for completion in self._completions.values()]
 
     async def close(self) -> None:
         """End all replies, keep their text as interrupted, and wait for that; idempotent."""

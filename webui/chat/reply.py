@@ -14,6 +14,7 @@ import msgspec
 
 from webui.chat import events
 from webui.chat.reply_parser import Kind, ReplyParser
+from webui.chat.running import Doing, Running
 from webui.chat.views import ErrorView, LeftOutView, MessageView, TimingsView, UsageView
 from webui.engine.interface import (
     Finish,
@@ -105,6 +106,17 @@ class Reply:
         """Return the status of a reply that the engine ended itself."""
         is_aborted = self._finish is not None and self._finish.reason is FinishReason.ABORT
         return "stopped" if is_aborted else "complete"
+
+    def running(self) -> Running:
+        """Return how it stands now."""
+        doing = Doing.WAITING if self._first_step_at is None else Doing.READING
+        return Running(
+            owner=self.order.owner,
+            is_api=False,
+            doing=Doing.WRITING if self._num_tokens else doing,
+            num_tokens=self._num_tokens,
+            since_s=self._clock() - self._started_at,
+        )
 
     def asked(self, model: str) -> None:
         """Note which model writes, and that it is asked now."""

@@ -14,6 +14,12 @@ from webui.accounts.accounts import SignedIn
 from webui.accounts.identity import Identity, Source
 from webui.accounts.views import UserView
 from webui.actor import local_actor
+from webui.administration.administration import (
+    BackupView,
+    RunningView,
+    ServerView,
+    StorageView,
+)
 from webui.chat.embeddings import Ranked, Ranking
 from webui.chat.events import EventLog
 from webui.chat.views import (
@@ -114,6 +120,18 @@ USER = UserView(
     is_disabled=False,
     created_at=NOW,
 )
+SERVER = ServerView(
+    version="1",
+    python="3",
+    system="Linux",
+    started_at=NOW,
+    data_dir="/data",
+    num_users=1,
+    banner="",
+    running=[RunningView("Ann", is_api=False, doing="writing", num_tokens=3, since_s=1.5)],
+    storage=StorageView(1, 2, 3, 4, 5),
+    backups=[BackupView("x.db", "manual", NOW, 9)],
+)
 SIGNED_IN = SignedIn("t" * 43, USER)
 VECTOR = struct.pack("<2f", 0.5, -0.25)
 FINISH = Finish(FinishReason.STOP, Usage(5, 2, 3), Timings(0.0, 0.1, 0.2))
@@ -181,6 +199,7 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
         lan=fake_lan(settings),
         events=EventLog(pace_s=0),
         accounts=FakeAccounts(),
+        administration=FakeAdministration(),
         users=Recorder(
             list=[USER],
             list_audit=[],
@@ -247,6 +266,18 @@ class FakeAccounts(Recorder):
     async def identify(self, token: str | None, sender: Sender, *, is_local: bool) -> Any:
         self.shown.append((token, sender, is_local))
         return self.identity
+
+
+class FakeAdministration(Recorder):
+    """Answers with as little as there can be."""
+
+    banner = "Down at noon"
+
+    def __init__(self) -> None:
+        super().__init__(look=SERVER, back_up=SERVER.backups[0], set_banner="Hi")
+
+    def log(self, actor: Any, num_lines: int) -> list[str]:
+        return ["a line"] * min(num_lines, 2)
 
 
 class FakeParameters(Recorder):

@@ -10,7 +10,8 @@ from starlette.routing import Mount
 
 from tests.unit.api.fakes import JOB, MESSAGE, STATUS
 from webui import __version__
-from webui.actor import Permission
+from webui.accounts.users import UserChange
+from webui.actor import Permission, UserRole
 from webui.api.deps import get_identity
 from webui.api.door import PUBLIC as OPEN
 
@@ -71,6 +72,10 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("DELETE", "/api/users/{user_id}"),
         ("POST", "/api/users/{user_id}/password"),
         ("GET", "/api/audit"),
+        ("GET", "/api/admin"),
+        ("GET", "/api/admin/log"),
+        ("POST", "/api/admin/backups"),
+        ("PUT", "/api/admin/banner"),
         ("GET", "/api/conversations"),
         ("POST", "/api/conversations"),
         ("GET", "/api/conversations/{conversation_id}"),
@@ -128,8 +133,36 @@ async def test_me_is_the_local_user(client) -> None:
             "permissions": sorted(Permission),
         },
         "is_claimed": False,
+        "banner": "Down at noon",
         "version": __version__,
     }
+
+
+async def test_server_as_a_whole_is_shown_backed_up_and_labelled(client, runtime) -> None:
+    answer = (await client.get("/api/admin")).json()["server"]
+    assert answer["running"][0]["name"] == "Ann"
+    assert answer["storage"]["free_bytes"] == 5
+    assert (await client.get("/api/admin/log?lines=1")).json() == {"lines": ["a line"]}
+    assert (await client.get("/api/admin/log?lines=1001")).status_code == 422
+    made = await client.post("/api/admin/backups")
+    assert (made.status_code, made.json()["backup"]["name"]) == (201, "x.db")
+    assert (await client.put("/api/admin/banner", json={"banner": "Hi"})).json() == {"banner": "Hi"}
+    assert runtime.administration.calls == [("look",), ("back_up",), ("set_banner", "Hi")]
+
+
+async def test_people_are_added_changed_and_deleted(client, runtime) -> None:
+    users = runtime.users
+    added = await client.post("/api/users", json={"name": "Bob", "role": "guest"})
+    assert (added.status_code, added.json()["password"]) == (201, "made-up")
+    assert users.calls[-1][1] == "Bob"
+    await client.patch("/api/users/u1", json={"permissions": None})
+    assert users.calls[-1][2] == UserChange(resets_permissions=True)
+    await client.patch("/api/users/u1", json={"role": "user", "is_disabled": True})
+    assert users.calls[-1][2] == UserChange(role=UserRole.USER, is_disabled=True)
+    assert (await client.patch("/api/users/u1", json={})).status_code == 422
+    assert (await client.patch("/api/users/u1", json={"role": "king"})).status_code == 422
+    assert (await client.post("/api/users/u1/password")).json() == {"password": "made-up"}
+    assert (await client.delete("/api/users/u1")).status_code == 204
 
 
 async def test_conversations_are_listed_by_page(client, runtime) -> None:

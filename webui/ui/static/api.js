@@ -67,6 +67,10 @@ export const api = {
   changeUser: (id, change) => call("PATCH", path("api", "users", id), change),
   resetPassword: (id) => post(path("api", "users", id, "password")),
   deleteUser: (id) => call("DELETE", path("api", "users", id)),
+  server: () => get("api/admin"),
+  log: (lines = 200) => get(`api/admin/log?lines=${lines}`),
+  backUp: () => post("api/admin/backups"),
+  setBanner: ({ banner }) => call("PUT", "api/admin/banner", { banner }),
   audit: (before = null) => get(`api/audit${before ? `?before=${before}` : ""}`),
   lan: () => get("api/lan"),
 

@@ -4,6 +4,7 @@
  * Begins by itself as soon as the shell is there; Gradio's mounts call `adopt` later.
  */
 import { showAccount } from "./account.js";
+import { AdminPage } from "./admin.js";
 import { api, root } from "./api.js";
 import { Chat } from "./chat.js";
 import { Conversations } from "./conversations.js";
@@ -43,7 +44,8 @@ class App {
     this.chat = new Chat(this.transcript, this.models, { toModel, toNew });
     this.sidebar = new Sidebar(this.conversations, { go: (id) => this.go(id), hrefOf, showShortcuts, showDevices, userMenu: () => this.#userMenu() });
     this.modelPage = new ModelPage(this.models);
-    this.shell = new Shell({ sidebar: this.sidebar.node, chat: this.chat.node, model: this.modelPage.node });
+    this.adminPage = new AdminPage();
+    this.shell = new Shell({ sidebar: this.sidebar.node, chat: this.chat.node, model: this.modelPage.node, admin: this.adminPage.node });
   }
 
   start() {
@@ -124,7 +126,12 @@ class App {
   async #whoAmI() {
     try {
       this.me = await api.me();
-      this.sidebar.setUser(this.me.user.name);
+      const { user, banner, is_claimed: isClaimed } = this.me;
+      const administers = isClaimed && user.role === "administrator";
+      this.sidebar.setUser(user.name);
+      this.chat.setBanner(banner);
+      this.adminPage.me = administers ? user : null;
+      document.body.classList.toggle("administers", administers);
     } catch (error) {
       console.debug(error);
     }
@@ -183,7 +190,7 @@ performance.mark("usable"); // what the bench reads
 
 /**
  * Gradio made a mount: move the living part there. `trigger` sends an event to Python.
- * Called by `js_on_load` of the page's gr.HTML components with "sidebar", "chat" or "model".
+ * Called by `js_on_load` of the page's gr.HTML components with "sidebar", "chat", "model" or "admin".
  */
 export function adopt(name, element, { trigger = null } = {}) {
   const mount = element.querySelector(".mount") ?? element;

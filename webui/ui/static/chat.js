@@ -24,11 +24,13 @@ export class Chat {
     this.welcome = new Welcome(models, { toModel, ask });
     this.bar = el("div", { class: "connection", role: "status", hidden: true }, el("span", { class: "spinner" }), t("app.reconnecting"));
     this.title = el("h1", { class: "offscreen" });
+    this.banner = el("p", { class: "banner", role: "note" });
     this.node = el(
       "section",
       { class: "chat empty", "aria-label": t("chat.chat") },
       this.title,
       el("div", { class: "chat-head" }, new ModelPill(models, { toModel }).node),
+      this.banner,
       this.bar,
       this.thread.box,
       this.welcome.node,
@@ -39,6 +41,11 @@ export class Chat {
     for (const topic of ["structure", "title"]) transcript.on(topic, () => this.#draw());
     transcript.on("notice", (notice) => toast(notice.message));
     this.#draw();
+  }
+
+  /** Show a line that an administrator wrote for everybody; an empty one goes. */
+  setBanner(text) {
+    setText(this.banner, text);
   }
 
   setConnected(isConnected) {

@@ -7,15 +7,15 @@ import { el, moveInto } from "./dom.js";
 import { drawer } from "./drawer.js";
 import { t } from "./strings.js";
 
-const PAGES = ["chat", "model", "parameters"];
-const LABELS = { chat: "tabs.chat", model: "tabs.model", parameters: "tabs.parameters" };
+const PAGES = ["chat", "model", "parameters", "admin"];
+const LABELS = { chat: "tabs.chat", model: "tabs.model", parameters: "tabs.parameters", admin: "tabs.admin" };
 
 export class Shell {
   #places = new Map();
   #tabs = new Map();
   #adopted = new Set();
 
-  /** `parts`: name → living node, for "sidebar", "chat" and "model". */
+  /** `parts`: name → living node, for "sidebar", "chat", "model" and "admin". */
   constructor(parts) {
     this.parts = parts;
     this.node = document.getElementById("shell");
@@ -35,6 +35,7 @@ export class Shell {
     this.side.append(parts.sidebar);
     this.#places.get("chat").append(parts.chat);
     this.#places.get("model").append(el("div", { class: "page" }, parts.model));
+    this.#places.get("admin").append(el("div", { class: "page" }, parts.admin));
     this.node.replaceChildren(this.side, this.main);
     this.show("chat");
   }
@@ -74,7 +75,8 @@ export class Shell {
   #onKey(event) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
-    const name = PAGES.at((PAGES.indexOf(this.shown) + step) % PAGES.length);
+    const seen = PAGES.filter((page) => this.#tabs.get(page).offsetParent !== null);
+    const name = seen.at((seen.indexOf(this.shown) + step) % seen.length);
     this.show(name);
     this.#tabs.get(name).focus();
   }

@@ -1,10 +1,11 @@
 """The tabs of the page, in their order; a new one is a file here and a line below."""
 
 from webui.ui.tab import Tab
+from webui.ui.tabs.admin import AdminTab
 from webui.ui.tabs.chat import ChatTab
 from webui.ui.tabs.model import ModelTab
 from webui.ui.tabs.parameters import ParametersTab
 
-TABS: tuple[type[Tab], ...] = (ChatTab, ModelTab, ParametersTab)
+TABS: tuple[type[Tab], ...] = (ChatTab, ModelTab, ParametersTab, AdminTab)
 
-__all__ = ["TABS", "ChatTab", "ModelTab", "ParametersTab"]
+__all__ = ["TABS", "AdminTab", "ChatTab", "ModelTab", "ParametersTab"]

@@ -1,0 +1,75 @@
+"""What administrators see and do of the server as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from webui.engine.fake import FakeEngine
+
+if TYPE_CHECKING:
+    from tests.integration.api.conftest import Household
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+
+
+async def test_running_replies_are_shown_by_name_and_without_text(household: Household) -> None:
+    await household.runtime.pool.adopt(FakeEngine(5))
+    bob, ann = household.clients["Bob"], household.clients["Ann"]
+    made = (await bob.post("/api/conversations")).json()["conversation"]["id"]
+    body = {"mode": "send", "parent_id": None, "text": "long 300 canary"}
+    turn = (await bob.post(f"/api/conversations/{made}/messages", json=body)).json()
+    asked = {"messages": [{"role": "user", "content": "long 300 canary"}]}
+    cid = asyncio.create_task(household.clients["Cid"].post("/v1/chat/completions", json=asked))
+    async with asyncio.timeout(20):
+        running = []
+        while sum(one["num_tokens"] > 0 for one in running) < 2:
+            running = (await ann.get("/api/admin")).json()["server"]["running"]
+            await asyncio.sleep(0.02)
+    assert {(one["name"], one["is_api"], one["doing"]) for one in running} == {
+        ("Bob", False, "writing"),
+        ("Cid", True, "writing"),
+    }
+    assert all(one["since_s"] >= 0 for one in running)
+    assert "canary" not in (await ann.get("/api/admin")).text
+    await bob.post(f"/api/generations/{turn['generation']['id']}/stop")
+    cid.cancel()
+    await asyncio.wait({cid})
+    async with asyncio.timeout(20):
+        while (await ann.get("/api/admin")).json()["server"]["running"]:  # noqa: ASYNC110 - over HTTP
+            await asyncio.sleep(0.02)
+
+
+async def test_banner_is_seen_by_everybody_and_outlives_a_restart(household: Household) -> None:
+    ann, bob = household.clients["Ann"], household.clients["Bob"]
+    said = await ann.put("/api/admin/banner", json={"banner": "  Down   at noon\n"})
+    assert said.json() == {"banner": "Down at noon"}
+    assert (await bob.get("/api/me")).json()["banner"] == "Down at noon"
+    await household.runtime.administration.open()  # as at a start
+    assert (await bob.get("/api/me")).json()["banner"] == "Down at noon"
+    await ann.put("/api/admin/banner", json={"banner": ""})
+    assert (await bob.get("/api/me")).json()["banner"] == ""
+    long = await ann.put("/api/admin/banner", json={"banner": "x" * 501})
+    assert (long.status_code, long.json()["error"]["field"]) == (422, "banner")
+
+
+async def test_backup_in_one_click_is_listed(household: Household) -> None:
+    ann = household.clients["Ann"]
+    made = (await ann.post("/api/admin/backups")).json()["backup"]
+    server = (await ann.get("/api/admin")).json()["server"]
+    assert server["backups"] == [made]
+    assert made["kind"] == "manual"
+    assert server["storage"]["backups_bytes"] == made["num_bytes"] > 0
+    assert server["storage"]["database_bytes"] > 0
+    assert server["num_users"] == 4
+
+
+async def test_log_is_read_and_has_no_prompt_in_it(household: Household) -> None:
+    logging.getLogger("webui.test").warning("something happened")
+    await household.talk("Bob", "canary canary")
+    lines = (await household.clients["Ann"].get("/api/admin/log")).json()["lines"]
+    assert any("something happened" in line for line in lines)
+    assert not any("canary" in line for line in lines)

@@ -1,0 +1,58 @@
+"""The server as a whole, for administrators."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from starlette.responses import Response
+
+from webui.api.deps import ActorDep, Json, RuntimeDep, body_of
+
+router = APIRouter(prefix="/api/admin")
+
+
+class LogQuery(BaseModel):
+    """How much of the log is wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lines: int = Field(default=200, ge=1, le=1000)
+
+
+class BannerBody(BaseModel):
+    """What everybody is to see; empty takes it away."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    banner: str = Field(max_length=10_000)
+
+
+_banner_body = body_of(TypeAdapter(BannerBody))
+
+
+@router.get("")
+async def look(runtime: RuntimeDep, actor: ActorDep) -> Response:
+    """Return how the server stands: who runs and waits, disk, backups, banner."""
+    return Json({"server": await runtime.administration.look(actor)})
+
+
+@router.get("/log")
+async def get_log(
+    runtime: RuntimeDep, actor: ActorDep, query: Annotated[LogQuery, Query()]
+) -> Response:
+    """Return the last lines of the log, oldest first."""
+    return Json({"lines": runtime.administration.log(actor, query.lines)})
+
+
+@router.post("/backups")
+async def back_up(runtime: RuntimeDep, actor: ActorDep) -> Response:
+    """Make a backup now; answers when it is checked."""
+    return Json({"backup": await runtime.administration.back_up(actor)}, 201)
+
+
+@router.put("/banner")
+async def set_banner(
+    runtime: RuntimeDep, actor: ActorDep, body: Annotated[BannerBody, Depends(_banner_body)]
+) -> Response:
+    """Show everybody a line."""
+    return Json({"banner": await runtime.administration.set_banner(actor, body.banner)})
