@@ -21,6 +21,7 @@ from webui.accounts.accounts import Accounts
 from webui.accounts.users import Users
 from webui.actor import local_actor
 from webui.administration.administration import Administration
+from webui.administration.housekeeping import keep_house
 from webui.api.http_app import create_http_app
 from webui.api.page import Page
 from webui.chat.conversations import Conversations
@@ -151,6 +152,7 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     runtime.administration.log_tail.open()
     stack.callback(runtime.administration.log_tail.close)
     _start(stack, back_up_daily(runtime.backups), "backup")
+    _start(stack, keep_house(runtime.database, runtime.accounts), "house")
     stack.push_async_callback(runtime.pool.close)
     stack.push_async_callback(runtime.jobs.close)
     stack.push_async_callback(runtime.generations.close)

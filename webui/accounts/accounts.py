@@ -18,7 +18,7 @@ from webui.accounts.throttle import Throttle
 from webui.accounts.views import SessionView, UserView, session_view, user_view
 from webui.actor import LOCAL_USER_ID, UserRole, local_actor
 from webui.errors import Conflict, InvalidRequest, NotAuthenticated, PermissionDenied
-from webui.storage import audit, credentials, users
+from webui.storage import audit, credentials, unattended, users
 from webui.storage import sessions as session_rows
 from webui.storage.tables import AuditRow, utc_now
 
@@ -212,6 +212,7 @@ class Accounts:
             return
         await self._database.run(session_rows.delete, identity.actor.user_id, identity.id)
         self.sessions.end(identity.id)
+        await self.empty_left_guests()
 
     async def get(self, actor: Actor) -> UserView:
         """Return one's own account.
@@ -235,12 +236,12 @@ class Accounts:
         """
         await self._database.run(session_rows.delete, actor.user_id, session_id)
         self.sessions.end(session_id)
+        await self.empty_left_guests()
 
     async def sign_out_everywhere(self, actor: Actor, sender: Sender) -> None:
         """End all of one's own sign-ins, and the replies that run."""
         await self._database.run(_end_all, actor, sender)
-        self.sessions.end_all(actor.user_id)
-        await self._on_shut_out(actor.user_id)
+        await self.shut_out(actor.user_id)
 
     async def change_password(
         self, identity: Identity, old: str, new: str, sender: Sender
@@ -314,6 +315,14 @@ class Accounts:
         """Cut off what somebody still has open, once their sign-ins are gone."""
         self.sessions.end_all(user_id)
         await self._on_shut_out(user_id)
+        await self.empty_left_guests()
+
+    async def empty_left_guests(self) -> None:
+        """Forget what guests made who are signed in nowhere any more."""
+        for user_id in await self._database.read(unattended.list_left_guests, utc_now()):
+            await self._on_shut_out(user_id)
+            await self._database.run(unattended.empty, user_id)
+            await self._on_gone(user_id)
 
 
 def note(session: Session, actor: Actor, action: str, about: str, sender: Sender) -> None:

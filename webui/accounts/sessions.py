@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from webui.accounts.identity import Identity, Sender, Source, hash_of, new_token
-from webui.actor import Actor, permissions_of
+from webui.actor import Actor, UserRole, permissions_of
 from webui.storage import credentials
 from webui.storage import sessions as rows
 from webui.storage.tables import SessionRow, UserRow, utc_now
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from webui.storage.database import Database
 
-IDLE = timedelta(days=30)
+IDLE, GUEST_IDLE = timedelta(days=30), timedelta(hours=12)
 LONGEST = timedelta(days=180)
 SAVE_EVERY = timedelta(minutes=5)
 MAX_TOKEN_CHARS = 100
@@ -79,7 +79,7 @@ class Sessions:
             address=sender.address,
             created_at=now,
             last_used_at=now,
-            expires_at=now + IDLE,
+            expires_at=now + _idle(user.role),
         )
         rows.add(session, row)
         return token
@@ -118,7 +118,8 @@ class Sessions:
         if not is_moved and abs(now - known.saved_at) < SAVE_EVERY:
             return
         known.saved_at, known.address = now, sender.address
-        known.expires_at = min(now + IDLE, known.created_at + LONGEST)
+        idle = _idle(known.identity.actor.role)
+        known.expires_at = min(now + idle, known.created_at + LONGEST)
         use = {known.identity.id: (now, known.expires_at, known.address)}
         await self._database.run(credentials.note_use, use, {})
 
@@ -135,6 +136,10 @@ class Sessions:
 def actor_of(user: UserRow) -> Actor:
     """Return who acts when somebody does."""
     return Actor(user.id, user.name, permissions_of(user.role, user.permissions), user.role)
+
+
+def _idle(role: UserRole) -> timedelta:
+    return GUEST_IDLE if role is UserRole.GUEST else IDLE
 
 
 def _known(row: SessionRow, user: UserRow) -> _Known:

@@ -82,6 +82,7 @@ def _common(busy_timeout_s: float) -> list[str]:
         f"PRAGMA busy_timeout = {round(busy_timeout_s * 1000)}",
         "PRAGMA foreign_keys = ON",
         "PRAGMA trusted_schema = OFF",
+        "PRAGMA secure_delete = ON",  # what is deleted is overwritten in the file
         "PRAGMA mmap_size = 0",
     ]
 

@@ -8,21 +8,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, delete, exists, select, update
 
+from webui.actor import UserRole
 from webui.storage.tables import (
     UNFINISHED,
+    ConversationRow,
     GenerationRow,
     GenerationStatus,
     JobRow,
     JobStatus,
     MessageRow,
     MessageStatus,
+    SessionRow,
+    SettingRow,
+    UserRow,
     utc_now,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy.orm import Session
 
@@ -83,3 +89,23 @@ def mark_interrupted(session: Session) -> None:
         .where(JobRow.status == JobStatus.RUNNING)
         .values(status=JobStatus.INTERRUPTED, finished_at=utc_now())
     )
+
+
+def purge_trash(session: Session, before: datetime) -> None:
+    """Remove conversations for good that were deleted before a moment, with all they hold."""
+    session.execute(delete(ConversationRow).where(ConversationRow.deleted_at < before))
+
+
+def list_left_guests(session: Session, now: datetime) -> list[str]:
+    """Return guests who have something, and whom no sign-in lets in any more."""
+    is_in = exists().where(SessionRow.owner_id == UserRow.id, SessionRow.expires_at > now)
+    has = exists().where(ConversationRow.owner_id == UserRow.id)
+    has_chosen = exists().where(SettingRow.owner_id == UserRow.id)
+    query = select(UserRow.id).where(UserRow.role == UserRole.GUEST, ~is_in, has | has_chosen)
+    return list(session.scalars(query))
+
+
+def empty(session: Session, user_id: str) -> None:
+    """Remove all that somebody made, and leave the account."""
+    for table in (ConversationRow, GenerationRow, JobRow, SettingRow):
+        session.execute(delete(table).where(table.owner_id == user_id))

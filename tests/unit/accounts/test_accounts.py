@@ -9,11 +9,14 @@ import pytest
 from tests.unit.accounts.conftest import GOOD, HERE, OTHER, House
 from webui.accounts.accounts import AccountDisabled, WrongCredentials
 from webui.accounts.identity import Sender, Source
+from webui.accounts.sessions import GUEST_IDLE
 from webui.accounts.throttle import PAIR, TooManyAttempts
 from webui.accounts.users import UserChange
 from webui.actor import LOCAL_USER_ID, Permission, UserRole
+from webui.administration.housekeeping import TRASH_KEPT, clear
 from webui.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from webui.storage import conversations, users
+from webui.storage.tables import utc_now
 
 FAR = Sender("203.0.113.7", "Safari, iPhone")
 
@@ -22,6 +25,13 @@ async def member(house: House, name: str = "Bob", role: UserRole = UserRole.USER
     """Make a person; returns their id."""
     admin = await house.identity(await house.claim())
     view, _ = await house.users.add(admin.actor, name, HERE, role=role, password=OTHER)
+    return view.id
+
+
+async def member_of(house: House, name: str) -> str:
+    """Add one more person to those that `member` made."""
+    admin = await house.identity(await token_of(house, "Ann", GOOD))
+    view, _ = await house.users.add(admin.actor, name, HERE, role=UserRole.USER, password=OTHER)
     return view.id
 
 
@@ -279,3 +289,51 @@ async def test_only_administrator_cannot_go(house: House) -> None:
     await house.accounts.open()
     assert house.accounts.is_claimed
     assert await house.is_in(await token_of(house, "Cid"))
+
+
+async def test_nothing_of_a_guest_outlives_their_last_sign_in(house: House) -> None:
+    user_id = await member(house, "Gus", UserRole.GUEST)
+    bob = await member_of(house, "Bob")
+    made = {
+        owner: (await house.database.run(conversations.create, owner)).id
+        for owner in (user_id, bob)
+    }
+    tokens = [await token_of(house, "Gus") for _ in range(2)]
+    await house.accounts.sign_out(await house.identity(tokens[0]))
+    await house.database.read(conversations.get, user_id, made[user_id])
+    assert house.gone == []
+    await house.accounts.sign_out(await house.identity(tokens[1]))
+    with pytest.raises(NotFound):
+        await house.database.read(conversations.get, user_id, made[user_id])
+    assert (house.shut_out, house.gone) == ([user_id], [user_id])
+    await house.database.read(conversations.get, bob, made[bob])
+    assert await token_of(house, "Gus")
+
+
+async def test_guest_who_just_stays_away_leaves_nothing_either(house: House, monkeypatch) -> None:
+    user_id = await member(house, "Gus", UserRole.GUEST)
+    made = await house.database.run(conversations.create, user_id)
+    token = await token_of(house, "Gus")
+    await clear(house.database, house.accounts)
+    await house.database.read(conversations.get, user_id, made.id)
+    later = utc_now() + GUEST_IDLE
+    monkeypatch.setattr("webui.accounts.accounts.utc_now", lambda: later)
+    await clear(house.database, house.accounts)
+    with pytest.raises(NotFound):
+        await house.database.read(conversations.get, user_id, made.id)
+    assert house.gone == [user_id]
+    monkeypatch.setattr(house.accounts.sessions, "_clock", lambda: later)
+    assert not await house.is_in(token)
+
+
+async def test_trash_is_kept_for_thirty_days(house: House, monkeypatch) -> None:
+    made = await house.database.run(conversations.create, LOCAL_USER_ID)
+    await house.database.run(conversations.delete, LOCAL_USER_ID, made.id)
+    await clear(house.database, house.accounts)
+    await house.database.run(conversations.restore, LOCAL_USER_ID, made.id)
+    await house.database.run(conversations.delete, LOCAL_USER_ID, made.id)
+    later = utc_now() + TRASH_KEPT
+    monkeypatch.setattr("webui.administration.housekeeping.utc_now", lambda: later)
+    await clear(house.database, house.accounts)
+    with pytest.raises(NotFound):
+        await house.database.run(conversations.restore, LOCAL_USER_ID, made.id)
