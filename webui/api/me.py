@@ -8,9 +8,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from webui import __version__
-from webui.api.deps import ActorDep, IdentityDep, Json, RuntimeDep, SenderDep, body_of
+from webui.api.deps import (
+    ActorDep,
+    IdentityDep,
+    Json,
+    RuntimeDep,
+    SenderDep,
+    StreamsDep,
+    body_of,
+)
 from webui.api.door import drop_token, keep_token
+from webui.api.export import FileStream
 from webui.api.session import MAX_PASSWORD_CHARS
+from webui.chat.export import export
+from webui.storage.tables import utc_now
 
 router = APIRouter(prefix="/api/me")
 
@@ -48,6 +59,13 @@ async def get_me(runtime: RuntimeDep, actor: ActorDep) -> Response:
     claimed = runtime.accounts.is_claimed
     banner = runtime.administration.banner
     return Json({"user": user, "is_claimed": claimed, "banner": banner, "version": __version__})
+
+
+@router.get("/export")
+async def export_me(runtime: RuntimeDep, actor: ActorDep, streams: StreamsDep) -> Response:
+    """Return all chats and parameters of the actor as one JSON file."""
+    pieces = export(actor, runtime.conversations, runtime.parameters)
+    return FileStream(streams, pieces, f"hearthside-{utc_now():%Y-%m-%d}.json")
 
 
 @router.put("/password")

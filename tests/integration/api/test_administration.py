@@ -73,3 +73,24 @@ async def test_log_is_read_and_has_no_prompt_in_it(household: Household) -> None
     lines = (await household.clients["Ann"].get("/api/admin/log")).json()["lines"]
     assert any("something happened" in line for line in lines)
     assert not any("canary" in line for line in lines)
+
+
+async def test_export_has_all_that_is_ones_own_and_nothing_else(household: Household) -> None:
+    for n in range(3):
+        await household.talk("Bob", f"canary {n} \N{FIRE}")
+    deleted, _, _ = await household.talk("Bob", "thrown away")
+    await household.clients["Bob"].delete(f"/api/conversations/{deleted}")
+    await household.talk("Cid", "not yours")
+    answer = await household.clients["Bob"].get("/api/me/export")
+    assert answer.headers["content-disposition"].startswith('attachment; filename="hearthside-')
+    saved = answer.json()
+    assert saved["hearthside_export"] == 1
+    assert saved["user"]["name"] == "Bob"
+    texts = [one["messages"][0]["text"] for one in saved["conversations"]]
+    assert sorted(texts) == [f"canary {n} \N{FIRE}" for n in range(3)]
+    assert all(len(one["messages"]) == 2 for one in saved["conversations"])
+    assert saved["parameters"]["top_k"] == 40
+
+
+async def test_export_of_nothing_is_whole(household: Household) -> None:
+    assert (await household.clients["Bob"].get("/api/me/export")).json()["conversations"] == []

@@ -35,6 +35,7 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "/api/sessions", None, (401, 200, 200, 200, 200)),
     ("DELETE", "/api/sessions/{session_id}", None, (401, 404, 404, 404, 204)),
     ("GET", "/api/me", None, (401, 200, 200, 200, 200)),
+    ("GET", "/api/me/export", None, (401, 200, 200, 200, 200)),
     ("PUT", "/api/me/password", CHANGE, (401, 422, 422, 422, 422)),
     ("DELETE", "/api/me", WRONG, (401, 422, 422, 422, 422)),
     ("GET", "/api/users", None, (401, 403, 403, 200, 403)),

@@ -64,6 +64,7 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("DELETE", "/api/sessions"),
         ("DELETE", "/api/sessions/{session_id}"),
         ("GET", "/api/me"),
+        ("GET", "/api/me/export"),
         ("DELETE", "/api/me"),
         ("PUT", "/api/me/password"),
         ("GET", "/api/users"),
