@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     Headers = list[tuple[bytes, bytes]]
 
-# The last one is Gradio's own: it would have the page call any server it names.
-FORWARDING = (b"x-forwarded-", b"forwarded", b"x-real-ip", b"x-gradio-")
+FORWARDING = (b"x-forwarded-", b"forwarded", b"x-real-ip")
+# Gradio's own page sends these; one of them would have the page call any server it names.
+DRAWN = (b"x-gradio-",)
 SCHEMES = frozenset({"http", "https"})
 
 
@@ -42,11 +43,12 @@ class Forwarded:
         A proxy on this machine that nobody named must not make all the world look local.
         """
         headers: Headers = scope["headers"]
-        changed = {"headers": without(headers, FORWARDING), **self._place(scope)}
+        own = without(headers, FORWARDING)
+        changed = {"headers": without(own, DRAWN), **self._place(scope)}
         peer = (scope.get("client") or ("",))[0]
         if self._proxies.trusts(peer):
             changed |= self._sender(headers, changed["headers"], peer)
-        elif len(changed["headers"]) < len(headers) and _is_loopback(peer):
+        elif len(own) < len(headers) and _is_loopback(peer):
             changed["client"] = None
         return {**scope, **changed}
 

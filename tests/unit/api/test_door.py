@@ -122,6 +122,11 @@ async def test_sender_behind_a_proxy_that_nobody_named_is_not_local(app, runtime
     assert runtime.accounts.shown[-1][1:] == (Sender("", ""), False)
 
 
+async def test_word_of_gradios_own_page_makes_nobody_a_stranger(app, runtime) -> None:
+    await asked(app, "GET", "/api/me", headers=[(b"x-gradio-user", b"app")])
+    assert runtime.accounts.shown[-1][2] is True
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
