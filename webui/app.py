@@ -22,6 +22,7 @@ from webui.accounts.users import Users
 from webui.actor import local_actor
 from webui.administration.administration import Administration
 from webui.administration.housekeeping import keep_house
+from webui.administration.reading import Reading
 from webui.api.http_app import create_http_app
 from webui.api.page import Page
 from webui.chat.conversations import Conversations
@@ -120,6 +121,7 @@ def _construct(settings: Settings) -> Runtime:
     generations = Generations(database, pool, events)
     states = SavedStates(pool, settings.states_dir)
     backups = Backups(settings.database_path)
+    conversations = Conversations(database, generations, parameters, events, states)
     accounts = Accounts(database)
     accounts.tell(on_shut_out=generations.stop_of, on_gone=states.purge)
     return Runtime(
@@ -136,7 +138,8 @@ def _construct(settings: Settings) -> Runtime:
         lan=Lan(settings),
         generations=generations,
         embeddings=Embeddings(pool),
-        conversations=Conversations(database, generations, parameters, events, states),
+        conversations=conversations,
+        reading=Reading(database, conversations),
         models=Models(pool, catalog, jobs, database, events, settings),
         parameters=parameters,
     )
@@ -149,6 +152,7 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     stack.push_async_callback(runtime.database.close)
     await runtime.accounts.open()
     await runtime.administration.open()
+    await runtime.reading.open()
     runtime.administration.log_tail.open()
     stack.callback(runtime.administration.log_tail.close)
     _start(stack, back_up_daily(runtime.backups), "backup")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from webui.accounts.accounts import Accounts
     from webui.accounts.users import Users
     from webui.administration.administration import Administration
+    from webui.administration.reading import Reading
     from webui.chat.conversations import Conversations
     from webui.chat.embeddings import Embeddings
     from webui.chat.events import EventLog
@@ -37,6 +38,7 @@ class Runtime:
         backups: Of the store.
         accounts: Use cases of one's own account, and who sends a request.
         users: Use cases of administrators for accounts.
+        reading: Use cases of administrators who look into chats.
         administration: Use cases of administrators for the server as a whole.
         pool: The loaded model.
         catalog: The model files on disk.
@@ -55,6 +57,7 @@ class Runtime:
     accounts: Accounts
     users: Users
     administration: Administration
+    reading: Reading
     backups: Backups
     pool: EnginePool
     catalog: Catalog

@@ -208,3 +208,34 @@ def test_admin_tab_is_for_administrators_and_looks_right(
     ChatPage(other)
     other.wait_for_timeout(700)  # for the picture alone: what slides has slid
     other.screenshot(path=pictures / f"banner-{name}.png")
+
+
+def test_reading_of_chats_is_told_to_everybody_and_switched_off_again(
+    house: Server, open_page, pictures: Path
+) -> None:
+    other = open_page(house.url, may_be_refused=True)
+    sign_in(other, "Bob", BOB)
+    ChatPage(other).send("short canary")
+    page = open_page(house.url, may_be_refused=True)
+    sign_in(page, "Ann", ANN)
+    ChatPage(page).open_tab("Admin")
+    switch = page.get_by_label("Administrators may read chats")
+    with page.expect_response("**/api/admin/reading"):
+        switch.check()
+    page.get_by_role("button", name="Open people…").click()
+    page.locator(".rows details", has_text="Bob").locator("summary").click()
+    page.get_by_role("button", name="Read chats…").click()
+    chat = page.locator(".chats details", has_text="short canary").first
+    chat.locator("summary").click()
+    expect(chat.locator(".chat-text")).to_contain_text("short canary")
+    page.screenshot(path=pictures / "reading.png")
+    other.reload()
+    expect(other.locator(".banner")).to_contain_text("can read chats")
+    ChatPage(other)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    with page.expect_response("**/api/admin/reading"):
+        switch.uncheck()
+    other.reload()
+    ChatPage(other)
+    expect(other.locator(".banner")).not_to_contain_text("can read chats")

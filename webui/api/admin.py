@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.responses import Response
 
-from webui.api.deps import ActorDep, Json, RuntimeDep, body_of
+from webui.api.deps import ActorDep, Json, RuntimeDep, SenderDep, body_of
 
 router = APIRouter(prefix="/api/admin")
 
@@ -27,6 +27,15 @@ class BannerBody(BaseModel):
     banner: str = Field(max_length=10_000)
 
 
+class ReadingBody(BaseModel):
+    """Whether administrators may read chats."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    is_on: bool
+
+
+_reading_body = body_of(TypeAdapter(ReadingBody))
 _banner_body = body_of(TypeAdapter(BannerBody))
 
 
@@ -56,3 +65,15 @@ async def set_banner(
 ) -> Response:
     """Show everybody a line."""
     return Json({"banner": await runtime.administration.set_banner(actor, body.banner)})
+
+
+@router.put("/reading")
+async def switch_reading(
+    runtime: RuntimeDep,
+    actor: ActorDep,
+    sender: SenderDep,
+    body: Annotated[ReadingBody, Depends(_reading_body)],
+) -> Response:
+    """Let administrators read chats, of which everybody is told, or no more."""
+    await runtime.reading.switch(actor, sender, is_on=body.is_on)
+    return Json({"is_on": body.is_on})

@@ -57,8 +57,15 @@ async def get_me(runtime: RuntimeDep, actor: ActorDep) -> Response:
         "permissions": sorted(actor.permissions),
     }
     claimed = runtime.accounts.is_claimed
-    banner = runtime.administration.banner
-    return Json({"user": user, "is_claimed": claimed, "banner": banner, "version": __version__})
+    return Json(
+        {
+            "user": user,
+            "is_claimed": claimed,
+            "banner": runtime.administration.banner,
+            "administrators_read": runtime.reading.is_on,
+            "version": __version__,
+        }
+    )
 
 
 @router.get("/export")

@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.responses import Response
 
 from webui.accounts.users import UserChange
 from webui.actor import UserRole
+from webui.api.conversations import ListQuery
 from webui.api.deps import ID_PATTERN, ActorDep, Json, RuntimeDep, SenderDep, body_of
 from webui.api.session import MAX_NAME_CHARS, MAX_PASSWORD_CHARS
 from webui.errors import InvalidRequest
@@ -113,3 +114,30 @@ async def delete_user(
     """Take an account away with everything in it."""
     await runtime.users.delete(actor, user_id, sender)
     return Response(status_code=204)
+
+
+@router.get("/{user_id}/conversations")
+async def list_conversations(
+    runtime: RuntimeDep,
+    actor: ActorDep,
+    sender: SenderDep,
+    user_id: IdInPath,
+    query: Annotated[ListQuery, Query()],
+) -> Response:
+    """List somebody's conversations, where administrators may read them; written down."""
+    page = await runtime.reading.list(
+        actor, user_id, sender, limit=query.limit, before=query.before
+    )
+    return Json(page)
+
+
+@router.get("/{user_id}/conversations/{conversation_id}")
+async def get_conversation(
+    runtime: RuntimeDep,
+    actor: ActorDep,
+    sender: SenderDep,
+    user_id: IdInPath,
+    conversation_id: IdInPath,
+) -> Response:
+    """Return one of somebody's conversations, where administrators may; written down."""
+    return Json(await runtime.reading.get(actor, user_id, conversation_id, sender))

@@ -94,3 +94,33 @@ async def test_export_has_all_that_is_ones_own_and_nothing_else(household: House
 
 async def test_export_of_nothing_is_whole(household: Household) -> None:
     assert (await household.clients["Bob"].get("/api/me/export")).json()["conversations"] == []
+
+
+async def test_administrators_read_chats_only_where_everybody_is_told(household: Household) -> None:
+    ann, bob = household.clients["Ann"], household.clients["Bob"]
+    conversation_id, _, _ = await household.talk("Bob", "canary")
+    theirs = f"/api/users/{household.ids['Bob']}/conversations"
+    assert (await ann.get(theirs)).json()["error"]["code"] == "reading_is_off"
+    assert not (await bob.get("/api/me")).json()["administrators_read"]
+    await ann.put("/api/admin/reading", json={"is_on": True})
+    assert (await bob.get("/api/me")).json()["administrators_read"]
+    listed = (await ann.get(theirs)).json()["conversations"]
+    assert [one["id"] for one in listed] == [conversation_id]
+    read = (await ann.get(f"{theirs}/{conversation_id}")).json()
+    assert read["messages"][0]["text"] == "canary"
+    assert (await ann.get(f"{theirs}/AAAAAAAAAAAAAAAAAAAAAA")).status_code == 404
+    assert (await bob.get(theirs)).status_code == 403
+    # Looking is all: nothing of it can be changed.
+    taken = await ann.patch(f"/api/conversations/{conversation_id}", json={"title": "x"})
+    assert taken.status_code == 404
+    await ann.put("/api/admin/reading", json={"is_on": False})
+    assert (await ann.get(f"{theirs}/{conversation_id}")).status_code == 403
+    entries = (await ann.get("/api/audit")).json()["entries"]
+    assert [(one["action"], one["about"]) for one in entries[:5]] == [
+        ("reading_off", ""),
+        ("read_chats", "Bob: conversation AAAAAAAAAAAAAAAAAAAAAA"),
+        ("read_chats", f"Bob: conversation {conversation_id}"),
+        ("read_chats", "Bob: the list"),
+        ("reading_on", ""),
+    ]
+    assert "canary" not in str(entries)

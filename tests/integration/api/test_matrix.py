@@ -25,6 +25,8 @@ LOAD = {"model_id": "nothing.gguf"}
 WRONG = {"password": "wrong wrong"}
 CHANGE = {"old": "wrong wrong", "new": PASSWORD}
 
+THEIRS = "/api/users/{user_id}/conversations"
+
 # Method, path, body: what a stranger, a guest, another user, the administrator, the owner get.
 ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "/health", None, (200, 200, 200, 200, 200)),
@@ -48,6 +50,9 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "/api/admin/log", None, (401, 403, 403, 200, 403)),
     ("POST", "/api/admin/backups", None, (401, 403, 403, 201, 403)),
     ("PUT", "/api/admin/banner", {"banner": "x"}, (401, 403, 403, 200, 403)),
+    ("GET", "/api/users/{user_id}/conversations", None, (401, 403, 403, 403, 403)),
+    ("GET", f"{THEIRS}/{{conversation_id}}", None, (401, 403, 403, 403, 403)),
+    ("PUT", "/api/admin/reading", {"is_on": False}, (401, 403, 403, 200, 403)),
     ("GET", "/api/lan", None, (401, 200, 200, 200, 200)),
     ("GET", "/api/conversations", None, (401, 200, 200, 200, 200)),
     ("POST", "/api/conversations", None, (401, 201, 201, 201, 201)),

@@ -200,6 +200,7 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
         events=EventLog(pace_s=0),
         accounts=FakeAccounts(),
         administration=FakeAdministration(),
+        reading=FakeReading(),
         users=Recorder(
             list=[USER],
             list_audit=[],
@@ -278,6 +279,19 @@ class FakeAdministration(Recorder):
 
     def log(self, actor: Any, num_lines: int) -> list[str]:
         return ["a line"] * min(num_lines, 2)
+
+
+class FakeReading(Recorder):
+    """Lets administrators read."""
+
+    is_on = False
+
+    def __init__(self) -> None:
+        super().__init__(
+            switch=None,
+            list=Page([CONVERSATION], None),
+            get=Transcript(CONVERSATION, [MESSAGE], None, "boot:1"),
+        )
 
 
 class FakeParameters(Recorder):

@@ -77,6 +77,9 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("GET", "/api/admin/log"),
         ("POST", "/api/admin/backups"),
         ("PUT", "/api/admin/banner"),
+        ("PUT", "/api/admin/reading"),
+        ("GET", "/api/users/{user_id}/conversations"),
+        ("GET", "/api/users/{user_id}/conversations/{conversation_id}"),
         ("GET", "/api/conversations"),
         ("POST", "/api/conversations"),
         ("GET", "/api/conversations/{conversation_id}"),
@@ -135,6 +138,7 @@ async def test_me_is_the_local_user(client) -> None:
         },
         "is_claimed": False,
         "banner": "Down at noon",
+        "administrators_read": False,
         "version": __version__,
     }
 

@@ -38,13 +38,28 @@ export class AdminPage {
     const told = ({ banner }) => toast(t(banner ? "admin.banner_shown" : "admin.banner_gone"));
     return [
       section("admin.now", table, this.nobody),
-      section("people.title", el("p", {}, t("admin.people")), button(t("admin.people_open"), () => this.me && showPeople(this.me))),
+      section("people.title", el("p", {}, t("admin.people")), button(t("admin.people_open"), () => this.me && showPeople(this.me, { canRead: this.reads.checked }))),
       section("admin.backups", this.backups, button(t("admin.back_up"), backUp)),
       section("admin.everybody", formOf({ fields: [this.banner], action: t("admin.banner_save"), send: api.setBanner, done: told })),
+      section("admin.reading", el("p", {}, t("admin.reading_text")), this.#reading()),
       section("admin.disk", this.disk),
       section("admin.about", this.about),
       section("admin.log", this.log, button(t("admin.log_again"), () => this.#askLog())),
     ];
+  }
+
+  #reading() {
+    this.reads = el("input", { type: "checkbox" });
+    this.reads.addEventListener("change", async () => {
+      const isOn = this.reads.checked;
+      await api.setReading(isOn).catch((error) => ((this.reads.checked = !isOn), toastError(error)));
+    });
+    return el("fieldset", {}, el("label", {}, this.reads, t("admin.reading_on")));
+  }
+
+  /** Whether administrators may read chats. */
+  setReading(isOn) {
+    this.reads.checked = isOn;
   }
 
   /** Ask while somebody looks who may. */

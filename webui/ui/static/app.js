@@ -126,11 +126,12 @@ class App {
   async #whoAmI() {
     try {
       this.me = await api.me();
-      const { user, banner, is_claimed: isClaimed } = this.me;
+      const { user, banner, is_claimed: isClaimed, administrators_read: isRead } = this.me;
       const administers = isClaimed && user.role === "administrator";
       this.sidebar.setUser(user.name);
-      this.chat.setBanner(banner);
+      this.chat.setBanner([isRead && t("app.administrators_read"), banner].filter(Boolean).join(" · "));
       this.adminPage.me = administers ? user : null;
+      this.adminPage.setReading(isRead);
       document.body.classList.toggle("administers", administers);
     } catch (error) {
       console.debug(error);
@@ -145,7 +146,7 @@ class App {
     const isAdministrator = user.role === "administrator";
     return [
       { label: t("account.own"), icon: "person", run: () => showAccount(user) },
-      ...(isAdministrator ? [{ label: t("people.title"), icon: "people", run: () => showPeople(user) }] : []),
+      ...(isAdministrator ? [{ label: t("people.title"), icon: "people", run: () => showPeople(user, { canRead: this.adminPage.reads.checked }) }] : []),
       { label: t("account.sign_out"), icon: "sign_out", run: () => api.signOut().then(() => location.assign(`${root}sign-in`), toastError) },
     ];
   }

@@ -17,11 +17,11 @@ const ROLES = ["administrator", "user", "guest"];
 const PERMISSIONS = ["chat", "load_models", "download_models", "api_keys"];
 
 /** Show the sheet; `me` is the administrator who looks. */
-export function showPeople(me) {
+export function showPeople(me, { canRead = false } = {}) {
   const list = el("ul", { class: "rows" });
   const given = el("div", { class: "given", role: "status" });
   const log = el("ol", { class: "log" });
-  const draw = () => drawPeople(list, { me, draw, give: (name, password) => give(given, name, password) });
+  const draw = () => drawPeople(list, { me, canRead, draw, give: (name, password) => give(given, name, password) });
   const history = el("details", {}, el("summary", {}, t("people.log")), log);
   history.addEventListener("toggle", () => history.open && drawLog(log).catch(toastError));
   const sheet = makeSheet(t("people.title"), el("div", {}, list, given, adding(draw, given), history));
@@ -59,7 +59,7 @@ async function drawPeople(list, acts) {
 }
 
 /** One person: a line that opens to what can be done. */
-function personRow(user, { me, draw, give: handOver }) {
+function personRow(user, { me, canRead, draw, give: handOver }) {
   const words = [t(`people.${user.role}`), user.is_disabled && t("people.disabled"), user.id === me.id && t("people.you")].filter(Boolean).join(" · ");
   const change = (what) => api.changeUser(user.id, what).then(draw, async (error) => (await draw(), toastError(error)));
   const acts = el("div", { class: "acts" }, roleOf(user, change));
@@ -68,8 +68,9 @@ function personRow(user, { me, draw, give: handOver }) {
     const reset = () => api.resetPassword(user.id).then(({ password }) => handOver(user.name, password));
     const remove = () => (window.confirm(t("people.delete_sure", { name: user.name })) ? api.deleteUser(user.id).then(draw) : null);
     const shut = () => change({ is_disabled: !user.is_disabled });
+    const read = canRead ? button(t("people.read"), () => showChats(user)) : null;
     acts.append(
-      el("div", { class: "act-buttons" }, button(t("people.reset"), reset), button(t(user.is_disabled ? "people.enable" : "people.disable"), shut), button(t("people.delete"), remove, { danger: true })),
+      el("div", { class: "act-buttons" }, read, button(t("people.reset"), reset), button(t(user.is_disabled ? "people.enable" : "people.disable"), shut), button(t("people.delete"), remove, { danger: true })),
     );
   }
   const row = el("li", { class: user.is_disabled ? "off" : "" }, el("details", { data: { id: user.id } }, el("summary", {}, el("span", { class: "row-words" }, el("span", {}, user.name), el("small", {}, words))), acts));
@@ -90,6 +91,33 @@ function permissionsOf(user, change) {
     return el("label", {}, box, t(`people.${one}`));
   });
   return el("fieldset", {}, el("legend", {}, t("people.may")), ...boxes);
+}
+
+/** Somebody's chats, to be looked at; each look is written down by the server. */
+async function showChats(user) {
+  const list = el("div", { class: "chats" });
+  const sheet = makeSheet(t("people.chats_of", { name: user.name }), el("p", {}, t("people.read_note")), list);
+  sheet.classList.add("account");
+  sheet.addEventListener("close", () => sheet.remove());
+  sheet.showModal();
+  const more = async (before) => {
+    const { conversations, next } = await api.chatsOf(user.id, before);
+    list.append(...conversations.map((one) => chatRow(user, one)));
+    if (next) list.append(button(t("people.more_chats"), () => (list.lastChild.remove(), more(next))));
+    if (!list.childElementCount) list.append(el("p", {}, t("people.no_chats")));
+  };
+  await more(null);
+}
+
+function chatRow(user, { id, title, updated_at: at }) {
+  const text = el("div", { class: "chat-text" });
+  const row = el("details", {}, el("summary", {}, el("span", {}, title || t("list.untitled")), " ", el("small", {}, moment(at))), text);
+  const read = async () => {
+    const { messages } = await api.chatOf(user.id, id);
+    text.replaceChildren(...messages.map((one) => el("p", {}, el("b", {}, one.role === "user" ? user.name : (one.model ?? one.role)), ": ", one.text)));
+  };
+  row.addEventListener("toggle", () => row.open && !text.childElementCount && read().catch(toastError));
+  return row;
 }
 
 async function drawLog(log) {
