@@ -11,7 +11,9 @@ from types import MappingProxyType
 import click
 from typing_extensions import override
 
-MODULES = MappingProxyType({"engine": "webui.cli.bench.engine", "stack": "webui.cli.bench.stack"})
+MODULES = MappingProxyType(
+    {name: f"webui.cli.bench.{name}" for name in ("engine", "people", "stack")}
+)
 DEFAULT = "stack"
 
 
