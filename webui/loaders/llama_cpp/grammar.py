@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from webui.loaders.llama_cpp.chain import Chain
     from webui.loaders.llama_cpp.first_bytes import FirstBytes
-    from webui.loaders.llama_cpp.sampler import Chain
 
 ROOT = b"root"
 NO_TOKEN = -1

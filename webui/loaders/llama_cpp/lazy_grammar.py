@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from webui.engine.interface import GrammarTrigger
+    from webui.loaders.llama_cpp.chain import Chain
     from webui.loaders.llama_cpp.grammar import GrammarVocab
-    from webui.loaders.llama_cpp.sampler import Chain
     from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
 MAX_CHECK_S = 0.5  # others wait meanwhile; 2,000 ways to begin cost 0.04 s a letter

@@ -21,6 +21,7 @@ from webui.errors import EngineError
 from webui.loaders.llama_cpp.abort_flag import AbortFlag
 from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.batch import Batch
+from webui.loaders.llama_cpp.chain import Chain
 from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.dry import DrySamplers
 from webui.loaders.llama_cpp.first_bytes import FirstBytes
@@ -30,7 +31,7 @@ from webui.loaders.llama_cpp.lazy_grammar import LazyGrammarSampler
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, max_threads, num_threads
-from webui.loaders.llama_cpp.sampler import Chain, Recipe, Vocab, choose_seed
+from webui.loaders.llama_cpp.sampler import Recipe, Vocab, choose_seed
 from webui.loaders.llama_cpp.shifting import can_shift, shift
 from webui.loaders.llama_cpp.state_key import state_key
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
