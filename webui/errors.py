@@ -63,6 +63,12 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class NothingAllowed(InvalidRequest):
+    """What a request allows and what it bans leave no token that could come next."""
+
+    code = "nothing_allowed"
+
+
 class Busy(WebuiError):
     """The queue is full.
 

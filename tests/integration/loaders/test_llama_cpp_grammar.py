@@ -14,7 +14,7 @@ from tests.integration.loaders.conftest import opened, request_of, text_of
 from tests.tiny_gguf import write_tiny_gguf
 from webui.engine.interface import FinishReason, Text, TokenLogprob
 from webui.engine.runner import Row, Sampled
-from webui.errors import EngineError, InvalidRequest
+from webui.errors import InvalidRequest, NothingAllowed
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.sampling_params import SamplingParams
@@ -100,10 +100,42 @@ async def test_end_of_the_grammar_ends_the_reply_whatever_else_is_asked(
 
 async def test_reply_whose_every_choice_is_banned_fails_alone(noise: Path) -> None:
     async with opened(noise) as engine:
-        with pytest.raises(EngineError, match="allows here"):
+        with pytest.raises(NothingAllowed, match="banned_strings: all that keeps to"):
             await _written(engine, "hi", {"grammar": 'root ::= "b"'}, banned_strings=("b",))
+        with pytest.raises(NothingAllowed, match="allows here is banned"):
+            await _written(engine, "hi", {"grammar": 'root ::= "b"'}, banned_tokens=(ord("b"),))
+        # It could be kept, but not behind the letter that is chosen first.
+        form = {"grammar": 'root ::= "a" ("x" | "y") | "b"'}
+        first = {"temperature": 0, "logit_bias": {ord("a"): 100}}
+        with pytest.raises(NothingAllowed, match="allows here is banned"):
+            await _written(engine, "hi", form, banned_strings=("x", "y"), **first)
         said, _ = await _written(engine, "hi", {"grammar": 'root ::= "b"'})
     assert said == "b"
+
+
+async def test_reply_that_cannot_go_on_keeps_its_text_and_harms_nobody(noise: Path) -> None:
+    form = {"grammar": 'root ::= "xyz" ("b" | "c")'}
+    bad = _form(request_of("hi", "bad", banned_tokens=(ord("b"), ord("c"))), **form)
+    good = request_of("tell", "good", seed=1, temperature=1, ignore_eos=True)
+    told: list[str] = []
+    async with opened(noise, slots=2) as engine:
+        alone, _ = await text_of(engine, good)
+        beside = asyncio.create_task(text_of(engine, good))
+        with pytest.raises(NothingAllowed, match="allows here is banned"):
+            await _listen(engine, bad, told)
+        assert (await beside)[0] == alone
+    assert "".join(told) == "xyz"
+
+
+async def _listen(engine: LocalEngine, request: GenerateRequest, told: list[str]) -> None:
+    async for delta in engine.generate(request):
+        told += [delta.text] if isinstance(delta, Text) else []
+
+
+async def test_token_that_is_never_written_is_named_as_the_cause(noise: Path) -> None:
+    async with opened(noise) as engine:
+        with pytest.raises(NothingAllowed, match="No token of this model"):
+            await _written(engine, "hi", {"grammar": "root ::= <|im_start|>"})
 
 
 async def test_token_that_no_model_has_is_refused(noise: Path) -> None:
@@ -161,6 +193,43 @@ def runner(noise: Path) -> Iterator[LlamaCppRunner]:
     runner = LlamaCppRunner(noise, "noise", options, lambda _: None)
     yield runner
     runner.close()
+
+
+def test_contradiction_is_seen_before_the_prompt_is_read(runner: LlamaCppRunner) -> None:
+    ends = frozenset(runner.vocabulary.eog)
+    banned = SamplingParams(banned_tokens=tuple(b"ab"), ignore_eos=True)
+    with pytest.raises(NothingAllowed, match="allows here is banned"):
+        runner.open_sampler(0, banned, [0], grammar="root ::= [ab]+")
+    for grammar in ("root ::= [abc]+", "root ::= [ab]*", "root ::= [^ab]", 'root ::= "ä"'):
+        runner.open_sampler(0, banned, [0], grammar=grammar)
+    # Within a reply it is the step's to say: the tokens before were chosen already.
+    runner.open_sampler(0, banned, [0, ord("c")], num_reply=1, grammar='root ::= "c" [ab]+')
+    everything = tuple(frozenset(range(runner.vocabulary.size)) - ends)
+    with pytest.raises(NothingAllowed, match="All tokens"):
+        runner.open_sampler(0, banned.model_copy(update={"banned_tokens": everything}), [0])
+    runner.close_sampler(0)
+
+
+@pytest.mark.parametrize("wish", [{}, {"ignore_eos": True}, {"min_tokens": 9}])
+@pytest.mark.parametrize("typical_p", [0.1, 0.5, 0.9])
+def test_every_sampler_finds_what_the_grammar_allows(
+    runner: LlamaCppRunner, wish: dict[str, Any], typical_p: float
+) -> None:
+    off = {"top_k": 0, "top_p": 1, "min_p": 0, "typical_p": typical_p}
+    for more in (
+        {},
+        {"top_n_sigma": 0.5},
+        {"mirostat": 1},
+        {"mirostat": 2},
+        {"xtc_probability": 1},
+    ):
+        params = SamplingParams.model_validate({"seed": 1, "temperature": 2} | off | more | wish)
+        runner.forget(0, 0)
+        runner.open_sampler(0, params, [0], grammar="root ::= [xyz]{3}")
+        (result,) = runner.forward([Row(0, [0], 0, sample=True)])
+        assert isinstance(result, Sampled)
+        assert result.token in b"xyz"
+    runner.close_sampler(0)
 
 
 @pytest.mark.parametrize(("num_reply", "said"), [(0, b"a"), (1, b"b"), (2, b"c")])

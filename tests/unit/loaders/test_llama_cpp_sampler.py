@@ -110,6 +110,7 @@ def test_all_samplers_stand_in_the_chain_with_their_numbers(llama: FakeLlama) ->
         ("penalties", 1000, 64, 1.1, 0.0, 0.0),
         ("top_n_sigma", 1.5),
         ("top_k", 40),
+        ("min_p", 1e-30, 1),
         ("typical", 0.9, 1),
         ("top_p", 0.95, 1),
         ("min_p", 0.05, 1),

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from webui.errors import EngineError, InvalidRequest
-from webui.loaders.llama_cpp.sampler import STEPS, build_choice
+from webui.errors import EngineError, InvalidRequest, NothingAllowed
+from webui.loaders.llama_cpp.sampler import LEAST_CHANCE, MIN_KEEP, STEPS, build_choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -40,6 +40,7 @@ class Chain:
     Raises:
         EngineError: llama.cpp made no sampler.
         InvalidRequest: A token that is named does not exist.
+        NothingAllowed: All tokens there are are banned.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Chain:
         always = vocab.eog if params.ignore_eos else frozenset[int]()
         self._banned = always.union(params.banned_tokens)
         self._bans = [ban for ban in bans if ban.tokens and ban.num_left > 0]
+        if len(self.banned) >= vocab.size:
+            raise self.refusal()
         self._llama = recipe.llama
         self._handle: Handle = self._llama.llama_sampler_chain_init(
             self._llama.llama_sampler_chain_default_params()
@@ -72,6 +75,17 @@ class Chain:
             self.close()
             raise
 
+    @property
+    def banned(self) -> frozenset[int]:
+        """The tokens that cannot be chosen next."""
+        return self._banned.union(*(ban.tokens for ban in self._bans))
+
+    def refusal(self) -> NothingAllowed:
+        """Return what is wrong where bans leave no token."""
+        return NothingAllowed(
+            "All tokens that could come here are banned", "Ban fewer tokens and strings."
+        )
+
     def sample(self, context: int, index: int) -> int | None:
         """Choose the token after a position of the latest step, and accept it.
 
@@ -81,9 +95,10 @@ class Chain:
         """
         token: int = self._llama.llama_sampler_sample(self._handle, context, index)
         logits = self._llama.llama_get_logits_ith(context, index)
-        is_usable = self._is_usable(token, logits[token])
+        if not self._is_usable(token, logits[token]):
+            return None
         self._lift_bans()
-        return token if is_usable else None
+        return token
 
     def choose(self, candidates: Candidates) -> int | None:
         """Choose out of some tokens, and accept nothing; None as for `sample`."""
@@ -107,6 +122,9 @@ class Chain:
             step = STEPS[name]
             if not step.is_needed(recipe.params):
                 continue
+            if step.needs_chance:
+                some = self._llama.llama_sampler_init_min_p(LEAST_CHANCE, MIN_KEEP)
+                self._add("min_p", some)
             handle = step.build(recipe)
             self._add(name, handle)
             if step.looks_back is not None:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from webui.engine.trigger_watch import FIELD, Opening, TriggerWatch
-from webui.errors import InvalidRequest
+from webui.errors import InvalidRequest, NothingAllowed
 from webui.loaders.llama_cpp.grammar import GrammarSampler
 
 if TYPE_CHECKING:
@@ -91,6 +91,16 @@ class LazyGrammarSampler:
                 return token
             refused.append(token)
         return None
+
+    def refusal(self) -> NothingAllowed:
+        """Return why no token may come next."""
+        if self._begun is not None:
+            return self._begun.refusal()
+        return NothingAllowed(
+            "All tokens that could come here are banned, or end a trigger behind which the grammar "
+            "or schema does not go on as they do",
+            "Ban fewer tokens and strings, or let the grammar or schema allow more.",
+        )
 
     def close(self) -> None:
         """Free the grammar; idempotent."""

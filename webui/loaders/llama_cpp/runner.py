@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from webui.engine.interface import GrammarTrigger
     from webui.engine.runner import RowResult
+    from webui.errors import NothingAllowed
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
 
@@ -171,6 +172,7 @@ class LlamaCppRunner:
             EngineError: llama.cpp made no sampler.
             InvalidRequest: A token that is named does not exist, llama.cpp does not take the
                 grammar, or the grammar cannot begin with a trigger.
+            NothingAllowed: No token can come next, as far as that is seen without the model.
         """
         self.close_sampler(slot)
         vocab = Vocab(self._vocabulary.size, self._vocabulary.eog, self.info.context_length)
@@ -181,6 +183,8 @@ class LlamaCppRunner:
             reply = tokens[len(tokens) - num_reply :]
             keeper = self._open_grammar(grammar, triggers, reply)
             self._samplers[slot] = _Sampler(chain, params, keeper)
+            if not (reply or triggers):
+                keeper.check_begins(chain.banned)
 
     def close_sampler(self, slot: int) -> None:
         """Free the chain and the grammar of a slot; idempotent."""
@@ -210,7 +214,7 @@ class LlamaCppRunner:
             for place, index in zip(rest, last, strict=True):
                 row = rows[place]
                 results[place] = result = self._choose(row, index) if row.sample else None
-                if isinstance(result, RowFailed):
+                if isinstance(result, RowFailed) and isinstance(result.error, EngineError):
                     self._spoilt[row.slot] = row.position + len(row.tokens)
         return results
 
@@ -315,10 +319,23 @@ class LlamaCppRunner:
             except EngineError as error:  # the other rows have their tokens already
                 return RowFailed(error)
         if token is None:
-            return RowFailed(_no_choice(has_grammar=sampler.grammar is not None))
+            return RowFailed(self._no_choice(sampler, index))
         if not sampler.params.logprobs:
             return Sampled(token)
         return Sampled(token, *logprobs_of(self._logits(index), token, sampler.params.top_logprobs))
+
+    def _no_choice(self, sampler: _Sampler, index: int) -> EngineError | NothingAllowed:
+        """Return why no token was chosen: the model's fault, or that of what was asked for."""
+        # The greatest of logits among which one is no number is none either.
+        if np.isfinite(self._logits(index).max()):
+            if sampler.grammar is not None:
+                return sampler.grammar.refusal()
+            if sampler.chain.banned:
+                return sampler.chain.refusal()
+        return EngineError(
+            "The model gave no usable probabilities",
+            "Try other sampling parameters; or the model file may be damaged.",
+        )
 
     def _logits(self, index: int) -> NDArray[np.float32]:
         """Return what the latest step gave for a position, shape (vocab_size,); not a copy."""
@@ -357,16 +374,3 @@ def _apart(rows: Sequence[Row]) -> tuple[list[list[Row]], list[int]]:
         else:
             chunks.setdefault(len(row.tokens), []).append(row)
     return list(chunks.values()), rest
-
-
-def _no_choice(*, has_grammar: bool) -> EngineError:
-    if has_grammar:
-        return EngineError(
-            "The model has no token that the grammar or schema allows here",
-            "Ban fewer tokens and strings, or let the grammar or schema allow more.",
-        )
-    return EngineError(
-        "The model gave no usable probabilities",
-        "Try other sampling parameters, with fewer banned tokens; or the model file "
-        "may be damaged.",
-    )

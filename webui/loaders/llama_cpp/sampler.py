@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from webui.sampling_params import SamplerName, SamplingParams
 
 MAX_SEED = 2**32 - 2  # llama.cpp takes 2**32 - 1 for "make one up"
+LEAST_CHANCE = 1e-30  # beside the likeliest token; less is none
 MIN_KEEP = 1  # tokens that a sampler which drops some leaves at least
 MIROSTAT_CANDIDATES = 100  # from which version 1 guesses how steep the probabilities are
 
@@ -68,12 +69,14 @@ class Step:
         is_needed: Whether it changes anything with these parameters.
         build: Makes it; returns its handle.
         looks_back: How many of the latest tokens it is shown at first; None looks at none.
+        needs_chance: Whether tokens without a chance, such as banned ones, must go before it.
     """
 
     reads: frozenset[str]
     is_needed: Callable[[SamplingParams], bool]
     build: Callable[[Recipe], Handle]
     looks_back: Callable[[Recipe], int] | None = None
+    needs_chance: bool = False
 
 
 def has_penalties(params: SamplingParams) -> bool:
@@ -202,6 +205,7 @@ STEPS: Mapping[SamplerName, Step] = {
         frozenset({"typical_p"}),
         lambda params: _drops_tokens(params) and params.typical_p < 1,
         lambda recipe: recipe.llama.llama_sampler_init_typical(recipe.params.typical_p, MIN_KEEP),
+        needs_chance=True,  # llama.cpp's sum of p log p is no number where one p is 0
     ),
     "top_p": Step(
         frozenset({"top_p"}),
