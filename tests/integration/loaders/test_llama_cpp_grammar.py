@@ -12,10 +12,12 @@ import pytest
 
 from tests.integration.loaders.conftest import opened, request_of, text_of
 from tests.tiny_gguf import write_tiny_gguf
+from webui.engine.grammar import check_grammar
 from webui.engine.interface import FinishReason, Text, TokenLogprob
 from webui.engine.runner import Row, Sampled
 from webui.errors import InvalidRequest, NothingAllowed
 from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.loaders.llama_cpp.grammar import GrammarSampler
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.sampling_params import SamplingParams
 
@@ -253,3 +255,60 @@ def test_token_of_many_letters_is_chosen_where_the_grammar_has_them(runner: Llam
     (result,) = runner.forward([Row(0, [0], 0, sample=True)])
     assert result == Sampled(he)
     runner.close_sampler(0)
+
+
+ESCAPES = [
+    *(f"\\{chr(code)}" for code in range(0x20, 0x7F)),
+    *(rf"\{kind}{digits}" for kind in "xuU" for digits in ("1", "4g", "41")),
+    *(
+        r"\u0041",
+        r"\U00000041",
+        r"\u004",
+        r"\U0000004",
+        r"\x414",
+        r"\XFF",
+        r"\xE4",
+        r"\u00e4",
+        r"\uFFFF",
+        r"\U0010FFFF",
+        r"\U0001F600",
+        r"\U0001F60",
+        "\\",
+    ),
+]
+OF_NO_CHARACTER = (r"\uD800", r"\uDFFF", r"\U0000D83D", r"\U00110000", r"\UFFFFFFFF", r"\x00")
+
+
+@pytest.mark.parametrize("form", ['root ::= "a{}"', "root ::= [a{}]", "root ::= [^{}-z]"])
+def test_escapes_are_those_of_llama_cpp(runner: LlamaCppRunner, form: str) -> None:
+    ours = [escape for escape in ESCAPES if _is_read(form.format(escape))]
+    theirs = [escape for escape in ESCAPES if _is_read_natively(runner, form.format(escape))]
+    backward = {r"\U0001F600", r"\U0010FFFF", r"\uFFFF", r"\u00e4", r"\xE4"}  # before z
+    assert set(theirs) - set(ours) <= (backward if "-z" in form else set())
+    assert set(ours) <= set(theirs)
+    assert len(ours) > 10
+
+
+@pytest.mark.parametrize("escape", OF_NO_CHARACTER)
+def test_escape_of_no_character_is_refused_though_llama_cpp_takes_it(
+    runner: LlamaCppRunner, escape: str
+) -> None:
+    grammar = f'root ::= "{escape}"'
+    assert _is_read_natively(runner, grammar)
+    assert not _is_read(grammar)
+
+
+def _is_read(grammar: str) -> bool:
+    try:
+        check_grammar(grammar)
+    except InvalidRequest:
+        return False
+    return True
+
+
+def _is_read_natively(runner: LlamaCppRunner, grammar: str) -> bool:
+    try:
+        GrammarSampler(runner._grammar_vocab, grammar, ()).close()
+    except InvalidRequest:
+        return False
+    return True

@@ -183,7 +183,7 @@ class LlamaCppRunner:
             reply = tokens[len(tokens) - num_reply :]
             keeper = self._open_grammar(grammar, triggers, reply)
             self._samplers[slot] = _Sampler(chain, params, keeper)
-            if not (reply or triggers):
+            if isinstance(keeper, GrammarSampler) and not reply:
                 keeper.check_begins(chain.banned)
 
     def close_sampler(self, slot: int) -> None:
