@@ -86,6 +86,11 @@ def test_chain_follows_the_order_of_llama_cpp(llama: FakeLlama) -> None:
     ]
 
 
+def test_penalties_look_no_further_back_than_the_context(llama: FakeLlama) -> None:
+    open_chain(llama, SamplingParams(temperature=0, repeat_penalty=1.1, repeat_last_n=1_000_000))
+    assert llama.inits()[0] == ("penalties", 1000, 4096, 1.1, 0.0, 0.0)
+
+
 ALL_ON = SamplingParams(
     seed=7,
     repeat_penalty=1.1,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -78,14 +80,7 @@ class ChatShape:
 
     def logprobs(self, tokens: Sequence[TokenLogprob], begin: int) -> object:  # noqa: ARG002 - of the other shape
         """Return one object a token."""
-        content = [
-            {
-                **_chance(token.data, token.logprob),
-                "top_logprobs": [_chance(data, logprob) for data, logprob in token.top],
-            }
-            for token in tokens
-        ]
-        return {"content": content, "refusal": None}
+        return {"content": _listed(tokens), "refusal": None}
 
     @staticmethod
     def _delta(
@@ -129,6 +124,25 @@ class TextShape:
             ],
             "text_offset": offsets,
         }
+
+
+class ProbsShape(TextShape):
+    """Replies of `/v1/completions` whose log-probabilities are told as llama-server tells them."""
+
+    @override
+    def logprobs(self, tokens: Sequence[TokenLogprob], begin: int) -> object:
+        """Return one object a token."""
+        return {"content": _listed(tokens)}
+
+
+def _listed(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    return [
+        {
+            **_chance(token.data, token.logprob),
+            "top_logprobs": [_chance(data, logprob) for data, logprob in token.top],
+        }
+        for token in tokens
+    ]
 
 
 def _chance(data: bytes, logprob: float) -> dict[str, Any]:

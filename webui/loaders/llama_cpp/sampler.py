@@ -99,7 +99,7 @@ def _build_penalties(recipe: Recipe) -> Handle:
     params = recipe.params
     handle: Handle = recipe.llama.llama_sampler_init_penalties(
         recipe.vocab.size,
-        params.repeat_last_n,
+        min(params.repeat_last_n, recipe.vocab.context_length),  # it takes memory for each
         params.repeat_penalty,
         params.frequency_penalty,
         params.presence_penalty,
