@@ -79,6 +79,21 @@ async def test_n_probs_of_a_text_are_told_as_llama_server_does(
         assert [entry for part in told for entry in part["content"]] == LISTED
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_tokens_stand_where_their_text_does(client, runtime, is_stream) -> None:
+    pieces = [b"a", CRAB[:1], CRAB[1:3], CRAB[3:], b"b", b"\xff", b"c"]
+    tokens = [TokenLogprob(piece, -1.0) for piece in pieces]
+    texts = ["a", "", "", "🦀", "b", "�", "c"]
+    runtime.generations.script = [
+        *(Text(text, 1, (token,)) for text, token in zip(texts, tokens, strict=True)),
+        FINISH,
+    ]
+    answer = await _text(client, logprobs=0, stream=is_stream)
+    choices = _choices(answer.text) if is_stream else answer.json()["choices"]
+    parts = [choice["logprobs"]["text_offset"] for choice in choices if choice["logprobs"]]
+    assert [place for part in parts for place in part] == [0, 1, 1, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("body", [{}, {"n_probs": 0}, {"logprobs": None}, {"logprobs": False}])
 async def test_text_without_log_probabilities_has_none(client, runtime, body) -> None:
     runtime.generations.script = [Text("Hello", 2), FINISH]
