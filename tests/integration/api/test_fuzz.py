@@ -1,13 +1,15 @@
 """Whatever a client writes into whichever field: an answer or a refusal, never a server error.
 
 Routes, paths and queries come from our own OpenAPI, names of body fields from the models that read
-them. The whole app on a real database with the made-up model. The same requests in every run.
+them. The whole app on a real database, with the made-up model; wishes that go together badly with
+a tiny one. The same requests in every run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.tiny_gguf import write_tiny_gguf
 from webui.api import conversations
 from webui.api.models import LoadBody
 from webui.api.openai.chat_request import ChatRequest, TextRequest
@@ -26,6 +29,7 @@ from webui.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from fastapi import FastAPI
     from pydantic import BaseModel
@@ -185,13 +189,26 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the made-up model."""
     folder = tmp_path_factory.mktemp("fuzz")
-    models = folder / "models"
-    models.mkdir()
-    (models / "broken.gguf").write_bytes(b"GGUF")
-    app = create_app(
-        Settings(data_dir=folder / "data", models_dir=models, ui=False, fake_engine=100_000)
-    )
+    (folder / "broken.gguf").write_bytes(b"GGUF")
+    with running(folder, fake_engine=100_000) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server_with_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose model is noise, computed by llama.cpp."""
+    folder = tmp_path_factory.mktemp("worker")
+    write_tiny_gguf(folder / "tiny.gguf", context_length=512)
+    with running(folder, model="tiny.gguf") as server:
+        yield server
+
+
+@contextmanager
+def running(models: Path, **more: Any) -> Iterator[Server]:
+    """Run a server in an event loop of its own."""
+    app = create_app(Settings(data_dir=models / "data", models_dir=models, ui=False, **more))
     with asyncio.Runner() as loop:
         lifespan = app.router.lifespan_context(app)
         loop.run(lifespan.__aenter__())
@@ -285,5 +302,63 @@ def test_random_paths_and_queries_are_no_server_error(server: Server, soak: bool
         query = urlencode(data.draw(st.lists(st.tuples(known, values), max_size=3)))
         body = json.dumps(data.draw(VALUES)) if data.draw(st.booleans()) else ""
         check(server, operation, path, query, body)
+
+    ask()
+
+
+GRAMMARS = (
+    *("root ::= [ab]+", 'root ::= "a" | "b" root', "root ::= [^a]{3}", 'root ::= "é" [0-9]*'),
+    *("root ::= <|im_end|>", "root ::= !<|im_start|>", 'root ::= "a" ("x" | "y") | "b"'),
+)
+SCHEMAS: tuple[dict[str, Any], ...] = (
+    *({"type": "object"}, {"type": "integer"}, {"enum": ["a", "b"]}, {"const": "1"}),
+    {"type": "array", "items": {"type": "boolean"}, "maxItems": 2},
+)
+WISHES: dict[str, st.SearchStrategy[Any]] = {
+    "temperature": st.floats(0, 2),
+    "top_k": st.integers(0, 50),
+    "min_p": st.floats(0, 1),
+    "typical_p": st.floats(0, 1),
+    "top_n_sigma": st.floats(0, 3),
+    "xtc_probability": st.floats(0, 1),
+    "mirostat": st.integers(0, 2),
+    "mirostat_tau": st.floats(0, 10),
+    "adaptive_target": st.floats(0, 1),
+    "repeat_penalty": st.floats(0.1, 2),
+    "repeat_last_n": st.integers(-1, 64),
+    "dry_multiplier": st.floats(0, 5),
+    "dynatemp_range": st.floats(0, 2),
+    "sampler_order": st.permutations(SamplingParams().sampler_order),
+    "seed": st.integers(-1, 99),
+    "min_tokens": st.integers(0, 20),
+    "max_tokens": st.integers(1, 40),
+    "ignore_eos": st.booleans(),
+    "banned_tokens": st.lists(st.integers(0, 258), max_size=20),
+    "banned_strings": st.lists(st.text('ab1"{', min_size=1, max_size=2), max_size=5),
+    "stop": st.lists(st.text("abc", min_size=1, max_size=2), max_size=2),
+    "logit_bias": st.dictionaries(
+        st.integers(0, 258).map(str), st.sampled_from((-100, 100, False)), max_size=5
+    ),
+    "n": st.integers(1, 3),
+    "stream": st.booleans(),
+    "n_probs": st.integers(0, 20),
+}
+FORM = (
+    st.builds(dict, grammar=st.sampled_from(GRAMMARS))
+    | st.builds(dict, json_schema=st.sampled_from(SCHEMAS))
+    | st.just({})
+)
+
+
+@pytest.mark.parametrize("operation", ["POST /v1/chat/completions", "POST /v1/completions"])
+def test_no_combination_of_wishes_is_an_error_of_the_worker(
+    server_with_worker: Server, operation: str, soak: bool
+) -> None:
+    server, example = server_with_worker, BODIES[operation].example
+
+    @bounded(NUM_EXAMPLES_IN_FULL if soak else NUM_EXAMPLES)
+    @given(st.fixed_dictionaries({}, optional=WISHES), FORM)
+    def ask(wishes: dict[str, Any], form: dict[str, Any]) -> None:
+        check(server, operation, operation.split()[1], body=json.dumps(example | wishes | form))
 
     ask()
