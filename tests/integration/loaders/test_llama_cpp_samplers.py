@@ -264,6 +264,14 @@ def test_typical_p_is_not_misled_by_tokens_without_a_chance(runner: LlamaCppRunn
     assert [write(runner, **wide, **bans, seed=seed).tokens for seed in range(20)] == free
 
 
+def test_xtc_leaves_a_token_that_has_a_chance(runner: LlamaCppRunner) -> None:
+    off = {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0, "seed": 1}
+    xtc = {"xtc_probability": 1, "xtc_threshold": 0}
+    for hides in ({"banned_tokens": (5, 6)}, {"top_n_sigma": 0.5}, {"ignore_eos": True}):
+        reply = write(runner, **off, **xtc, **hides, max_tokens=3)
+        assert (reply.error, len(reply.tokens)) == (None, 3)
+
+
 def test_token_of_another_model_is_refused_alone(runner: LlamaCppRunner) -> None:
     reply = write(runner, banned_tokens=(10_000_000,))
     assert reply.error is not None

@@ -119,6 +119,7 @@ def test_all_samplers_stand_in_the_chain_with_their_numbers(llama: FakeLlama) ->
         ("typical", 0.9, 1),
         ("top_p", 0.95, 1),
         ("min_p", 0.05, 1),
+        ("min_p", 1e-30, 1),
         ("xtc", 0.5, 0.1, 1, 8),
         ("temp_ext", 0.7, 0.2, 1.0),
         ("dist", 7),

@@ -221,6 +221,7 @@ STEPS: Mapping[SamplerName, Step] = {
         frozenset({"xtc_probability", "xtc_threshold"}),
         lambda params: _drops_tokens(params) and params.xtc_probability > 0,
         _build_xtc,
+        needs_chance=True,  # with the threshold 0 it would leave the least likely: a banned one
     ),
     "temperature": Step(
         frozenset({"temperature", "dynatemp_range", "dynatemp_exponent"}),
