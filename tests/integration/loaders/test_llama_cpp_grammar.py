@@ -234,6 +234,19 @@ def test_every_sampler_finds_what_the_grammar_allows(
     runner.close_sampler(0)
 
 
+def test_mirostat_1_chooses_among_what_the_grammar_allows(runner: LlamaCppRunner) -> None:
+    said = set()
+    for seed in range(30):
+        params = SamplingParams(seed=seed, mirostat=1, temperature=2)
+        runner.forget(0, 0)
+        runner.open_sampler(0, params, [0], grammar="root ::= [a-h]")
+        (result,) = runner.forward([Row(0, [0], 0, sample=True)])
+        assert isinstance(result, Sampled)
+        said.add(result.token)
+    runner.close_sampler(0)
+    assert len(said) > 3
+
+
 @pytest.mark.parametrize(("num_reply", "said"), [(0, b"a"), (1, b"b"), (2, b"c")])
 def test_grammar_is_shown_the_reply_and_never_the_prompt(
     runner: LlamaCppRunner, num_reply: int, said: bytes

@@ -70,6 +70,8 @@ class Chain:
                 self._add_bias(recipe, dict.fromkeys(ban.tokens, -math.inf))
             self._add_bias(recipe, {**params.logit_bias, **dict.fromkeys(self._banned, -math.inf)})
             self._add_steps(recipe, tokens)
+            if params.mirostat == 1:  # it guesses from how much likelier each is than the next
+                self._drop_without_chance()
             self._add("choice", build_choice(recipe))
         except BaseException:
             self.close()
@@ -123,13 +125,15 @@ class Chain:
             if not step.is_needed(recipe.params):
                 continue
             if step.needs_chance:
-                some = self._llama.llama_sampler_init_min_p(LEAST_CHANCE, MIN_KEEP)
-                self._add("min_p", some)
+                self._drop_without_chance()
             handle = step.build(recipe)
             self._add(name, handle)
             if step.looks_back is not None:
                 for token in tokens[-step.looks_back(recipe) :]:
                     self._llama.llama_sampler_accept(handle, token)
+
+    def _drop_without_chance(self) -> None:
+        self._add("min_p", self._llama.llama_sampler_init_min_p(LEAST_CHANCE, MIN_KEEP))
 
     def _add_bias(self, recipe: Recipe, biases: Mapping[int, float]) -> None:
         if not biases:
