@@ -102,6 +102,12 @@ async def test_text_without_log_probabilities_has_none(client, runtime, body) ->
     assert not runtime.generations.asked[0][1].logprobs
 
 
+async def test_log_probabilities_that_are_not_wanted_do_not_hide_n_probs(client, runtime) -> None:
+    runtime.generations.script = SCRIPT
+    answer = (await _text(client, logprobs=False, n_probs=2)).json()
+    assert answer["choices"][0]["logprobs"]["content"] == LISTED
+
+
 async def test_logprobs_of_openai_win_over_n_probs(client, runtime) -> None:
     runtime.generations.script = SCRIPT
     answer = (await _text(client, logprobs=1, n_probs=5)).json()
@@ -300,6 +306,7 @@ async def test_our_name_wins_over_those_of_others(client, runtime, body, expecte
         ({"dynamic_temperature": True, "dynatemp_low": 0.5, "dynatemp_high": 1.5}, "temperature", 1),
         ({"dry_sequence_breakers": ["x"]}, "dry_sequence_breakers", ("x",)),
         ({"n_probs": 3}, "top_logprobs", 3),
+        ({"n_probs": 3, "logprobs": False}, "top_logprobs", 3),
         ({"n_probs": 0}, "logprobs", False),
         ({"n_probs": 3, "logprobs": True, "top_logprobs": 2}, "top_logprobs", 2),
         ({"top_k": 40.0}, "top_k", 40),

@@ -251,7 +251,7 @@ class ChatRequest(Asked):
         Raises:
             InvalidRequest: A value is out of its range; names the field.
         """
-        if self.logprobs is None and self.top_logprobs is None and self.n_probs is not None:
+        if not self.logprobs and self.top_logprobs is None and self.n_probs is not None:
             return self.with_probs()
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequest(
@@ -310,4 +310,4 @@ class TextRequest(Asked):
     @property
     def wants_probs(self) -> bool:
         """Whether log-probabilities are asked for in llama-server's way; OpenAI's comes first."""
-        return self.logprobs is None and self.n_probs is not None
+        return (self.logprobs is None or self.logprobs is False) and self.n_probs is not None
