@@ -17,7 +17,7 @@ import numpy as np
 
 from webui.engine.interface import Memory, ModelInfo
 from webui.engine.runner import Row, RowFailed, Sampled, Verified
-from webui.errors import EngineError
+from webui.errors import EngineError, NothingAllowed
 from webui.loaders.llama_cpp.abort_flag import AbortFlag
 from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.batch import Batch
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from webui.engine.interface import GrammarTrigger
     from webui.engine.runner import RowResult
-    from webui.errors import NothingAllowed
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
 
@@ -181,10 +180,8 @@ class LlamaCppRunner:
         self._samplers[slot] = _Sampler(chain, params, None)
         if grammar:
             reply = tokens[len(tokens) - num_reply :]
-            keeper = self._open_grammar(grammar, triggers, reply)
+            keeper = self._open_grammar(grammar, triggers, reply, chain.banned)
             self._samplers[slot] = _Sampler(chain, params, keeper)
-            if isinstance(keeper, GrammarSampler) and not reply:
-                keeper.check_begins(chain.banned)
 
     def close_sampler(self, slot: int) -> None:
         """Free the chain and the grammar of a slot; idempotent."""
@@ -343,13 +340,25 @@ class LlamaCppRunner:
         return np.ctypeslib.as_array(logits, (self._vocabulary.size,))
 
     def _open_grammar(
-        self, grammar: str, triggers: Sequence[GrammarTrigger], reply: Sequence[int]
+        self,
+        grammar: str,
+        triggers: Sequence[GrammarTrigger],
+        reply: Sequence[int],
+        banned: frozenset[int],
     ) -> GrammarSampler | LazyGrammarSampler:
-        if not triggers:
-            return GrammarSampler(self._grammar_vocab, grammar, reply)
-        return LazyGrammarSampler(
-            self._grammar_vocab, self._vocabulary, grammar=grammar, triggers=triggers, reply=reply
-        )
+        vocab = self._grammar_vocab
+        if triggers:
+            return LazyGrammarSampler(
+                vocab, self._vocabulary, grammar=grammar, triggers=triggers, reply=reply
+            )
+        keeper = GrammarSampler(vocab, grammar, reply)
+        try:
+            if not reply:
+                keeper.check_begins(banned)
+        except NothingAllowed:
+            keeper.close()
+            raise
+        return keeper
 
     @cached_property
     def _grammar_vocab(self) -> GrammarVocab:
