@@ -43,7 +43,8 @@ def check_backup(backup: Path) -> None:
 
     Raises:
         NotFound: It is not there.
-        StorageUnusable: It is damaged, not Hearthside's, or of a newer one.
+        StorageUnusable: It is damaged, not Hearthside's, of a newer one, or cannot be read.
+        StorageBusy: Another program holds it.
     """
     with _told_of_a_backup(backup), failures.translated(backup):
         if not backup.is_file():
