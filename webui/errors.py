@@ -63,6 +63,12 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class NothingAllowed(InvalidRequest):
+    """What a request allows and what it bans leave no token that could come next."""
+
+    code = "nothing_allowed"
+
+
 class Busy(WebuiError):
     """The queue is full.
 
@@ -92,9 +98,19 @@ class StorageFull(WebuiError):
 
 
 class StorageUnusable(WebuiError):
-    """The data folder cannot be used: locked, corrupt, newer or read-only."""
+    """The data folder cannot be used: locked, corrupt, newer or read-only.
+
+    Args:
+        message: What cannot be used.
+        hint: What to do.
+        reason: What is wrong with the file, to be told of it in another role; may be empty.
+    """
 
     code = "storage_unusable"
+
+    def __init__(self, message: str, hint: str = "", *, reason: str = "") -> None:
+        super().__init__(message, hint)
+        self.reason = reason
 
 
 class StorageBusy(WebuiError):

@@ -52,8 +52,8 @@ KINDS = {
     "string_type": "text",
     "tuple_type": "a list",
 }
-# Pydantic ends a location with the branch of a union that it tried.
-BRANCH = re.compile(r"(bool|float|int|str|path|constrained-\w+)$|(list|tuple)\[|.*-\w+\[")
+# Pydantic ends a location with the branch of a union that it tried, or says that it means the name.
+BRANCH = re.compile(r"(bool|float|int|str|path|constrained-\w+|\[key\])$|(list|tuple)\[|.*-\w+\[")
 
 
 def place(problem: Problem) -> tuple[str, ...]:

@@ -72,6 +72,12 @@ def test_place_of_an_entry_names_its_index() -> None:
     assert place(caught.value.errors()[0]) == ("stop", "0")
 
 
+def test_place_of_a_wrong_name_is_that_of_its_value() -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(dict[int, int]).validate_python({"x": 1})
+    assert place(caught.value.errors()[0]) == ("x",)
+
+
 def test_complaint_that_we_do_not_know_shows_no_words_of_pydantic() -> None:
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(bytes).validate_python(5)

@@ -103,6 +103,7 @@ STATUS: Mapping[type[errors.WebuiError], int] = {
     errors.Conflict: 409,
     errors.InvalidRequest: 422,
     errors.ContextLengthExceeded: 400,
+    errors.NothingAllowed: 422,
     errors.Busy: 429,
     errors.ModelNotLoaded: 503,
     errors.StorageFull: 507,
@@ -123,7 +124,11 @@ STATUS: Mapping[type[errors.WebuiError], int] = {
     ServerEnding: 503,
     InternalError: 500,
 }
-OPENAI_STATUS: Mapping[type[errors.WebuiError], int] = {**STATUS, errors.InvalidRequest: 400}
+OPENAI_STATUS: Mapping[type[errors.WebuiError], int] = {
+    **STATUS,
+    errors.InvalidRequest: 400,
+    errors.NothingAllowed: 400,
+}
 RETRY_AFTER_S: Mapping[type[errors.WebuiError], float] = {PageNotReady: 1, errors.StorageBusy: 1}
 
 

@@ -7,13 +7,35 @@ grammars that were checked here.
 from __future__ import annotations
 
 import json
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from webui.engine.grammar import check_grammar
+from webui.engine.grammar_bans import check_bans
 from webui.engine.json_schema import FIELD, schema_grammar
+from webui.engine.trigger_watch import check_triggers
 from webui.errors import InvalidRequest
 
+if TYPE_CHECKING:
+    from webui.engine.interface import GenerateRequest
+
 MAX_SCHEMA_CHARS = 256 << 10
+
+
+def grammar_of(request: GenerateRequest) -> str:
+    """Return the grammar that a reply must keep to, checked; empty leaves it free.
+
+    Bounded work: some tenths of a second for the largest that is allowed.
+
+    Raises:
+        InvalidRequest: It cannot be kept, or waited for; names field, place and reason.
+        NothingAllowed: Nothing that keeps to it does without a banned string.
+    """
+    has_form = bool(request.grammar or request.json_schema)
+    check_triggers(request.grammar_triggers, has_grammar=has_form)
+    grammar = answer_grammar(request.grammar, request.json_schema)
+    if not request.grammar_triggers:  # with them the reply may stay free
+        check_bans(grammar, request.params.banned_strings, request.params.stop)
+    return grammar
 
 
 def answer_grammar(grammar: str, json_schema: str) -> str:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from webui.engine.answer_grammar import answer_grammar
+from webui.engine.answer_grammar import grammar_of
 from webui.engine.detokenizer import Detokenizer
 from webui.engine.embedding import Vectors, check_can_embed
 from webui.engine.fake_answer import answer, rest_of, tokens
@@ -117,7 +117,7 @@ class FakeEngine:
         request_id = request.request_id
         if request_id in self._live:
             raise Conflict(f"The request {request_id} is already running")
-        answer_grammar(request.grammar, request.json_schema)
+        grammar_of(request)
         asked, request = request, self._cut.cut(request) or request
         num_prompt = self._num_prompt(request)
         cut = trimmed(asked, request)

@@ -2,7 +2,8 @@
 
 Knows the notation only; whether rules that were read are safe to use is asked in `grammar`.
 Whatever llama.cpp refuses is refused here with its place, and so are the forms which it takes
-for something else than they say: a longest number beyond its limit, a rule given twice.
+for something else than they say: a longest number beyond its limit, a rule given twice; and what
+no text can hold: halves of surrogate pairs, numbers beyond the last character, NUL.
 
 Source: llama.cpp, src/llama-grammar.cpp, llama_grammar_parser.
 """
@@ -11,9 +12,12 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from webui.errors import InvalidRequest
+from webui.engine.gbnf_text import NUL, read_char, refuse
+
+if TYPE_CHECKING:
+    from webui.errors import InvalidRequest
 
 MAX_BYTES = 64 << 10
 MAX_DEPTH = 50  # of parentheses: llama.cpp recurses
@@ -24,9 +28,6 @@ MAX_TOKEN_CHARS = 128  # a longer run would be split by a regular expression, on
 MAX_NUMBER_DIGITS = 9
 
 WORD = frozenset(string.ascii_letters + string.digits + "-")
-HEX_DIGITS = frozenset(string.hexdigits)
-ESCAPES = {"t": "\t", "r": "\r", "n": "\n"} | {char: char for char in '\\"[]-'}
-HEX_ESCAPES = {"x": 2, "u": 4, "U": 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +82,6 @@ class Rules:
     repeated: set[int] = field(default_factory=set)
 
 
-def refuse(text: str, offset: int, reason: str) -> InvalidRequest:
-    """Return the complaint about a place of a grammar."""
-    before = text[:offset].replace("\r\n", "\n").replace("\r", "\n")
-    line = before.count("\n") + 1
-    column = len(before) - before.rfind("\n")
-    return InvalidRequest(
-        f"grammar: line {line}, column {column}: {reason}", "Correct the grammar.", field="grammar"
-    )
-
-
 def read_rules(text: str) -> Rules:
     """Read a grammar.
 
@@ -104,7 +95,7 @@ def read_rules(text: str) -> Rules:
     if num_bytes > MAX_BYTES:
         raise refuse(text, 0, f"the grammar has {num_bytes} bytes; {MAX_BYTES} are allowed")
     if (nul := text.find("\0")) >= 0:
-        raise refuse(text, nul, "a NUL character")
+        raise refuse(text, nul, NUL)
     return _Reader(text).read()
 
 
@@ -200,7 +191,10 @@ class _Reader:
         self._at += 1
         chars: list[Element] = []
         while self._peek() != '"':
+            at = self._at
             code = self._char("the text is not closed", begin)
+            if not code:
+                raise self._bad(NUL, at)
             chars.append(Chars(((code, code),)))
         self._at += 1
         items.add(*chars)
@@ -223,6 +217,8 @@ class _Reader:
             ranges.append((low, high))
         if not ranges:
             raise self._bad("the character class is empty", begin)
+        if not (is_negated or any(high for _, high in ranges)):
+            raise self._bad(NUL, begin)
         self._at += 1
         self._count(len(ranges))
         items.add(Chars(tuple(ranges), is_negated))
@@ -333,24 +329,10 @@ class _Reader:
 
     def _char(self, unclosed: str, begin: int) -> int:
         """Read one character of a literal or a class."""
-        char = self._peek()
-        if not char:
+        if self._at >= self._end:
             raise self._bad(unclosed, begin)
-        self._at += 1
-        if char != "\\":
-            return ord(char)
-        kind = self._peek()
-        self._at += 1
-        if kind in ESCAPES:
-            return ord(ESCAPES[kind])
-        if kind not in HEX_ESCAPES:
-            raise self._bad(f"unknown escape \\{kind}", self._at - 2)
-        digits = self._text[self._at : self._at + HEX_ESCAPES[kind]]
-        if len(digits) < HEX_ESCAPES[kind] or not HEX_DIGITS.issuperset(digits):
-            wanted = f"expected {HEX_ESCAPES[kind]} hexadecimal digits after \\{kind}"
-            raise self._bad(wanted, self._at - 2)
-        self._at += len(digits)
-        return int(digits, 16)
+        code, self._at = read_char(self._text, self._at)
+        return code
 
     def _name(self) -> str:
         begin = self._at

@@ -385,7 +385,7 @@ class GenerationLoop:
         for row, sequence in zip(rows, sequences, strict=True):
             self._keeper.cut(sequence, row.position)
 
-    def _fail(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
+    def _fail(self, rows: Several[Row], error: WebuiError) -> list[ToParent]:
         failed = self._scheduler.fail(rows)
         self._close(failed)
         for sequence in failed:

@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from webui.engine.gbnf import Ref, Rules, read_rules, refuse
+from webui.engine.gbnf import Ref, Rules, read_rules
+from webui.engine.gbnf_text import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -359,6 +359,7 @@ class Engine(Protocol):
             ContextLengthExceeded: Prompt longer than `info.context_length`; both numbers named.
             InvalidRequest: The model cannot write, the chat template refuses these messages, or
                 what the reply is to keep to cannot be kept.
+            NothingAllowed: No token can come next; before the first text, or behind some.
             Busy: The queue is full.
             EngineDied: The worker ended; what was yielded so far stands.
         """

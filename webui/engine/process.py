@@ -42,6 +42,7 @@ from webui.errors import (
     EngineError,
     InvalidRequest,
     LoadFailed,
+    NothingAllowed,
     WebuiError,
 )
 
@@ -362,5 +363,6 @@ def _as_error(message: ipc.RequestError) -> WebuiError:
 
 
 _BY_CODE: dict[str, type[WebuiError]] = {
-    kind.code: kind for kind in (InvalidRequest, ContextLengthExceeded, EngineError, Conflict)
+    kind.code: kind
+    for kind in (InvalidRequest, ContextLengthExceeded, NothingAllowed, EngineError, Conflict)
 }

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from webui.engine.answer_grammar import answer_grammar
+from webui.engine.answer_grammar import grammar_of
 from webui.engine.chat_template import ChatTemplate
 from webui.engine.overflow import ContextOverflow
 from webui.engine.prompt_cut import PromptCut, num_leading_system
 from webui.engine.states import num_common
-from webui.engine.trigger_watch import check_triggers
 from webui.errors import ContextLengthExceeded, InvalidRequest
 from webui.messages import Message, Role
 
@@ -59,12 +58,9 @@ class PromptMaker:
                 than `COUNTED_CHARS` characters the least it can be.
             InvalidRequest: The template refuses the messages, or the grammar or schema cannot be
                 kept, or waited for.
+            NothingAllowed: Nothing that keeps to it does without a banned string.
         """
-        has_grammar = bool(request.grammar or request.json_schema)
-        check_triggers(request.grammar_triggers, has_grammar=has_grammar)
-        if has_grammar:
-            grammar = answer_grammar(request.grammar, request.json_schema)
-            request = msgspec.structs.replace(request, grammar=grammar, json_schema="")
+        request = msgspec.structs.replace(request, grammar=grammar_of(request), json_schema="")
         if request.plain_text is not None:
             return request, self._plain(request.plain_text)
         if not request.messages:

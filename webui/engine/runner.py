@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from webui.engine.interface import GrammarTrigger, ModelInfo, Pooling
-    from webui.errors import EngineError
+    from webui.errors import EngineError, NothingAllowed
     from webui.sampling_params import SamplingParams
 
 
@@ -64,9 +64,14 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class RowFailed:
-    """No token could be chosen for a row, whose cells are in doubt; the other rows are sound."""
+    """No token could be chosen for a row; the other rows are sound.
 
-    error: EngineError
+    Attributes:
+        error: An `EngineError` where the cells of the row are in doubt, else what the request
+            asked for too much.
+    """
+
+    error: EngineError | NothingAllowed
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from webui.errors import StorageBusy, StorageUnusable
+from webui.errors import StorageBusy
 from webui.storage import failures
 from webui.storage.connections import BUSY_TIMEOUT_S, file_uri
 from webui.storage.folder import FILE_MODE, FOLDER_MODE, make_file
@@ -197,7 +197,7 @@ def check_whole(path: Path) -> None:
     with closing(_connect(path)) as connection:
         problem = _problem(connection)
     if problem is not None:
-        raise StorageUnusable(f"{path} is damaged ({problem})", "Take another backup.")
+        raise failures.damaged(path, f"it is damaged ({problem})")
 
 
 def sync(path: Path) -> None:

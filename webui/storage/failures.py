@@ -68,6 +68,7 @@ def damaged(path: Path, reason: str) -> StorageUnusable:
         f"The database {path} cannot be used: {reason}. It was left as it is",
         f"{_newest_backup(path)}; or save what can be read with: sqlite3 {path.name} .recover; "
         "or start empty with another --data-dir.",
+        reason=reason,
     )
 
 
@@ -76,6 +77,7 @@ def foreign(path: Path) -> StorageUnusable:
     return StorageUnusable(
         f"The database {path} is not Hearthside's; it was left as it is",
         "Start with another --data-dir.",
+        reason="it is not Hearthside's",
     )
 
 
@@ -84,6 +86,7 @@ def inaccessible(path: Path, reason: str) -> StorageUnusable:
     return StorageUnusable(
         f"The data folder {path.parent} cannot be used: {reason}",
         "Give your account the right to write there, or start with another --data-dir.",
+        reason=reason,
     )
 
 

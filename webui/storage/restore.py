@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from webui.errors import NotFound
+from webui.errors import NotFound, StorageBusy, StorageUnusable
 from webui.storage import failures
 from webui.storage.backup import TIME_FORMAT, check_whole, sync, write_copy
 from webui.storage.connections import file_uri
@@ -23,6 +23,7 @@ from webui.storage.folder import FolderLock, make_private
 from webui.storage.schema import Schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -42,11 +43,13 @@ def check_backup(backup: Path) -> None:
 
     Raises:
         NotFound: It is not there.
-        StorageUnusable: It is damaged, not Hearthside's, or of a newer one.
+        StorageUnusable: It is damaged, not Hearthside's, of a newer one, or cannot be read.
+        StorageBusy: Another program holds it.
     """
-    if not backup.is_file():
-        raise NotFound(f"There is no file {backup}", "webui backup --list shows what there is.")
-    with failures.translated(backup):
+    with _told_of_a_backup(backup), failures.translated(backup):
+        if not backup.is_file():
+            what = f"{backup} is no file" if backup.exists() else f"There is no file {backup}"
+            raise NotFound(what, "webui backup --list shows what there is.")
         if Schema(backup).inspect().is_new:
             raise failures.foreign(backup)
         check_whole(backup)
@@ -72,7 +75,8 @@ def restore(backup: Path, database: Path) -> Restored:
         with FolderLock(database):
             fresh = database.with_name(f"{database.name}.restored")
             try:
-                write_copy(backup, fresh)
+                with _told_of_a_backup(backup):
+                    write_copy(backup, fresh)
                 replaced = _keep(database) if database.exists() else None
                 try:
                     fresh.replace(database)
@@ -83,6 +87,24 @@ def restore(backup: Path, database: Path) -> Restored:
                 fresh.unlink(missing_ok=True)
             sync(database.parent)
     return Restored(replaced)
+
+
+@contextlib.contextmanager
+def _told_of_a_backup(backup: Path) -> Iterator[None]:
+    """Say of a backup what is said of a database: that one is not in danger, and advice differs."""
+    try:
+        yield
+    except StorageUnusable as error:
+        raise StorageUnusable(
+            f"{backup} cannot be put back: {error.reason or error.message}. The database was left as it is",
+            "Name another file; webui backup --list shows what there is.",
+            reason=error.reason,
+        ) from error
+    except StorageBusy as error:
+        raise StorageBusy(
+            f"Another program holds {backup}; it was not put back",
+            "Close the other program and try again.",
+        ) from error
 
 
 def _keep(database: Path) -> Path:

@@ -135,11 +135,15 @@ class Schema:
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         revision = None if row is None else str(row[0])
         if revision is not None and revision not in self._known:
+            newer = (
+                f"written by a newer Hearthside (its schema is {revision}, this one knows up to "
+                f"{self.head})"
+            )
             raise StorageUnusable(
-                f"The database {self._path} was written by a newer Hearthside (its schema is "
-                f"{revision}, this one knows up to {self.head}); it was left as it is",
+                f"The database {self._path} was {newer}; it was left as it is",
                 "Start the newer version, put back a backup from before from "
                 f"{self._path.parent / failures.BACKUPS_NAME}, or start with another --data-dir.",
+                reason=f"it was {newer}",
             )
         return Found(revision, is_new=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -128,3 +129,31 @@ async def test_answer_is_the_json_that_was_asked_for(client: httpx.AsyncClient) 
     assert set(value) == {"on", "side"}
     assert isinstance(value["on"], bool)
     assert value["side"] in {"left", "right"}
+
+
+CONTRADICTIONS: dict[str, Any] = {
+    "strings": {"grammar": 'root ::= "yes" | "no"', "banned_strings": ["e", "no"]},
+    "strings in a schema": {"json_schema": {"const": "yes"}, "banned_strings": ["yes"]},
+    "tokens": {"grammar": "root ::= [ab]+", "banned_tokens": [*b"ab"]},
+    "biases": {"grammar": 'root ::= "a"', "logit_bias": [[ord("a"), False]]},
+    "a token that is never written": {"grammar": "root ::= <|im_start|>"},
+    "tokens behind the first": {"grammar": 'root ::= "x" [ab]', "banned_tokens": [*b"ab"]},
+}
+
+
+async def test_contradiction_is_the_client_s_and_harms_nobody(client: httpx.AsyncClient) -> None:
+    assert await _said(client, grammar='root ::= "well"') == "well"
+    workers = _children()
+    for name, body in CONTRADICTIONS.items():
+        beside = asyncio.create_task(_said(client, grammar='root ::= "well" "!"{30}'))
+        answer = await client.post(CHAT, json=HI | body)
+        assert answer.status_code == 400, (name, answer.text)
+        assert answer.json()["error"]["code"] == "nothing_allowed", name
+        assert await beside == "well" + "!" * 30
+    for name, body in CONTRADICTIONS.items():
+        streamed = await client.post(CHAT, json=HI | body | {"stream": True})
+        assert streamed.status_code == (200 if name == "tokens behind the first" else 400), name
+    assert '"content":"x"' in streamed.text
+    assert '"code":"nothing_allowed"' in streamed.text
+    assert streamed.text.endswith("data: [DONE]\n\n")
+    assert _children() == workers

@@ -12,10 +12,12 @@ import pytest
 
 from tests.integration.loaders.conftest import opened, request_of, text_of
 from tests.tiny_gguf import write_tiny_gguf
+from webui.engine.grammar import check_grammar
 from webui.engine.interface import FinishReason, Text, TokenLogprob
 from webui.engine.runner import Row, Sampled
-from webui.errors import EngineError, InvalidRequest
+from webui.errors import InvalidRequest, NothingAllowed
 from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.loaders.llama_cpp.grammar import GrammarSampler
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.sampling_params import SamplingParams
 
@@ -100,10 +102,42 @@ async def test_end_of_the_grammar_ends_the_reply_whatever_else_is_asked(
 
 async def test_reply_whose_every_choice_is_banned_fails_alone(noise: Path) -> None:
     async with opened(noise) as engine:
-        with pytest.raises(EngineError, match="allows here"):
+        with pytest.raises(NothingAllowed, match="banned_strings: all that keeps to"):
             await _written(engine, "hi", {"grammar": 'root ::= "b"'}, banned_strings=("b",))
+        with pytest.raises(NothingAllowed, match="allows here is banned"):
+            await _written(engine, "hi", {"grammar": 'root ::= "b"'}, banned_tokens=(ord("b"),))
+        # It could be kept, but not behind the letter that is chosen first.
+        form = {"grammar": 'root ::= "a" ("x" | "y") | "b"'}
+        first = {"temperature": 0, "logit_bias": {ord("a"): 100}}
+        with pytest.raises(NothingAllowed, match="allows here is banned"):
+            await _written(engine, "hi", form, banned_strings=("x", "y"), **first)
         said, _ = await _written(engine, "hi", {"grammar": 'root ::= "b"'})
     assert said == "b"
+
+
+async def test_reply_that_cannot_go_on_keeps_its_text_and_harms_nobody(noise: Path) -> None:
+    form = {"grammar": 'root ::= "xyz" ("b" | "c")'}
+    bad = _form(request_of("hi", "bad", banned_tokens=(ord("b"), ord("c"))), **form)
+    good = request_of("tell", "good", seed=1, temperature=1, ignore_eos=True)
+    told: list[str] = []
+    async with opened(noise, slots=2) as engine:
+        alone, _ = await text_of(engine, good)
+        beside = asyncio.create_task(text_of(engine, good))
+        with pytest.raises(NothingAllowed, match="allows here is banned"):
+            await _listen(engine, bad, told)
+        assert (await beside)[0] == alone
+    assert "".join(told) == "xyz"
+
+
+async def _listen(engine: LocalEngine, request: GenerateRequest, told: list[str]) -> None:
+    async for delta in engine.generate(request):
+        told += [delta.text] if isinstance(delta, Text) else []
+
+
+async def test_token_that_is_never_written_is_named_as_the_cause(noise: Path) -> None:
+    async with opened(noise) as engine:
+        with pytest.raises(NothingAllowed, match="No token of this model"):
+            await _written(engine, "hi", {"grammar": "root ::= <|im_start|>"})
 
 
 async def test_token_that_no_model_has_is_refused(noise: Path) -> None:
@@ -163,6 +197,56 @@ def runner(noise: Path) -> Iterator[LlamaCppRunner]:
     runner.close()
 
 
+def test_contradiction_is_seen_before_the_prompt_is_read(runner: LlamaCppRunner) -> None:
+    ends = frozenset(runner.vocabulary.eog)
+    banned = SamplingParams(banned_tokens=tuple(b"ab"), ignore_eos=True)
+    with pytest.raises(NothingAllowed, match="allows here is banned"):
+        runner.open_sampler(0, banned, [0], grammar="root ::= [ab]+")
+    for grammar in ("root ::= [abc]+", "root ::= [ab]*", "root ::= [^ab]", 'root ::= "ä"'):
+        runner.open_sampler(0, banned, [0], grammar=grammar)
+    # Within a reply it is the step's to say: the tokens before were chosen already.
+    runner.open_sampler(0, banned, [0, ord("c")], num_reply=1, grammar='root ::= "c" [ab]+')
+    everything = tuple(frozenset(range(runner.vocabulary.size)) - ends)
+    with pytest.raises(NothingAllowed, match="All tokens"):
+        runner.open_sampler(0, banned.model_copy(update={"banned_tokens": everything}), [0])
+    runner.close_sampler(0)
+
+
+@pytest.mark.parametrize("wish", [{}, {"ignore_eos": True}, {"min_tokens": 9}])
+@pytest.mark.parametrize("typical_p", [0.1, 0.5, 0.9])
+def test_every_sampler_finds_what_the_grammar_allows(
+    runner: LlamaCppRunner, wish: dict[str, Any], typical_p: float
+) -> None:
+    off = {"top_k": 0, "top_p": 1, "min_p": 0, "typical_p": typical_p}
+    for more in (
+        {},
+        {"top_n_sigma": 0.5},
+        {"mirostat": 1},
+        {"mirostat": 2},
+        {"xtc_probability": 1},
+    ):
+        params = SamplingParams.model_validate({"seed": 1, "temperature": 2} | off | more | wish)
+        runner.forget(0, 0)
+        runner.open_sampler(0, params, [0], grammar="root ::= [xyz]{3}")
+        (result,) = runner.forward([Row(0, [0], 0, sample=True)])
+        assert isinstance(result, Sampled)
+        assert result.token in b"xyz"
+    runner.close_sampler(0)
+
+
+def test_mirostat_1_chooses_among_what_the_grammar_allows(runner: LlamaCppRunner) -> None:
+    said = set()
+    for seed in range(30):
+        params = SamplingParams(seed=seed, mirostat=1, temperature=2)
+        runner.forget(0, 0)
+        runner.open_sampler(0, params, [0], grammar="root ::= [a-h]")
+        (result,) = runner.forward([Row(0, [0], 0, sample=True)])
+        assert isinstance(result, Sampled)
+        said.add(result.token)
+    runner.close_sampler(0)
+    assert len(said) > 3
+
+
 @pytest.mark.parametrize(("num_reply", "said"), [(0, b"a"), (1, b"b"), (2, b"c")])
 def test_grammar_is_shown_the_reply_and_never_the_prompt(
     runner: LlamaCppRunner, num_reply: int, said: bytes
@@ -184,3 +268,60 @@ def test_token_of_many_letters_is_chosen_where_the_grammar_has_them(runner: Llam
     (result,) = runner.forward([Row(0, [0], 0, sample=True)])
     assert result == Sampled(he)
     runner.close_sampler(0)
+
+
+ESCAPES = [
+    *(f"\\{chr(code)}" for code in range(0x20, 0x7F)),
+    *(rf"\{kind}{digits}" for kind in "xuU" for digits in ("1", "4g", "41")),
+    *(
+        r"\u0041",
+        r"\U00000041",
+        r"\u004",
+        r"\U0000004",
+        r"\x414",
+        r"\XFF",
+        r"\xE4",
+        r"\u00e4",
+        r"\uFFFF",
+        r"\U0010FFFF",
+        r"\U0001F600",
+        r"\U0001F60",
+        "\\",
+    ),
+]
+OF_NO_CHARACTER = (r"\uD800", r"\uDFFF", r"\U0000D83D", r"\U00110000", r"\UFFFFFFFF", r"\x00")
+
+
+@pytest.mark.parametrize("form", ['root ::= "a{}"', "root ::= [a{}]", "root ::= [^{}-z]"])
+def test_escapes_are_those_of_llama_cpp(runner: LlamaCppRunner, form: str) -> None:
+    ours = [escape for escape in ESCAPES if _is_read(form.format(escape))]
+    theirs = [escape for escape in ESCAPES if _is_read_natively(runner, form.format(escape))]
+    backward = {r"\U0001F600", r"\U0010FFFF", r"\uFFFF", r"\u00e4", r"\xE4"}  # before z
+    assert set(theirs) - set(ours) <= (backward if "-z" in form else set())
+    assert set(ours) <= set(theirs)
+    assert len(ours) > 10
+
+
+@pytest.mark.parametrize("escape", OF_NO_CHARACTER)
+def test_escape_of_no_character_is_refused_though_llama_cpp_takes_it(
+    runner: LlamaCppRunner, escape: str
+) -> None:
+    grammar = f'root ::= "{escape}"'
+    assert _is_read_natively(runner, grammar)
+    assert not _is_read(grammar)
+
+
+def _is_read(grammar: str) -> bool:
+    try:
+        check_grammar(grammar)
+    except InvalidRequest:
+        return False
+    return True
+
+
+def _is_read_natively(runner: LlamaCppRunner, grammar: str) -> bool:
+    try:
+        GrammarSampler(runner._grammar_vocab, grammar, ()).close()
+    except InvalidRequest:
+        return False
+    return True

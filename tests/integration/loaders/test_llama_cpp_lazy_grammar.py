@@ -14,7 +14,7 @@ from tests.integration.loaders.conftest import SAYS, opened, request_of, text_of
 from tests.tiny_gguf import write_tiny_gguf
 from webui.engine.interface import FinishReason, GrammarTrigger
 from webui.engine.runner import Row, Sampled
-from webui.errors import EngineError, InvalidRequest
+from webui.errors import InvalidRequest, NothingAllowed
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.sampling_params import SamplingParams
@@ -207,6 +207,6 @@ async def test_reply_that_cannot_go_on_behind_its_trigger_fails_alone(noise: Pat
         grammar='root ::= "ab"',
     )
     async with opened(noise) as engine:
-        with pytest.raises(EngineError, match="allows here"):
+        with pytest.raises(NothingAllowed, match="allows here is banned"):
             await text_of(engine, request)
         assert (await text_of(engine, request_of("hi", temperature=0)))[0]

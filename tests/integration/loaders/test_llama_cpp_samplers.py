@@ -242,8 +242,34 @@ def test_reply_with_every_token_banned_fails_alone(runner: LlamaCppRunner) -> No
         ],
     )
     assert bad.error is not None
-    assert "usable probabilities" in bad.error.message
+    assert (bad.error.code, bad.error.message[:10]) == ("nothing_allowed", "All tokens")
     assert len(good.tokens) == 5
+
+
+def test_reply_whose_every_token_was_taken_back_fails(runner: LlamaCppRunner) -> None:
+    others = tuple(set(range(runner.vocabulary.size)) - set(b"abc"))
+    reply = write(runner, banned_strings=tuple("abc"), banned_tokens=others)
+    assert reply.error is not None
+    assert (reply.error.code, reply.text) == ("nothing_allowed", "")
+
+
+def test_typical_p_is_not_misled_by_tokens_without_a_chance(runner: LlamaCppRunner) -> None:
+    off = {"top_k": 0, "top_p": 1, "min_p": 0, "ignore_eos": False, "max_tokens": 1}
+    wide = off | {"temperature": 1.5, "typical_p": 0.9}
+    free = [write(runner, **wide, seed=seed).tokens for seed in range(20)]
+    said = {token.data for tokens in free for token in tokens}
+    assert len(said) > 5
+    never = next(token for token in range(256) if bytes([token]) not in said)
+    bans = {"banned_tokens": (never,)}
+    assert [write(runner, **wide, **bans, seed=seed).tokens for seed in range(20)] == free
+
+
+def test_xtc_leaves_a_token_that_has_a_chance(runner: LlamaCppRunner) -> None:
+    off = {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0, "seed": 1}
+    xtc = {"xtc_probability": 1, "xtc_threshold": 0}
+    for hides in ({"banned_tokens": (5, 6)}, {"top_n_sigma": 0.5}, {"ignore_eos": True}):
+        reply = write(runner, **off, **xtc, **hides, max_tokens=3)
+        assert (reply.error, len(reply.tokens)) == (None, 3)
 
 
 def test_token_of_another_model_is_refused_alone(runner: LlamaCppRunner) -> None:

@@ -25,6 +25,7 @@ def test_status_table_names_every_error_of_the_house() -> None:
         (errors.NotFound("x"), 404),
         (errors.Conflict("x"), 409),
         (errors.InvalidRequest("x"), 422),
+        (errors.NothingAllowed("x"), 422),
         (errors.ContextLengthExceeded("x"), 400),
         (errors.Busy("x"), 429),
         (errors.ModelNotLoaded("x"), 503),

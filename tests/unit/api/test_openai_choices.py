@@ -11,9 +11,11 @@ import pytest
 
 from tests.unit.api.fakes import FINISH
 from webui.api.openai.fan import numbered
+from webui.api.openai.sampler_fields import ALIASES
 from webui.engine.interface import Finish, FinishReason, Text, TokenLogprob, Usage
 from webui.errors import EngineDied
 from webui.messages import Message, Role
+from webui.sampling_params import SAMPLER_ORDER, SamplingParams
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 HI = [{"role": "user", "content": "hi"}]
@@ -60,6 +62,57 @@ async def test_log_probabilities_of_a_chat_are_listed_by_token(client, runtime) 
     assert answer["choices"][0]["logprobs"] == {"content": LISTED, "refusal": None}
     params = runtime.generations.asked[0][1]
     assert (params.logprobs, params.top_logprobs) == (True, 2)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("n", [1, 2])
+async def test_n_probs_of_a_text_are_told_as_llama_server_does(
+    client, runtime, n, is_stream
+) -> None:
+    runtime.generations.script = SCRIPT
+    answer = await _text(client, n_probs=2, n=n, stream=is_stream)
+    params = runtime.generations.asked[0][1]
+    assert (params.logprobs, params.top_logprobs) == (True, 2)
+    choices = _choices(answer.text) if is_stream else answer.json()["choices"]
+    for index in range(n):
+        told = [one["logprobs"] for one in choices if one["index"] == index and one["logprobs"]]
+        assert [entry for part in told for entry in part["content"]] == LISTED
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_tokens_stand_where_their_text_does(client, runtime, is_stream) -> None:
+    pieces = [b"a", CRAB[:1], CRAB[1:3], CRAB[3:], b"b", b"\xff", b"c"]
+    tokens = [TokenLogprob(piece, -1.0) for piece in pieces]
+    texts = ["a", "", "", "🦀", "b", "�", "c"]
+    runtime.generations.script = [
+        *(Text(text, 1, (token,)) for text, token in zip(texts, tokens, strict=True)),
+        FINISH,
+    ]
+    answer = await _text(client, logprobs=0, stream=is_stream)
+    choices = _choices(answer.text) if is_stream else answer.json()["choices"]
+    parts = [choice["logprobs"]["text_offset"] for choice in choices if choice["logprobs"]]
+    assert [place for part in parts for place in part] == [0, 1, 1, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("body", [{}, {"n_probs": 0}, {"logprobs": None}, {"logprobs": False}])
+async def test_text_without_log_probabilities_has_none(client, runtime, body) -> None:
+    runtime.generations.script = [Text("Hello", 2), FINISH]
+    answer = (await _text(client, **body)).json()
+    assert answer["choices"][0]["logprobs"] is None
+    assert not runtime.generations.asked[0][1].logprobs
+
+
+async def test_log_probabilities_that_are_not_wanted_do_not_hide_n_probs(client, runtime) -> None:
+    runtime.generations.script = SCRIPT
+    answer = (await _text(client, logprobs=False, n_probs=2)).json()
+    assert answer["choices"][0]["logprobs"]["content"] == LISTED
+
+
+async def test_logprobs_of_openai_win_over_n_probs(client, runtime) -> None:
+    runtime.generations.script = SCRIPT
+    answer = (await _text(client, logprobs=1, n_probs=5)).json()
+    assert runtime.generations.asked[0][1].top_logprobs == 1
+    assert "token_logprobs" in answer["choices"][0]["logprobs"]
 
 
 async def test_chunks_carry_the_log_probabilities_of_their_tokens(client, runtime) -> None:
@@ -126,6 +179,68 @@ async def test_text_goes_to_the_engine_as_it_is(client, runtime) -> None:
         (TEXT, {"echo": True, "logprobs": 0}, "echo"),
         (TEXT, {"prompt": ["a", "b"]}, "prompt"),
         (TEXT, {"n_predict": -2}, "n_predict"),
+        (TEXT, {"logprobs": True}, "logprobs"),
+        (TEXT, {"top_logprobs": 2}, "top_logprobs"),
+        (TEXT, {"n_probs": 21}, "n_probs"),
+        (TEXT, {"n_probs": True}, "n_probs"),
+        (TEXT, {"n_probs": ""}, "n_probs"),
+        (TEXT, {"echo": True, "n_probs": 2}, "echo"),
+        (TEXT, {"logprobs": 2, "post_sampling_probs": True}, "post_sampling_probs"),
+        (CHAT, {"n_probs": 2, "post_sampling_probs": True}, "post_sampling_probs"),
+        (CHAT, {"n_probs": -1}, "n_probs"),
+        (CHAT, {"n_probs": 2.5}, "n_probs"),
+        (CHAT, {"logprobs": True, "top_logprobs": True}, "top_logprobs"),
+        (CHAT, {"n": True}, "n"),
+        (CHAT, {"n": "2"}, "n"),
+        (CHAT, {"temperature": True}, "temperature"),
+        (CHAT, {"temperature": "0.5"}, "temperature"),
+        (CHAT, {"top_k": True}, "top_k"),
+        (CHAT, {"top_k": "5"}, "top_k"),
+        (CHAT, {"top_k": 2.5}, "top_k"),
+        (CHAT, {"seed": "7"}, "seed"),
+        (CHAT, {"n_predict": False}, "n_predict"),
+        (CHAT, {"ignore_eos": 1}, "ignore_eos"),
+        (CHAT, {"ban_eos_token": "true"}, "ban_eos_token"),
+        (CHAT, {"stop": [1]}, "stop.0"),
+        (CHAT, {"top_n_sigma": -0.5}, "top_n_sigma"),
+        (CHAT, {"top_n_sigma": -2}, "top_n_sigma"),
+        (CHAT, {"adaptive_target": -0.01}, "adaptive_target"),
+        (CHAT, {"top_k": -1}, "top_k"),
+        (CHAT, {"xtc_threshold": 1.5}, "xtc_threshold"),
+        (CHAT, {"banned_tokens": ["5"]}, "banned_tokens.0"),
+        (CHAT, {"banned_tokens": [True]}, "banned_tokens.0"),
+        (CHAT, {"custom_token_bans": "5,x"}, "custom_token_bans"),
+        (CHAT, {"custom_token_bans": "-5"}, "custom_token_bans"),
+        (CHAT, {"logit_bias": {"1": True}}, "logit_bias.1"),
+        (CHAT, {"logit_bias": {"1": "2"}}, "logit_bias.1"),
+        (CHAT, {"logit_bias": {"x": 2}}, "logit_bias.x"),
+        (CHAT, {"logit_bias": [["5", False]]}, "logit_bias"),
+        (CHAT, {"logit_bias": [[True, 1]]}, "logit_bias"),
+        (CHAT, {"logit_bias": [[False, False]]}, "logit_bias"),
+        (CHAT, {"sampler_order": ["top_k", "nonsense"]}, "sampler_order"),
+        (CHAT, {"sampler_order": ["top_k", "top_k"]}, "sampler_order"),
+        (CHAT, {"sampler_order": ["top_k", 5]}, "sampler_order"),
+        (CHAT, {"sampler_order": 5}, "sampler_order"),
+        (CHAT, {"samplers": ["temp", "temperature"]}, "samplers"),
+        (CHAT, {"samplers": "tkz"}, "samplers"),
+        (CHAT, {"sampler_priority": "top_k,nothing"}, "sampler_priority"),
+        (
+            CHAT,
+            {"dynamic_temperature": 1, "dynatemp_low": 0, "dynatemp_high": 1},
+            "dynamic_temperature",
+        ),
+        (CHAT, {"dynamic_temperature": True, "dynatemp_low": 1}, "dynatemp_high"),
+        (
+            CHAT,
+            {"dynamic_temperature": True, "dynatemp_low": 1, "dynatemp_high": 0.5},
+            "dynatemp_low",
+        ),
+        (
+            CHAT,
+            {"dynamic_temperature": True, "dynatemp_low": 3, "dynatemp_high": 4},
+            "dynatemp_high",
+        ),
+        (CHAT, {"dynatemp_low": True}, "dynatemp_low"),
     ],
     ids=str,
 )
@@ -133,6 +248,29 @@ async def test_wrong_wish_is_400_naming_the_field(client, runtime, path, body, p
     about = {"messages": HI} if path == CHAT else {"prompt": "Once"}
     answer = await client.post(path, json=about | body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert runtime.generations.asked == []
+
+
+NUMBERS = [
+    name for name, field in SamplingParams.model_fields.items() if field.annotation in {int, float}
+]
+
+
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+@pytest.mark.parametrize(
+    "value", ["NaN", "Infinity", "-Infinity", "1e999", "true", '"1"', "[]", "{}"]
+)
+async def test_what_is_no_number_is_refused_at_its_field(client, runtime, path, value) -> None:
+    about = {"messages": HI} if path == CHAT else {"prompt": "Once"}
+    for name in {*NUMBERS, *ALIASES} - {
+        "samplers",
+        "sampler_priority",
+        "ban_eos_token",
+        "custom_token_bans",
+    }:
+        raw = json.dumps(about)[:-1] + f', "{name}": {value}' + "}"
+        answer = await client.post(path, content=raw, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, name), answer.text
     assert runtime.generations.asked == []
 
 
@@ -168,6 +306,21 @@ async def test_our_name_wins_over_those_of_others(client, runtime, body, expecte
         ({"dynamic_temperature": True, "dynatemp_low": 0.5, "dynatemp_high": 1.5}, "temperature", 1),
         ({"dry_sequence_breakers": ["x"]}, "dry_sequence_breakers", ("x",)),
         ({"n_probs": 3}, "top_logprobs", 3),
+        ({"n_probs": 3, "logprobs": False}, "top_logprobs", 3),
+        ({"n_probs": 0}, "logprobs", False),
+        ({"n_probs": 3, "logprobs": True, "top_logprobs": 2}, "top_logprobs", 2),
+        ({"top_k": 40.0}, "top_k", 40),
+        ({"temperature": 1}, "temperature", 1),
+        ({"repeat_last_n": -1}, "repeat_last_n", 1_000_000),
+        ({"seed": 2**32 - 1}, "seed", -1),
+        ({"xtc_threshold": 1.0, "xtc_probability": 0.5}, "xtc_probability", 0),
+        ({"xtc_threshold": 0.5, "xtc_probability": 0.5}, "xtc_probability", 0.5),
+        ({"logit_bias": {"5": -1.5, "7": False}}, "banned_tokens", (7,)),
+        ({"logit_bias": {"5": -1.5, "7": False}}, "logit_bias", {5: -1.5}),
+        ({"samplers": "edskypmxt"}, "sampler_order", SAMPLER_ORDER),
+        ({"samplers": ["Top-K", "nucleus", "minp", "mirostat"]}, "sampler_order", ("top_k", "top_p", "min_p")),
+        ({"sampler_priority": ["temperature", "dynamic_temperature", "quadratic_sampling"]}, "sampler_order", ("temperature",)),
+        ({"sampler_order": []}, "sampler_order", ()),
     ],
     ids=str,
 )  # fmt: skip

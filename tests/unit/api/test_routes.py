@@ -343,6 +343,42 @@ async def test_jobs_are_listed_and_cancelled(client, runtime) -> None:
     assert runtime.jobs.calls[-1] == ("cancel", "j1")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sampler_order", '["top_k", "nonsense"]'),
+        ("sampler_order", '["top_k", "top_k"]'),
+        ("sampler_order", '["top_k", 5]'),
+        ("top_n_sigma", "-1"),
+        ("top_n_sigma", "-0.5"),
+        ("adaptive_target", "-1"),
+        *(
+            (name, raw)
+            for name in ("top_p", "top_k", "seed")
+            for raw in ("true", '"1"', "NaN", "1e999")
+        ),
+        ("top_k", "2.5"),
+        ("ignore_eos", "1"),
+        ("ignore_eos", '"true"'),
+        ("banned_tokens", '["5"]'),
+        ("banned_tokens", "[true]"),
+        ("logit_bias", '{"x": 1}'),
+        ("logit_bias", '{"1": true}'),
+        ("logit_bias", '{"1": NaN}'),
+        ("stop", '"text"'),
+        ("system_prompt", "5"),
+    ],
+)
+async def test_nonsense_is_no_parameter(client, runtime, name, value) -> None:
+    for method in ("PUT", "PATCH"):
+        raw = f'{{"{name}": {value}}}'
+        kind = {"content-type": "application/json"}
+        answer = await client.request(method, "/api/parameters", content=raw, headers=kind)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["error"]["field"].partition(".")[0] == name
+    assert runtime.parameters.calls == []
+
+
 async def test_parameters_are_read_saved_and_reset(client, runtime) -> None:
     assert (await client.get("/api/parameters")).json()["parameters"]["top_k"] == 40
     body = {"temperature": 0, "stop": ["a"], "seed": 7}

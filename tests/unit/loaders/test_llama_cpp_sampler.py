@@ -10,8 +10,9 @@ import pytest
 
 from webui.errors import EngineError, InvalidRequest
 from webui.loaders.llama_cpp import sampler
+from webui.loaders.llama_cpp.chain import Chain
 from webui.loaders.llama_cpp.dry import MAX_KEPT, DrySamplers, DryWish
-from webui.loaders.llama_cpp.sampler import MAX_SEED, Chain, Recipe, Vocab, choose_seed
+from webui.loaders.llama_cpp.sampler import MAX_SEED, Recipe, Vocab, choose_seed
 from webui.sampling_params import SAMPLER_ORDER, SamplingParams
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ def test_chain_follows_the_order_of_llama_cpp(llama: FakeLlama) -> None:
     ]
 
 
+def test_penalties_look_no_further_back_than_the_context(llama: FakeLlama) -> None:
+    open_chain(llama, SamplingParams(temperature=0, repeat_penalty=1.1, repeat_last_n=1_000_000))
+    assert llama.inits()[0] == ("penalties", 1000, 4096, 1.1, 0.0, 0.0)
+
+
 ALL_ON = SamplingParams(
     seed=7,
     repeat_penalty=1.1,
@@ -109,9 +115,11 @@ def test_all_samplers_stand_in_the_chain_with_their_numbers(llama: FakeLlama) ->
         ("penalties", 1000, 64, 1.1, 0.0, 0.0),
         ("top_n_sigma", 1.5),
         ("top_k", 40),
+        ("min_p", 1e-30, 1),
         ("typical", 0.9, 1),
         ("top_p", 0.95, 1),
         ("min_p", 0.05, 1),
+        ("min_p", 1e-30, 1),
         ("xtc", 0.5, 0.1, 1, 8),
         ("temp_ext", 0.7, 0.2, 1.0),
         ("dist", 7),

@@ -116,8 +116,13 @@ async def test_what_is_no_good_is_refused_and_nothing_changes(path: Path, spoil,
     backup = Backups(path).make()
     spoil(backup.path)
     before = {file.name for file in path.parent.iterdir()}
-    with pytest.raises(StorageUnusable, match=said):
+    with pytest.raises(StorageUnusable, match=said) as caught:
         restore(backup.path, path)
+    assert caught.value.message.startswith(f"{backup.path} cannot be put back: ")
+    assert caught.value.message.endswith(". The database was left as it is")
+    assert "webui backup --list" in caught.value.hint
+    for advice in ("--data-dir", "recover", "newest backup"):  # for a database, not for a backup
+        assert advice not in caught.value.hint
     assert {file.name for file in path.parent.iterdir()} == before
     assert await found(path) == "old"
 
@@ -125,6 +130,23 @@ async def test_what_is_no_good_is_refused_and_nothing_changes(path: Path, spoil,
 def test_missing_file_is_told(path: Path) -> None:
     with pytest.raises(NotFound, match=r"no file /no/such\.db"):
         restore(path.__class__("/no/such.db"), path)
+
+
+def test_folder_is_no_backup(tmp_path: Path, path: Path) -> None:
+    with pytest.raises(NotFound, match="is no file"):
+        restore(tmp_path, path)
+
+
+def test_backup_that_may_not_be_read_is_told_as_such(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(path.__class__, "is_file", refuse)
+    backup = tmp_path / "mine.db"
+    with pytest.raises(StorageUnusable, match=r"mine\.db cannot be put back: Permission"):
+        restore(backup, path)
 
 
 async def test_kill_before_the_last_step_leaves_the_old_database(

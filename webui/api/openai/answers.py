@@ -18,6 +18,7 @@ from starlette.responses import Response
 from typing_extensions import override
 
 from webui.api.errors import error_body, error_response, internal_error
+from webui.api.openai.shapes import Places
 from webui.api.openai.whole import WholeAnswer, server_ending
 from webui.api.sse import STREAM_HEADERS, BodyWriter, Ending
 from webui.engine.interface import Finish, FinishReason, Shifted, Text, Trimmed
@@ -151,7 +152,7 @@ class Completion(WholeAnswer):
         if reply.finish is None:
             raise no_reason()
         shape = self._heading.shape
-        logprobs = shape.logprobs(reply.logprobs, 0) if self._heading.with_logprobs else None
+        logprobs = shape.logprobs(reply.logprobs, Places()) if self._heading.with_logprobs else None
         choice = shape.choice(index, reply.text, logprobs, finish_reason(reply.finish))
         return choice | reply.left_out.told()
 
@@ -178,7 +179,7 @@ class CompletionStream(Response):
         self._heading = heading
         self._shape = heading.shape
         self._common = heading.common(heading.shape.chunk)
-        self._lengths = [0] * heading.num_choices  # of the texts so far
+        self._places = [Places() for _ in range(heading.num_choices)]
         self._left_out = [LeftOut() for _ in range(heading.num_choices)]
         self._finishes: list[Finish] = []
 
@@ -255,8 +256,7 @@ class CompletionStream(Response):
         return head, tail
 
     def _piece(self, index: int, text: Text) -> bytes:
-        logprobs = self._shape.logprobs(text.logprobs, self._lengths[index])
-        self._lengths[index] += len(text.text)
+        logprobs = self._shape.logprobs(text.logprobs, self._places[index])
         return self._chunk(self._shape.piece(index, text.text, logprobs))
 
     def _ending(self) -> bytes:

@@ -137,7 +137,7 @@ class Asked(SamplerFields):
     """What chats and texts have in common."""
 
     model: str | None = None
-    n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
+    n: StrictInt | None = Field(default=None, ge=1, le=MAX_CHOICES)
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
@@ -145,6 +145,8 @@ class Asked(SamplerFields):
     json_schema: Any = None
     grammar_lazy: StrictBool | None = None
     grammar_triggers: list[Trigger] | None = Field(default=None, max_length=MAX_TRIGGERS)
+    n_probs: Any = None
+    post_sampling_probs: StrictBool | None = None
 
     def form(self) -> AnswerForm:
         """Return what the reply must keep to.
@@ -163,6 +165,30 @@ class Asked(SamplerFields):
             )
         schema = json.dumps(schemas[0]) if schemas else ""
         return AnswerForm(self.grammar or "", schema, self._triggers())
+
+    def with_probs(self) -> SamplingParams:
+        """Return how to sample, with as many log-probabilities as llama-server's field asks for.
+
+        Raises:
+            InvalidRequest: A value is out of its range, or not supported; names the field.
+        """
+        params = self.sampling({"top_logprobs": "n_probs"}, top_logprobs=self.n_probs)
+        has_any = params.top_logprobs > 0  # none, not even that of the token itself, with 0
+        return self.checked(params.model_copy(update={"logprobs": has_any}))
+
+    def checked(self, params: SamplingParams) -> SamplingParams:
+        """Return the same, of which the probabilities that are asked for can be told.
+
+        Raises:
+            InvalidRequest: They are those behind the samplers.
+        """
+        if params.logprobs and self.post_sampling_probs:
+            raise InvalidRequest(
+                "post_sampling_probs: only the model's own probabilities are told",
+                "Leave it out.",
+                field="post_sampling_probs",
+            )
+        return params
 
     def _triggers(self) -> tuple[GrammarTrigger, ...]:
         if not self.grammar_lazy:
@@ -200,7 +226,6 @@ class ChatRequest(Asked):
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     logprobs: StrictBool | None = None
-    n_probs: Any = None
     continue_final_message: StrictBool | None = None
     continue_: StrictBool | None = None
 
@@ -226,13 +251,13 @@ class ChatRequest(Asked):
         Raises:
             InvalidRequest: A value is out of its range; names the field.
         """
-        if self.n_probs:  # llama-server's word for it
-            return self.sampling(logprobs=True, top_logprobs=self.n_probs)
+        if not self.logprobs and self.top_logprobs is None and self.n_probs is not None:
+            return self.with_probs()
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequest(
                 "top_logprobs: needs logprobs", "Set logprobs to true.", field="top_logprobs"
             )
-        return self.sampling(logprobs=bool(self.logprobs))
+        return self.checked(self.sampling(logprobs=bool(self.logprobs)))
 
 
 class TextRequest(Asked):
@@ -255,26 +280,34 @@ class TextRequest(Asked):
                 "Leave it out.",
                 field="suffix",
             )
-        if self.echo and self.logprobs is not None:
+        if self.echo and self.params().logprobs:
             raise InvalidRequest(
                 "echo: log-probabilities of a prompt are not computed",
-                "Leave out echo or logprobs.",
+                "Leave out echo or the log-probabilities.",
                 field="echo",
             )
         return Prompt(text=self.prompt_text)
 
     def params(self) -> SamplingParams:
-        """Return how to sample; `logprobs` is a number here.
+        """Return how to sample; `logprobs` is a number here, 0 tells that of each token alone.
 
         Raises:
             InvalidRequest: A value is out of its range; names the field.
         """
+        if self.top_logprobs is not None and self.top_logprobs != 0:
+            raise InvalidRequest(
+                "top_logprobs: it is for chats",
+                "For texts, send the number as logprobs.",
+                field="top_logprobs",
+            )
+        if self.wants_probs:
+            return self.with_probs()
         if self.logprobs is None or self.logprobs is False:
             return self.sampling(top_logprobs=0)
-        try:
-            return self.sampling(logprobs=True, top_logprobs=self.logprobs)
-        except InvalidRequest as error:
-            if error.field != "top_logprobs":
-                raise
-            said = error.message.removeprefix("top_logprobs")
-            raise InvalidRequest(f"logprobs{said}", field="logprobs") from error
+        names = {"top_logprobs": "logprobs"}
+        return self.checked(self.sampling(names, logprobs=True, top_logprobs=self.logprobs))
+
+    @property
+    def wants_probs(self) -> bool:
+        """Whether log-probabilities are asked for in llama-server's way; OpenAI's comes first."""
+        return (self.logprobs is None or self.logprobs is False) and self.n_probs is not None

@@ -18,7 +18,7 @@ from webui.api.openai.answers import Completion, CompletionStream, Heading
 from webui.api.openai.chat_request import ChatRequest, TextRequest
 from webui.api.openai.fan import numbered
 from webui.api.openai.model_name import check_model
-from webui.api.openai.shapes import ChatShape, Shape, TextShape
+from webui.api.openai.shapes import ChatShape, ProbsShape, Shape, TextShape
 from webui.api.sse import Streams
 from webui.engine.interface import Priority
 from webui.errors import NotFound
@@ -61,7 +61,8 @@ async def complete_text(
 ) -> Response:
     """Write on at the end of a text, without a chat template."""
     echo = asked.prompt_text if asked.echo else ""
-    return _complete(runtime, actor, streams, asked, TextShape(), echo)
+    shape = ProbsShape() if asked.wants_probs else TextShape()
+    return _complete(runtime, actor, streams, asked, shape, echo)
 
 
 @router.get("/models")

@@ -6,18 +6,31 @@ then those of llama-server, text-generation-webui and vLLM, where they differ.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictStr,
+    ValidationError,
+)
 
 from webui.api.errors import invalid_input
+from webui.api.openai.sampler_names import read_order
 from webui.errors import InvalidRequest
-from webui.sampling_params import SAMPLER_ORDER, SamplingParams
+from webui.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-UNLIMITED_TOKENS = 1_000_000
+ALL_TOKENS = 1_000_000
+MAX_ID_DIGITS = 10
+NO_SENDERS: Mapping[str, str] = MappingProxyType({})
 # Asked for by name; the ones of `SamplingParams` that are not here cannot be set by a body.
 OWN_NAMES = tuple(SamplingParams.model_fields.keys() - {"system_prompt", "logprobs"})
 ALIASES = {
@@ -33,16 +46,15 @@ ALIASES = {
     "samplers": "sampler_order",
     "sampler_priority": "sampler_order",
 }
-SAMPLER_ALIASES = {
-    "typ_p": "typical_p",
-    "temp": "temperature",
-    "dynamic_temperature": "temperature",
-    "repetition_penalty": "penalties",
-    "presence_penalty": "penalties",
-    "frequency_penalty": "penalties",
+# What others write for what: -1 or the greatest seed where we write something else.
+OTHER_NUMBERS: Mapping[tuple[str, float], int] = {
+    ("top_n_sigma", -1): 0,
+    ("adaptive_target", -1): 0,
+    ("repeat_last_n", -1): ALL_TOKENS,
+    ("max_tokens", -1): ALL_TOKENS,
+    ("seed", 2**32 - 1): -1,
 }
-# Others write -1 where we write 0.
-OFF_BELOW_0 = ("top_n_sigma", "adaptive_target")
+MAX_XTC_THRESHOLD = 0.5  # above it XTC has nothing to do; others take that for a switch
 
 
 class Known(BaseModel):
@@ -101,26 +113,32 @@ class SamplerFields(Known):
     custom_token_bans: Any = None
     samplers: Any = None
     sampler_priority: Any = None
-    dynamic_temperature: Any = None
-    dynatemp_low: Any = None
-    dynatemp_high: Any = None
+    dynamic_temperature: StrictBool | None = None
+    dynatemp_low: StrictFloat | None = Field(default=None, ge=0)
+    dynatemp_high: StrictFloat | None = Field(default=None, ge=0)
 
-    def sampling(self, **more: object) -> SamplingParams:
+    def sampling(self, senders: Mapping[str, str] = NO_SENDERS, **more: object) -> SamplingParams:
         """Return how to sample; what is not asked takes our default.
 
         Args:
+            senders: Under which names those parameters were sent.
             **more: Parameters that the caller has found out by himself.
 
         Raises:
             InvalidRequest: A value is out of its range; names the field as the sender did.
         """
-        asked, senders = self._asked()
-        asked |= _forms(asked) | self._dynamic_temperature() | more
+        asked, names = self._asked()
+        names |= senders
+        asked |= _forms(asked, names) | more
+        if temperature := self._dynamic_temperature():
+            asked |= temperature
+            names["temperature"] = "dynatemp_high"
         try:
-            return SamplingParams.model_validate(asked)
+            # Strictly, and as JSON, in which a list may be a tuple and the name of a token text.
+            return SamplingParams.model_validate_json(json.dumps(_whole(asked)), strict=True)
         except ValidationError as error:
             problem = invalid_input(error.errors(include_url=False, include_input=False))
-            raise _as_sent(problem, senders) from error
+            raise _as_sent(problem, names) from error
 
     def _asked(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Return values by our names, and under which name each was sent."""
@@ -135,61 +153,119 @@ class SamplerFields(Known):
         return asked, senders
 
     def _dynamic_temperature(self) -> dict[str, object]:
-        """Return text-generation-webui's two ends of the temperature as middle and range."""
+        """Return text-generation-webui's two ends of the temperature as middle and range.
+
+        Raises:
+            InvalidRequest: There is but one end, or they are the wrong way round.
+        """
         low, high = self.dynatemp_low, self.dynatemp_high
-        is_number = all(isinstance(end, int | float) for end in (low, high))
-        if not self.dynamic_temperature or not is_number or low > high:
+        if not self.dynamic_temperature or low is high is None:
             return {}
+        if low is None or high is None:
+            missing = "dynatemp_low" if low is None else "dynatemp_high"
+            raise InvalidRequest(f"{missing} is missing", "Send both ends.", field=missing)
+        if low > high:
+            raise InvalidRequest(
+                f"dynatemp_low: {low:g} is more than dynatemp_high, {high:g}",
+                "Send the lower end as dynatemp_low.",
+                field="dynatemp_low",
+            )
         return {"temperature": (low + high) / 2, "dynatemp_range": (high - low) / 2}
 
 
-def _forms(asked: Mapping[str, Any]) -> dict[str, object]:
-    """Return the values that come in other forms than ours, in ours."""
+def _forms(asked: Mapping[str, Any], senders: Mapping[str, str]) -> dict[str, object]:
+    """Return the values that come in other forms than ours, in ours.
+
+    Raises:
+        InvalidRequest: One is of no form that anybody writes; names the field as the sender did.
+    """
     found: dict[str, object] = {
-        name: 0
-        for name in OFF_BELOW_0
-        if isinstance(value := asked.get(name), int | float) and value < 0
+        name: ours
+        for (name, theirs), ours in OTHER_NUMBERS.items()
+        if _is_number(value := asked.get(name)) and value == theirs
     }
+    threshold = asked.get("xtc_threshold")
+    if _is_number(threshold) and MAX_XTC_THRESHOLD < threshold <= 1:
+        found |= {"xtc_threshold": MAX_XTC_THRESHOLD, "xtc_probability": 0}
     if isinstance(stop := asked.get("stop"), str):
         found["stop"] = (stop,)
-    if asked.get("max_tokens") == -1:
-        found["max_tokens"] = UNLIMITED_TOKENS
     if isinstance(bans := asked.get("banned_tokens"), str):
-        found["banned_tokens"] = tuple(filter(None, (ban.strip() for ban in bans.split(","))))
+        found["banned_tokens"] = _token_ids(bans, senders["banned_tokens"])
     if isinstance(order := asked.get("sampler_order"), list | str):
-        found["sampler_order"] = _order(order)
-    if isinstance(biases := asked.get("logit_bias"), list):
-        found |= _biases(biases, asked.get("banned_tokens"))
+        found["sampler_order"] = read_order(order, senders["sampler_order"])
+    if isinstance(biases := asked.get("logit_bias"), list | dict):
+        found |= _biases(biases, found.get("banned_tokens", asked.get("banned_tokens")))
     return found
 
 
-def _order(asked: list[Any] | str) -> tuple[str, ...]:
-    """Return an order of samplers in our names; those that we do not have are left out."""
-    names = asked.replace(",", "\n").split("\n") if isinstance(asked, str) else map(str, asked)
-    ours = (SAMPLER_ALIASES.get(name.strip(), name.strip()) for name in names)
-    return tuple(dict.fromkeys(name for name in ours if name in SAMPLER_ORDER))
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _biases(pairs: Iterable[Any], banned: object) -> dict[str, object]:
-    """Return llama-server's pairs of id and bias, where false bans, in our form.
+def _whole(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with 40.0 as 40: JSON has one kind of number, and some write all so."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in asked.items()
+    }
+
+
+def _token_ids(bans: str, field: str) -> tuple[int, ...]:
+    """Return ids that stand in a text with commas.
+
+    Raises:
+        InvalidRequest: One is no id.
+    """
+    parts = [part for ban in bans.split(",") if (part := ban.strip())]
+    for part in parts:
+        if not _is_id(part):
+            raise InvalidRequest(
+                f"{field}: {part[:MAX_ID_DIGITS]!r} is no id of a token",
+                "Send ids with commas between them.",
+                field=field,
+            )
+    return tuple(map(int, parts))
+
+
+def _biases(asked: list[Any] | dict[str, Any], banned: object) -> dict[str, object]:
+    """Return llama-server's ids and biases, of which false bans, in our form.
+
+    Args:
+        asked: Pairs, or biases by id.
+        banned: What is banned besides; left alone where it is no list.
 
     Raises:
         InvalidRequest: They are no such pairs.
     """
-    biases: dict[int, float] = {}
-    bans = list(banned) if isinstance(banned, list) else []
-    for pair in pairs:
+    by_id = isinstance(asked, dict)
+    biases: dict[int | str, object] = {}
+    bans: list[object] = []
+    for pair in map(_with_id, asked.items()) if isinstance(asked, dict) else asked:
         match pair:
-            case [int(token), False]:
+            case [int(token), False] if not isinstance(token, bool):
                 bans.append(token)
-            case [int(token), int() | float() as bias] if bias is not True:
+            case [int() | str() as token, bias] if by_id or (
+                _is_number(token) and _is_number(bias)
+            ):
                 biases[token] = bias
             case _:
                 raise InvalidRequest(
                     "logit_bias: every entry must be a token id and a number, or false",
                     field="logit_bias",
                 )
-    return {"logit_bias": biases, "banned_tokens": tuple(bans)} if bans else {"logit_bias": biases}
+    if not bans or not (banned is None or isinstance(banned, list | tuple)):
+        return {"logit_bias": biases}
+    return {"logit_bias": biases, "banned_tokens": (*(banned or ()), *bans)}
+
+
+def _with_id(item: tuple[str, Any]) -> tuple[int | str, Any]:
+    """Return a bias with its id as a number; what is none is left to the schema."""
+    name, bias = item
+    return (int(name), bias) if _is_id(name) else (name, bias)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= MAX_ID_DIGITS
 
 
 def _as_sent(problem: InvalidRequest, senders: Mapping[str, str]) -> InvalidRequest:
@@ -200,4 +276,4 @@ def _as_sent(problem: InvalidRequest, senders: Mapping[str, str]) -> InvalidRequ
         return problem
     field = f"{sent}{dot}{rest}"
     said = problem.message.removeprefix(problem.field or "")
-    return InvalidRequest(f"{field}{said}", field=field)
+    return InvalidRequest(f"{field}{said}", problem.hint, field=field)

@@ -5,7 +5,10 @@ Pure: knows deltas and dictionaries, no streams.
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING, Any, Protocol
+
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +16,20 @@ if TYPE_CHECKING:
     from webui.engine.interface import TokenLogprob
 
 LEAST_LOGPROB = -9999.0  # stands for minus infinity, which JSON does not have
+
+
+class Places:
+    """Where tokens stand in the text that they make; fed with those of one reply, in order."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._num_chars = 0
+
+    def take(self, data: bytes) -> int:
+        """Return the character at which a token begins, or whose beginning it goes on with."""
+        place = self._num_chars
+        self._num_chars += len(self._decode(data))
+        return place
 
 
 class Shape(Protocol):
@@ -47,8 +64,8 @@ class Shape(Protocol):
         """Return what a stream says last of a reply."""
         ...
 
-    def logprobs(self, tokens: Sequence[TokenLogprob], begin: int) -> object:
-        """Return the log-probabilities of tokens, the first of which stands at a character."""
+    def logprobs(self, tokens: Sequence[TokenLogprob], places: Places) -> object:
+        """Return the log-probabilities of tokens, which go on from those before them."""
         ...
 
 
@@ -76,16 +93,9 @@ class ChatShape:
         """Return the reason."""
         return self._delta(index, {}, reason=reason)
 
-    def logprobs(self, tokens: Sequence[TokenLogprob], begin: int) -> object:  # noqa: ARG002 - of the other shape
+    def logprobs(self, tokens: Sequence[TokenLogprob], places: Places) -> object:  # noqa: ARG002 - of the other shape
         """Return one object a token."""
-        content = [
-            {
-                **_chance(token.data, token.logprob),
-                "top_logprobs": [_chance(data, logprob) for data, logprob in token.top],
-            }
-            for token in tokens
-        ]
-        return {"content": content, "refusal": None}
+        return {"content": _listed(tokens), "refusal": None}
 
     @staticmethod
     def _delta(
@@ -116,10 +126,10 @@ class TextShape:
         """Return the reason."""
         return self.choice(index, "", None, reason)
 
-    def logprobs(self, tokens: Sequence[TokenLogprob], begin: int) -> object:
+    def logprobs(self, tokens: Sequence[TokenLogprob], places: Places) -> object:
         """Return four parallel lists, as the dialect had them at first."""
         texts = [_text(token.data) for token in tokens]
-        offsets = [begin + sum(map(len, texts[:index])) for index in range(len(texts))]
+        offsets = [places.take(token.data) for token in tokens]
         return {
             "tokens": texts,
             "token_logprobs": [max(token.logprob, LEAST_LOGPROB) for token in tokens],
@@ -129,6 +139,25 @@ class TextShape:
             ],
             "text_offset": offsets,
         }
+
+
+class ProbsShape(TextShape):
+    """Replies of `/v1/completions` whose log-probabilities are told as llama-server tells them."""
+
+    @override
+    def logprobs(self, tokens: Sequence[TokenLogprob], places: Places) -> object:
+        """Return one object a token."""
+        return {"content": _listed(tokens)}
+
+
+def _listed(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    return [
+        {
+            **_chance(token.data, token.logprob),
+            "top_logprobs": [_chance(data, logprob) for data, logprob in token.top],
+        }
+        for token in tokens
+    ]
 
 
 def _chance(data: bytes, logprob: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends
-from pydantic import Field, StrictStr, TypeAdapter
+from pydantic import Field, StrictInt, StrictStr, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,7 +34,7 @@ class EmbeddingsRequest(Known):
     model: str | None = None
     given: Any = Field(alias="input")
     encoding_format: Encoding | None = None
-    dimensions: int | None = Field(default=None, ge=1)
+    dimensions: StrictInt | None = Field(default=None, ge=1)
 
     def texts(self) -> list[str]:
         """Return what to make vectors of.
@@ -70,7 +70,7 @@ class RerankRequest(Known):
     model: str | None = None
     query: StrictStr
     documents: list[StrictStr | Document]
-    top_n: int | None = Field(default=None, ge=1)
+    top_n: StrictInt | None = Field(default=None, ge=1)
 
     def texts(self) -> list[str]:
         """Return the documents."""

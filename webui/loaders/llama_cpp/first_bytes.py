@@ -35,6 +35,9 @@ class FirstBytes:
 
     Args:
         vocabulary: Of the model.
+
+    Attributes:
+        letters: The tokens that say one byte each.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -43,7 +46,7 @@ class FirstBytes:
         self._ends = np.fromiter(vocabulary.eog, np.int32)
         letters = vocabulary.letters
         self._bytes = np.fromiter(letters.keys(), np.int16)
-        self._letters = np.fromiter(letters.values(), np.int32)
+        self.letters = np.fromiter(letters.values(), np.int32)
 
     def candidates(
         self, allowed: Callable[[NDArray[np.int32]], NDArray[np.bool_]]
@@ -54,7 +57,7 @@ class FirstBytes:
             allowed: Asks the grammar about some tokens.
         """
         table = np.ones(NUM_BYTES, np.bool_)  # what has no token of its own is not ruled out
-        table[self._bytes] = allowed(self._letters)
+        table[self._bytes] = allowed(self.letters)
         table[NOTHING] = False
         kept = table[self._first]
         kept[self._ends] = True

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import llama_cpp
 import numpy as np
 
-from webui.errors import EngineError, InvalidRequest
+from webui.errors import EngineError, InvalidRequest, NothingAllowed
 from webui.loaders.llama_cpp.first_bytes import names_tokens
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from webui.loaders.llama_cpp.chain import Chain
     from webui.loaders.llama_cpp.first_bytes import FirstBytes
-    from webui.loaders.llama_cpp.sampler import Chain
 
 ROOT = b"root"
 NO_TOKEN = -1
@@ -68,6 +68,10 @@ class Candidates:
         self._data["p"] = 0
         self._part = self._data
         self._array = _token_array(self._data)
+
+    def fill_alike(self) -> None:
+        """Begin anew with all tokens, none likelier than another; for others as `fill`."""
+        self.fill(np.zeros(len(self._ids), np.float32))
 
     def fill_with(self, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> None:
         """Begin anew with some tokens only, in the order of their ids; for others as `fill`."""
@@ -182,6 +186,42 @@ class GrammarSampler:
         other = copy.copy(self)
         other._handle = handle  # noqa: SLF001 - one of this class
         return other
+
+    def check_begins(self, banned: frozenset[int]) -> None:
+        """Check that some token may come next, or the grammar may be at its end.
+
+        Raises:
+            NothingAllowed: None may.
+        """
+        if any(map(self.allows, self._vocab.eog)):
+            return
+        letters = (
+            self._vocab.first_bytes.letters
+        )  # few, so that the vocabulary is mostly left alone
+        if any(token not in banned for token in letters[self._allowed(letters)]):
+            return
+        if not self._has_tokens(banned):
+            raise self.refusal()
+
+    def refusal(self) -> NothingAllowed:
+        """Return why no token may come next."""
+        if self._has_tokens(frozenset()):
+            return NothingAllowed(
+                "All that the grammar or schema allows here is banned",
+                "Ban fewer tokens and strings, or let the grammar or schema allow more.",
+            )
+        return NothingAllowed(
+            "No token of this model is what the grammar or schema allows here",
+            "Let the grammar or schema allow other characters or tokens.",
+        )
+
+    def _has_tokens(self, banned: frozenset[int]) -> bool:
+        """Return whether the grammar allows any token but those that are banned."""
+        candidates = self._vocab.candidates
+        candidates.fill_alike()
+        candidates.refuse(list(banned))
+        candidates.apply(self._handle)
+        return candidates.has_chance()
 
     def close(self) -> None:
         """Free the grammar; idempotent."""

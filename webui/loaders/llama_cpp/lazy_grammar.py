@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from webui.engine.trigger_watch import FIELD, Opening, TriggerWatch
-from webui.errors import InvalidRequest
+from webui.errors import InvalidRequest, NothingAllowed
 from webui.loaders.llama_cpp.grammar import GrammarSampler
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from webui.engine.interface import GrammarTrigger
+    from webui.loaders.llama_cpp.chain import Chain
     from webui.loaders.llama_cpp.grammar import GrammarVocab
-    from webui.loaders.llama_cpp.sampler import Chain
     from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
 MAX_CHECK_S = 0.5  # others wait meanwhile; 2,000 ways to begin cost 0.04 s a letter
@@ -91,6 +91,16 @@ class LazyGrammarSampler:
                 return token
             refused.append(token)
         return None
+
+    def refusal(self) -> NothingAllowed:
+        """Return why no token may come next."""
+        if self._begun is not None:
+            return self._begun.refusal()
+        return NothingAllowed(
+            "All tokens that could come here are banned, or end a trigger behind which the grammar "
+            "or schema does not go on as they do",
+            "Ban fewer tokens and strings, or let the grammar or schema allow more.",
+        )
 
     def close(self) -> None:
         """Free the grammar; idempotent."""

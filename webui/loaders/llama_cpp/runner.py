@@ -17,10 +17,11 @@ import numpy as np
 
 from webui.engine.interface import Memory, ModelInfo
 from webui.engine.runner import Row, RowFailed, Sampled, Verified
-from webui.errors import EngineError
+from webui.errors import EngineError, NothingAllowed
 from webui.loaders.llama_cpp.abort_flag import AbortFlag
 from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.batch import Batch
+from webui.loaders.llama_cpp.chain import Chain
 from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.dry import DrySamplers
 from webui.loaders.llama_cpp.first_bytes import FirstBytes
@@ -30,7 +31,7 @@ from webui.loaders.llama_cpp.lazy_grammar import LazyGrammarSampler
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, max_threads, num_threads
-from webui.loaders.llama_cpp.sampler import Chain, Recipe, Vocab, choose_seed
+from webui.loaders.llama_cpp.sampler import Recipe, Vocab, choose_seed
 from webui.loaders.llama_cpp.shifting import can_shift, shift
 from webui.loaders.llama_cpp.state_key import state_key
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
@@ -170,6 +171,7 @@ class LlamaCppRunner:
             EngineError: llama.cpp made no sampler.
             InvalidRequest: A token that is named does not exist, llama.cpp does not take the
                 grammar, or the grammar cannot begin with a trigger.
+            NothingAllowed: No token can come next, as far as that is seen without the model.
         """
         self.close_sampler(slot)
         vocab = Vocab(self._vocabulary.size, self._vocabulary.eog, self.info.context_length)
@@ -178,7 +180,7 @@ class LlamaCppRunner:
         self._samplers[slot] = _Sampler(chain, params, None)
         if grammar:
             reply = tokens[len(tokens) - num_reply :]
-            keeper = self._open_grammar(grammar, triggers, reply)
+            keeper = self._open_grammar(grammar, triggers, reply, chain.banned)
             self._samplers[slot] = _Sampler(chain, params, keeper)
 
     def close_sampler(self, slot: int) -> None:
@@ -209,7 +211,7 @@ class LlamaCppRunner:
             for place, index in zip(rest, last, strict=True):
                 row = rows[place]
                 results[place] = result = self._choose(row, index) if row.sample else None
-                if isinstance(result, RowFailed):
+                if isinstance(result, RowFailed) and isinstance(result.error, EngineError):
                     self._spoilt[row.slot] = row.position + len(row.tokens)
         return results
 
@@ -314,10 +316,23 @@ class LlamaCppRunner:
             except EngineError as error:  # the other rows have their tokens already
                 return RowFailed(error)
         if token is None:
-            return RowFailed(_no_choice(has_grammar=sampler.grammar is not None))
+            return RowFailed(self._no_choice(sampler, index))
         if not sampler.params.logprobs:
             return Sampled(token)
         return Sampled(token, *logprobs_of(self._logits(index), token, sampler.params.top_logprobs))
+
+    def _no_choice(self, sampler: _Sampler, index: int) -> EngineError | NothingAllowed:
+        """Return why no token was chosen: the model's fault, or that of what was asked for."""
+        # The greatest of logits among which one is no number is none either.
+        if np.isfinite(self._logits(index).max()):
+            if sampler.grammar is not None:
+                return sampler.grammar.refusal()
+            if sampler.chain.banned:
+                return sampler.chain.refusal()
+        return EngineError(
+            "The model gave no usable probabilities",
+            "Try other sampling parameters; or the model file may be damaged.",
+        )
 
     def _logits(self, index: int) -> NDArray[np.float32]:
         """Return what the latest step gave for a position, shape (vocab_size,); not a copy."""
@@ -325,13 +340,25 @@ class LlamaCppRunner:
         return np.ctypeslib.as_array(logits, (self._vocabulary.size,))
 
     def _open_grammar(
-        self, grammar: str, triggers: Sequence[GrammarTrigger], reply: Sequence[int]
+        self,
+        grammar: str,
+        triggers: Sequence[GrammarTrigger],
+        reply: Sequence[int],
+        banned: frozenset[int],
     ) -> GrammarSampler | LazyGrammarSampler:
-        if not triggers:
-            return GrammarSampler(self._grammar_vocab, grammar, reply)
-        return LazyGrammarSampler(
-            self._grammar_vocab, self._vocabulary, grammar=grammar, triggers=triggers, reply=reply
-        )
+        vocab = self._grammar_vocab
+        if triggers:
+            return LazyGrammarSampler(
+                vocab, self._vocabulary, grammar=grammar, triggers=triggers, reply=reply
+            )
+        keeper = GrammarSampler(vocab, grammar, reply)
+        try:
+            if not reply:
+                keeper.check_begins(banned)
+        except NothingAllowed:
+            keeper.close()
+            raise
+        return keeper
 
     @cached_property
     def _grammar_vocab(self) -> GrammarVocab:
@@ -356,16 +383,3 @@ def _apart(rows: Sequence[Row]) -> tuple[list[list[Row]], list[int]]:
         else:
             chunks.setdefault(len(row.tokens), []).append(row)
     return list(chunks.values()), rest
-
-
-def _no_choice(*, has_grammar: bool) -> EngineError:
-    if has_grammar:
-        return EngineError(
-            "The model has no token that the grammar or schema allows here",
-            "Ban fewer tokens and strings, or let the grammar or schema allow more.",
-        )
-    return EngineError(
-        "The model gave no usable probabilities",
-        "Try other sampling parameters, with fewer banned tokens; or the model file "
-        "may be damaged.",
-    )

@@ -1,27 +1,25 @@
-"""Sampling parameters as a llama.cpp sampler chain: one row per sampler, in the asked order.
+"""Sampling parameters as samplers of llama.cpp: one row for each.
 
 Importing this does not load llama_cpp, so the web process can read which parameters count.
 """
 
 from __future__ import annotations
 
-import math
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from webui.errors import EngineError, InvalidRequest
 from webui.loaders.llama_cpp.dry import DryWish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
     from webui.loaders.llama_cpp.dry import DrySamplers
-    from webui.loaders.llama_cpp.grammar import Candidates
     from webui.sampling_params import SamplerName, SamplingParams
 
 MAX_SEED = 2**32 - 2  # llama.cpp takes 2**32 - 1 for "make one up"
+LEAST_CHANCE = 1e-30  # beside the likeliest token; less is none
 MIN_KEEP = 1  # tokens that a sampler which drops some leaves at least
 MIROSTAT_CANDIDATES = 100  # from which version 1 guesses how steep the probabilities are
 
@@ -71,12 +69,14 @@ class Step:
         is_needed: Whether it changes anything with these parameters.
         build: Makes it; returns its handle.
         looks_back: How many of the latest tokens it is shown at first; None looks at none.
+        needs_chance: Whether tokens without a chance, such as banned ones, must go before it.
     """
 
     reads: frozenset[str]
     is_needed: Callable[[SamplingParams], bool]
     build: Callable[[Recipe], Handle]
     looks_back: Callable[[Recipe], int] | None = None
+    needs_chance: bool = False
 
 
 def has_penalties(params: SamplingParams) -> bool:
@@ -99,7 +99,7 @@ def _build_penalties(recipe: Recipe) -> Handle:
     params = recipe.params
     handle: Handle = recipe.llama.llama_sampler_init_penalties(
         recipe.vocab.size,
-        params.repeat_last_n,
+        min(params.repeat_last_n, recipe.vocab.context_length),  # it takes memory for each
         params.repeat_penalty,
         params.frequency_penalty,
         params.presence_penalty,
@@ -147,7 +147,7 @@ def _build_temperature(recipe: Recipe) -> Handle:
     return handle
 
 
-def _build_choice(recipe: Recipe) -> Handle:
+def build_choice(recipe: Recipe) -> Handle:
     """Make the last sampler, the one that chooses."""
     params, llama, seed = recipe.params, recipe.llama, recipe.seed
     tau, eta = params.mirostat_tau, params.mirostat_eta
@@ -205,6 +205,7 @@ STEPS: Mapping[SamplerName, Step] = {
         frozenset({"typical_p"}),
         lambda params: _drops_tokens(params) and params.typical_p < 1,
         lambda recipe: recipe.llama.llama_sampler_init_typical(recipe.params.typical_p, MIN_KEEP),
+        needs_chance=True,  # llama.cpp's sum of p log p is no number where one p is 0
     ),
     "top_p": Step(
         frozenset({"top_p"}),
@@ -220,6 +221,7 @@ STEPS: Mapping[SamplerName, Step] = {
         frozenset({"xtc_probability", "xtc_threshold"}),
         lambda params: _drops_tokens(params) and params.xtc_probability > 0,
         _build_xtc,
+        needs_chance=True,  # with the threshold 0 it would leave the least likely: a banned one
     ),
     "temperature": Step(
         frozenset({"temperature", "dynatemp_range", "dynatemp_exponent"}),
@@ -246,144 +248,6 @@ OWN_PARAMS = frozenset(
 SAMPLED_PARAMS = OWN_PARAMS.union(*(step.reads for step in STEPS.values()))
 
 
-@dataclass(slots=True)
-class _Ban:
-    """Tokens that cannot be chosen; `num_left` counts the choices for which that holds."""
-
-    tokens: frozenset[int]
-    num_left: int
-
-
-class Chain:
-    """The samplers of one sequence, in order, and what they may not choose.
-
-    Args:
-        recipe: What it is made from.
-        tokens: The sequence so far; penalties and DRY look back on it.
-        num_reply: How many of them the model wrote.
-        banned: Tokens that cannot come next, though later.
-
-    Raises:
-        EngineError: llama.cpp made no sampler.
-        InvalidRequest: A token that is named does not exist.
-    """
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        tokens: Sequence[int],
-        *,
-        num_reply: int = 0,
-        banned: frozenset[int] = frozenset(),
-    ) -> None:
-        params, vocab = recipe.params, recipe.vocab
-        _check_tokens(params, vocab.size)
-        bans = [_Ban(banned, 1), _Ban(vocab.eog, params.min_tokens - num_reply)]
-        always = vocab.eog if params.ignore_eos else frozenset[int]()
-        self._banned = always.union(params.banned_tokens)
-        self._bans = [ban for ban in bans if ban.tokens and ban.num_left > 0]
-        self._llama = recipe.llama
-        self._handle: Handle = self._llama.llama_sampler_chain_init(
-            self._llama.llama_sampler_chain_default_params()
-        )
-        if not self._handle:
-            raise EngineError("llama.cpp made no sampler chain")
-        try:
-            for ban in self._bans:
-                self._add_bias(recipe, dict.fromkeys(ban.tokens, -math.inf))
-            self._add_bias(recipe, {**params.logit_bias, **dict.fromkeys(self._banned, -math.inf)})
-            self._add_steps(recipe, tokens)
-            self._add("choice", _build_choice(recipe))
-        except BaseException:
-            self.close()
-            raise
-
-    def sample(self, context: int, index: int) -> int | None:
-        """Choose the token after a position of the latest step, and accept it.
-
-        Returns:
-            None when there is nothing to choose from: logits that are no numbers, or only
-            tokens that are banned.
-        """
-        token: int = self._llama.llama_sampler_sample(self._handle, context, index)
-        logits = self._llama.llama_get_logits_ith(context, index)
-        is_usable = self._is_usable(token, logits[token])
-        self._lift_bans()
-        return token if is_usable else None
-
-    def choose(self, candidates: Candidates) -> int | None:
-        """Choose out of some tokens, and accept nothing; None as for `sample`."""
-        candidates.apply(self._handle)
-        token, logit = candidates.selected()
-        return token if self._is_usable(token, logit) else None
-
-    def accept(self, token: int) -> None:
-        """Note the token that was chosen in the end."""
-        self._llama.llama_sampler_accept(self._handle, token)
-        self._lift_bans()
-
-    def close(self) -> None:
-        """Free the samplers; idempotent."""
-        if self._handle:
-            self._llama.llama_sampler_free(self._handle)
-            self._handle = None
-
-    def _add_steps(self, recipe: Recipe, tokens: Sequence[int]) -> None:
-        for name in recipe.params.sampler_order:
-            step = STEPS[name]
-            if not step.is_needed(recipe.params):
-                continue
-            handle = step.build(recipe)
-            self._add(name, handle)
-            if step.looks_back is not None:
-                for token in tokens[-step.looks_back(recipe) :]:
-                    self._llama.llama_sampler_accept(handle, token)
-
-    def _add_bias(self, recipe: Recipe, biases: Mapping[int, float]) -> None:
-        if not biases:
-            return
-        llama = self._llama
-        kind = llama.llama_logit_bias
-        array = (kind * len(biases))(*(kind(token, bias) for token, bias in biases.items()))
-        handle = llama.llama_sampler_init_logit_bias(recipe.vocab.size, len(biases), array)
-        self._add("logit_bias", handle)
-
-    def _add(self, name: str, handle: Handle) -> None:
-        if not handle:  # a null link would be followed at the next token
-            raise EngineError(f"llama.cpp made no sampler for {name}")
-        self._llama.llama_sampler_chain_add(self._handle, handle)
-
-    def _is_usable(self, token: int, logit: float) -> bool:
-        """Return whether a choice is one: out of no chance llama.cpp chooses something as well."""
-        is_banned = token in self._banned or any(token in ban.tokens for ban in self._bans)
-        return math.isfinite(logit) and not is_banned
-
-    def _lift_bans(self) -> None:
-        """Count a choice; take out the bans that are over, which stand first in the chain."""
-        for ban in self._bans:
-            ban.num_left -= 1
-        for place in reversed(range(len(self._bans))):
-            if self._bans[place].num_left <= 0:
-                del self._bans[place]
-                gone = self._llama.llama_sampler_chain_remove(self._handle, place)
-                self._llama.llama_sampler_free(gone)
-
-
 def choose_seed(params: SamplingParams) -> int:
     """Return the seed that was asked for, or a new one."""
     return secrets.randbelow(MAX_SEED + 1) if params.seed < 0 else params.seed
-
-
-def _check_tokens(params: SamplingParams, vocab_size: int) -> None:
-    named: dict[str, Iterable[int]] = {
-        "logit_bias": params.logit_bias,
-        "banned_tokens": params.banned_tokens,
-    }
-    for field, tokens in named.items():
-        for token in tokens:
-            if token >= vocab_size:
-                raise InvalidRequest(
-                    f"{field}: this model has no token {token}; its vocabulary has {vocab_size}",
-                    "Token ids belong to one model: leave them out after changing it.",
-                    field=field,
-                )
