@@ -15,6 +15,7 @@ from typing_extensions import override
 import webui
 from webui.cli.backup import backup, restore_command
 from webui.cli.bench import bench
+from webui.cli.columns import printable
 from webui.cli.doctor import doctor
 from webui.cli.models import load, models, unload
 from webui.cli.ps import ps
@@ -72,6 +73,7 @@ def main() -> None:
 
 
 def line(message: str, hint: str = "") -> str:
-    """Return an error as one line for a terminal."""
-    message = " ".join(message.split()).removesuffix(".")
+    """Return an error as one line for a terminal; a name in it cannot move the cursor."""
+    message = printable(" ".join(message.split()).removesuffix("."))
+    hint = printable(hint)
     return f"Error: {message}. {hint}" if hint else f"Error: {message}"

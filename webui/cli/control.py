@@ -17,7 +17,7 @@ import msgspec
 
 from webui.api.control import endpoint
 from webui.api.control.messages import MAX_ANSWER_BYTES, Answer
-from webui.errors import WebuiError
+from webui.errors import InvalidRequest, WebuiError
 from webui.settings import load
 from webui.storage.folder import is_in_use
 
@@ -76,11 +76,13 @@ class Control:
             kind: Type of the result.
 
         Raises:
+            InvalidRequest: An argument is no text.
             RefusedError: The server answered with an error.
             NoServerError: It did not answer.
         """
+        line = encoded(command)
         with contextlib.suppress(ConnectionError):  # what it has said before is still to be read
-            self._connection.sendall(msgspec.json.encode(command) + b"\n")
+            self._connection.sendall(line)
         try:
             line = self._lines.readline(MAX_ANSWER_BYTES)
         except TimeoutError as error:
@@ -110,6 +112,20 @@ class Control:
     def close(self) -> None:
         """Forget what was read ahead; the connection stays open."""
         self._lines.close()
+
+
+def encoded(command: Command) -> bytes:
+    """Return a command as it is sent.
+
+    Raises:
+        InvalidRequest: An argument is no text; the system passes any bytes.
+    """
+    try:
+        return msgspec.json.encode(command) + b"\n"
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            "the command has bytes that are not UTF-8", "Write it in UTF-8."
+        ) from error
 
 
 def settings_of(data_dir: Path | None) -> Settings:

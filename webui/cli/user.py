@@ -30,7 +30,7 @@ from webui.api.control.messages import (
     ResetPassword,
 )
 from webui.cli.columns import columns
-from webui.cli.control import DATA_DIR, RETRY_S, WAIT_S, deaf, found, settings_of
+from webui.cli.control import DATA_DIR, RETRY_S, WAIT_S, deaf, encoded, found, settings_of
 from webui.engine.saved_states import SavedStates
 from webui.errors import InvalidRequest, NotFound, PermissionDenied
 from webui.storage.database import Database
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_PASSWORD_CHARS = 1024  # read; how many it may have is said by `accounts`
+MAX_PASSWORD_BYTES = 4096  # read; how many it may have is said by `accounts`
 ROLE = click.Choice([role.value for role in UserRole])
 PASSWORD = click.option(
     "--password-stdin", is_flag=True, help="Take the first line of standard input as password."
@@ -157,6 +157,7 @@ def ask(data_dir: Path | None, command: UserCommand, kind: type[T], *, wait_s: f
     Raises:
         WebuiError: It could not be done.
     """
+    encoded(command)  # what is no text cannot be kept here either
     settings = settings_of(data_dir)
     until = time.monotonic() + wait_s
     while True:
@@ -214,8 +215,13 @@ def _check_mine(settings: Settings, command: UserCommand) -> None:
 
 
 def _password_from_stdin() -> str:
-    line = sys.stdin.readline(MAX_PASSWORD_CHARS)
-    password = line.removesuffix("\n").removesuffix("\r")
+    line = sys.stdin.buffer.readline(MAX_PASSWORD_BYTES)
+    try:
+        password = line.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            "the password on standard input is not UTF-8", "Write it in UTF-8."
+        ) from error
     if not password:
         raise InvalidRequest(
             "no password came on standard input", "Write it there, followed by a line break."

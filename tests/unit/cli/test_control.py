@@ -13,6 +13,7 @@ from webui.api.control.messages import GetStatus, LoadModel
 from webui.chat.views import ModelStatus
 from webui.cli import control as control_module
 from webui.cli.control import Control, NoServerError, RefusedError, connected, found
+from webui.errors import InvalidRequest
 from webui.settings import Settings
 from webui.storage.folder import FolderLock
 
@@ -80,6 +81,11 @@ def test_refusal_that_came_before_all_was_sent_is_read(
     theirs.close()
     with pytest.raises(RefusedError, match="too many"):
         control.ask(LoadModel("x" * 1_000_000), ModelStatus)
+
+
+def test_argument_that_is_no_text_is_refused(pair: tuple[Control, socket.socket]) -> None:
+    with pytest.raises(InvalidRequest, match="not UTF-8"):
+        pair[0].ask(LoadModel("\udcff"), ModelStatus)
 
 
 @pytest.fixture

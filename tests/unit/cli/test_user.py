@@ -34,7 +34,7 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Say:
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     monkeypatch.setattr(passwords, "PasswordHasher", lambda **_: cheap)
 
-    def run(*arguments: str, typed: str | None = None) -> str:
+    def run(*arguments: str, typed: str | bytes | None = None) -> str:
         line = ["user", *arguments, "--data-dir", str(tmp_path / "data")]
         result = CliRunner().invoke(commands, line, input=typed)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -75,12 +75,22 @@ def test_password_is_made_up_and_shown_once(say: Say) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"), [("", "no password came"), ("\n", "no password came"), ("short\n", "5 char")]
+    ("typed", "said"),
+    [
+        ("", "no password came"),
+        ("\n", "no password came"),
+        (b"\xff\xfe\n", "not UTF-8"),
+        ("short\n", "5 characters"),
+        ("x" * 300, "300 characters"),
+        ("password\n", "first that are guessed"),
+    ],
 )
-def test_password_of_no_use_is_refused_and_nobody_added(say: Say, typed: str, said: str) -> None:
+def test_password_of_no_use_is_refused_and_nobody_added(
+    say: Say, typed: str | bytes, said: str
+) -> None:
     with pytest.raises(InvalidRequest, match=said):
         say("add", "Ann", "--password-stdin", typed=typed)
-    assert not list(listed(say) if said == "5 char" else [])
+    assert "is the administrator" in say("add", "Ann", "--password-stdin", typed=GOOD)
 
 
 def test_password_is_no_argument_of_any_command() -> None:
@@ -119,6 +129,12 @@ def test_name_that_nobody_has_is_refused(say: Say, command: tuple[str, ...]) -> 
     say("add", "Ann")
     with pytest.raises(NotFound, match="no user 'Bob'"):
         say(command[0], "Bob", *command[1:])
+
+
+def test_name_that_is_no_text_is_refused(say: Say) -> None:
+    for command in ("add", "reset"):
+        with pytest.raises(InvalidRequest, match="not UTF-8"):
+            say(command, "\udcff")
 
 
 def test_wrong_folder_is_named_and_nothing_made_in_it(say: Say, tmp_path: Path) -> None:
