@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LOCAL_USER_ID = "local"  # becomes the first administrator
 LOCAL_NAME = "You"
+COMMAND_LINE = "command line"
 
 
 class Permission(StrEnum):
@@ -90,3 +91,8 @@ class Actor:
 def local_actor() -> Actor:
     """Return the one local user who needs no sign-in on the loopback address."""
     return Actor(LOCAL_USER_ID, LOCAL_NAME, frozenset(Permission), UserRole.ADMINISTRATOR)
+
+
+def command_line_actor() -> Actor:
+    """Return who acts when somebody types a command on the machine; no row of `users` is its."""
+    return Actor(COMMAND_LINE, COMMAND_LINE, frozenset(Permission), UserRole.ADMINISTRATOR)

@@ -23,6 +23,8 @@ from webui.actor import local_actor
 from webui.administration.administration import Administration
 from webui.administration.housekeeping import keep_house
 from webui.administration.reading import Reading
+from webui.api.control import commands, endpoint
+from webui.api.control.server import ControlServer
 from webui.api.http_app import create_http_app
 from webui.api.page import Page
 from webui.chat.conversations import Conversations
@@ -64,6 +66,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PACKAGE = Path(webui.__file__).parent
+LOCK_WAIT_S = 3.0  # for a command that has the data folder for a moment
 
 
 def draw_with_gradio(runtime: Runtime, settings: Settings) -> Starlette:
@@ -83,6 +86,9 @@ def create_app(settings: Settings, *, draw: DrawPage = draw_with_gradio) -> Fast
     """
     runtime = _construct(settings)
     page = Page(PACKAGE / "ui", on=settings.ui, root_path=settings.root_path)
+    control = ControlServer(
+        endpoint.socket_path(settings.data_dir), partial(commands.answer, runtime)
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
@@ -93,6 +99,8 @@ def create_app(settings: Settings, *, draw: DrawPage = draw_with_gradio) -> Fast
             if settings.ui:
                 await asyncio.to_thread(page.read)
                 _start(stack, _serve_page(page, runtime, draw), "page")
+            stack.push_async_callback(control.close)
+            await control.open()
             yield
 
     return create_http_app(runtime, page, lifespan=lifespan)
@@ -105,7 +113,7 @@ def end_streams(app: FastAPI) -> None:
 
 def _construct(settings: Settings) -> Runtime:
     events = EventLog()
-    database = Database(settings.database_path)
+    database = Database(settings.database_path, lock_wait_s=LOCK_WAIT_S)
     cache = CacheSpec(
         ram_bytes=settings.cache_ram_mb << 20,
         disk_bytes=settings.cache_disk_mb << 20,

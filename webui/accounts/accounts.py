@@ -130,13 +130,13 @@ class Accounts:
         """Make the first administrator of the local user, whose things stay where they are.
 
         Raises:
-            Conflict: There is one; nothing was changed.
+            AlreadyClaimed: There is one; nothing was changed.
             TooManyAttempts: The code was guessed wrong too often.
             PermissionDenied: The code is wrong.
             InvalidRequest: The name or the password cannot be had.
         """
         if self.is_claimed:
-            raise _claimed()
+            raise first_run.claimed()
         self._throttle.begin(FIRST_RUN, sender.address)
         if not first_run.is_same(self._code, code):
             raise PermissionDenied(
@@ -149,19 +149,45 @@ class Accounts:
         passwords.check(password, name=name)
         password_hash = await self.passwords.hash(password)
         signed_in = await self._database.run(self._claim, name, password_hash, sender)
+        self._note_claimed()
+        return signed_in
+
+    async def make_first(
+        self, actor: Actor, name: str, password_hash: str, sender: Sender, *, must_change: bool
+    ) -> UserView:
+        """Make the first administrator without the code; who may is for the callers to say.
+
+        Args:
+            actor: Who asks.
+            name: As it is kept.
+            password_hash: Of their password.
+            sender: From where this is asked.
+            must_change: They did not choose the password themselves.
+
+        Raises:
+            AlreadyClaimed: There is one; nothing was changed.
+        """
+
+        def make(session: Session) -> UserView:
+            row = first_run.make_administrator(session, name, password_hash)
+            row.must_change_password = must_change
+            note(session, actor, "claim", f"made {name} the administrator", sender)
+            return user_view(row)
+
+        user = await self._database.run(make)
+        self._note_claimed()
+        return user
+
+    def _claim(self, session: Session, name: str, password_hash: str, sender: Sender) -> SignedIn:
+        row = first_run.make_administrator(session, name, password_hash)
+        note(session, actor_of(row), "claim", f"made {name} the administrator", sender)
+        return SignedIn(self.sessions.begin(session, row, sender), user_view(row))
+
+    def _note_claimed(self) -> None:
+        """Let nobody in without a sign-in from now on."""
         local, self._local, self._code = self._local, None, ""
         if local is not None:
             local.ended.set()
-        return signed_in
-
-    def _claim(self, session: Session, name: str, password_hash: str, sender: Sender) -> SignedIn:
-        if users.is_claimed(session):
-            raise _claimed()
-        row = users.ensure_local(session)
-        row.name, row.name_key, row.role = name, names.key_of(name), UserRole.ADMINISTRATOR
-        row.password_hash = password_hash
-        note(session, actor_of(row), "claim", f"made {name} the administrator", sender)
-        return SignedIn(self.sessions.begin(session, row, sender), user_view(row))
 
     async def sign_in(self, name: str, password: str, sender: Sender) -> SignedIn:
         """Let somebody in by name and password; answer and time tell nothing of who there is.
@@ -367,7 +393,3 @@ def _remove(session: Session, actor: Actor, user_id: str, sender: Sender) -> Non
 def _end_all(session: Session, actor: Actor, sender: Sender) -> None:
     session_rows.delete_all(session, actor.user_id)
     note(session, actor, "sign_out_everywhere", "", sender)
-
-
-def _claimed() -> Conflict:
-    return Conflict("this server has an administrator", "Sign in.")

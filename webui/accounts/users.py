@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from webui.storage.database import Database
 
 MAX_USERS = 1000
+MAX_SHOWN_CHARS = 100
 NUM_WORDS, WORD_CHARS = 4, 4
 
 
@@ -70,6 +71,21 @@ class Users:
         actor.require(Permission.ADMINISTER)
         found = await self._database.read(users.list_all)
         return [user_view(row) for row in found if row.name_key is not None]
+
+    async def get_by_name(self, actor: Actor, name: str) -> UserView:
+        """Return who signs in by a name, however it is written.
+
+        Raises:
+            PermissionDenied: The actor is no administrator.
+            NotFound: There is no such user.
+        """
+        actor.require(Permission.ADMINISTER)
+        key = names.key_of(name[: 2 * names.MAX_NAME_CHARS])
+        row = await self._database.read(users.find_by_key, key)
+        if row is None:
+            said = f"there is no user {name[:MAX_SHOWN_CHARS]!r}"
+            raise NotFound(said, "Look at the list of accounts.", field="name")
+        return user_view(row)
 
     async def list_audit(
         self, actor: Actor, *, limit: int = 50, before: int | None = None
@@ -117,6 +133,33 @@ class Users:
             must_change_password=made_up is not None,
         )
         return await self._database.run(_add, actor, row, sender), made_up
+
+    async def add_first(
+        self, actor: Actor, name: str, sender: Sender, *, password: str | None
+    ) -> tuple[UserView, str | None]:
+        """Make the first administrator of the local user, whose things stay where they are.
+
+        Takes no code: only who has the data folder in their hands may call this, not a request.
+
+        Returns:
+            The person, and the password where it was made up, as `add` does.
+
+        Raises:
+            PermissionDenied: The actor is no administrator.
+            AlreadyClaimed: There is one.
+            InvalidRequest: The name or the password cannot be had.
+        """
+        actor.require(Permission.ADMINISTER)
+        name = names.checked(name)
+        made_up = None if password is not None else new_password()
+        if password is not None:
+            passwords.check(password, name=name)
+        password_hash = await self._accounts.passwords.hash(password or made_up or "")
+        must_change = made_up is not None
+        user = await self._accounts.make_first(
+            actor, name, password_hash, sender, must_change=must_change
+        )
+        return user, made_up
 
     async def reset_password(
         self, actor: Actor, user_id: str, sender: Sender, *, password: str | None = None

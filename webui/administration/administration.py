@@ -21,7 +21,7 @@ from webui.storage import settings as choices
 from webui.storage import users
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy.orm import Session
@@ -129,19 +129,19 @@ class Administration:
             data_dir=str(self._settings.data_dir),
             num_users=len(names),
             banner=self.banner,
-            running=[
-                RunningView(
-                    names.get(one.owner, SOMEBODY),
-                    one.is_api,
-                    one.doing.value,
-                    one.num_tokens,
-                    round(one.since_s, 1),
-                )
-                for one in self._generations.all_running()
-            ],
+            running=self._running(names),
             storage=storage,
             backups=found,
         )
+
+    async def list_running(self, actor: Actor) -> list[RunningView]:
+        """Return for whom replies are being written or wait.
+
+        Raises:
+            PermissionDenied: The actor is no administrator.
+        """
+        actor.require(Permission.ADMINISTER)
+        return self._running(await self._database.read(_names))
 
     async def back_up(self, actor: Actor) -> BackupView:
         """Make a backup now.
@@ -181,6 +181,18 @@ class Administration:
         """
         actor.require(Permission.ADMINISTER)
         return self.log_tail.last(num_lines)
+
+    def _running(self, names: Mapping[str, str]) -> list[RunningView]:
+        return [
+            RunningView(
+                names.get(one.owner, SOMEBODY),
+                one.is_api,
+                one.doing.value,
+                one.num_tokens,
+                round(one.since_s, 1),
+            )
+            for one in self._generations.all_running()
+        ]
 
     def _on_disk(self) -> tuple[StorageView, list[BackupView]]:
         settings, database = self._settings, self._database.path

@@ -11,14 +11,12 @@ from pathlib import Path
 
 import click
 
+from webui.cli.control import DATA_DIR, settings_of
 from webui.cli.doctor import size
 from webui.errors import Conflict, NotFound
-from webui.settings import load
 from webui.storage import failures
 from webui.storage.backup import MANUAL, Backup, Backups, write_copy
 from webui.storage.restore import check_backup, restore
-
-DATA_DIR = click.option("--data-dir", type=Path, help="Folder of the database.")
 
 
 @click.command()
@@ -65,7 +63,7 @@ def restore_command(*, file: Path, data_dir: Path | None, yes: bool) -> None:
 
 
 def _database(data_dir: Path | None) -> Path:
-    return load({} if data_dir is None else {"data_dir": data_dir}).database_path
+    return settings_of(data_dir).database_path
 
 
 def _line(found: Backup) -> str:

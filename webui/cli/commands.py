@@ -15,8 +15,12 @@ from typing_extensions import override
 import webui
 from webui.cli.backup import backup, restore_command
 from webui.cli.bench import bench
+from webui.cli.columns import printable
 from webui.cli.doctor import doctor
+from webui.cli.models import load, models, unload
+from webui.cli.ps import ps
 from webui.cli.serve import UnknownModel, serve
+from webui.cli.user import user
 from webui.errors import WebuiError
 
 OWN_FLAGS = frozenset({"--help", "-h", "--version"})
@@ -48,7 +52,7 @@ def commands() -> None:
     """Hearthside: a multi-user web UI for language models that run on your own machine."""
 
 
-for command in (serve, doctor, backup, restore_command, bench):
+for command in (serve, user, models, load, unload, ps, doctor, backup, restore_command, bench):
     commands.add_command(command)
 
 
@@ -69,6 +73,7 @@ def main() -> None:
 
 
 def line(message: str, hint: str = "") -> str:
-    """Return an error as one line for a terminal."""
-    message = " ".join(message.split()).removesuffix(".")
+    """Return an error as one line for a terminal; a name in it cannot move the cursor."""
+    message = printable(" ".join(message.split()).removesuffix("."))
+    hint = printable(hint)
     return f"Error: {message}. {hint}" if hint else f"Error: {message}"

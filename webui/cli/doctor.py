@@ -20,10 +20,10 @@ import click
 import psutil
 
 import webui
-from webui.errors import StorageUnusable, WebuiError
+from webui.errors import WebuiError
 from webui.hub.catalog import Catalog
 from webui.settings import Settings, load
-from webui.storage.folder import LOCK_NAME, FolderLock
+from webui.storage.folder import is_in_use
 from webui.storage.schema import Schema
 
 LIBRARIES = ("llama-cpp-python", "gradio", "fastapi", "uvicorn", "sqlalchemy", "alembic", "pip")
@@ -183,21 +183,10 @@ def _database(settings: Settings) -> dict[str, Any]:
     }
     if not path.is_file():
         return values
-    values |= {"size_bytes": path.stat().st_size, "in_use": _is_in_use(path)}
+    values |= {"size_bytes": path.stat().st_size, "in_use": is_in_use(path)}
     try:
         schema = Schema(path)
         values |= {"newest_schema": schema.head, "schema": schema.inspect().revision}
     except (WebuiError, OSError, sqlite3.Error) as error:
         values["error"] = str(error)
     return values
-
-
-def _is_in_use(path: Path) -> bool:
-    """Whether a server has the data folder; takes the lock for a moment when none has."""
-    if not (path.parent / LOCK_NAME).exists():
-        return False
-    try:
-        with FolderLock(path):
-            return False
-    except StorageUnusable:
-        return True

@@ -31,17 +31,18 @@ class SavedStates:
     """What models have read for people, wherever it lies.
 
     Args:
-        pool: Holds the loaded model.
+        pool: Holds the loaded model; None where no server runs.
         folder: Of the states on disk; None where there are none.
     """
 
-    def __init__(self, pool: EnginePool, folder: Path | None) -> None:
+    def __init__(self, pool: EnginePool | None, folder: Path | None) -> None:
         self._pool = pool
         self._folder = folder
 
     async def purge(self, owner: str, conversation_id: str | None = None) -> None:
         """Forget all of an owner, or only what belongs to one of its conversations."""
-        await self._pool.purge(owner, conversation_id)
+        if self._pool is not None:
+            await self._pool.purge(owner, conversation_id)
         if self._folder is None:
             return
         try:

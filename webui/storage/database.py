@@ -45,14 +45,21 @@ class Database:
         path: The SQLite file; its folder is locked while the database is open.
         scripts: Folder of the migrations.
         busy_timeout_s: How long a write waits for another program's transaction.
+        lock_wait_s: How long opening waits for a command that has the folder for a moment.
     """
 
     def __init__(
-        self, path: Path, *, scripts: Path = SCRIPTS, busy_timeout_s: float = BUSY_TIMEOUT_S
+        self,
+        path: Path,
+        *,
+        scripts: Path = SCRIPTS,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        lock_wait_s: float = 0.0,
     ) -> None:
         self._path = path
         self._scripts = scripts
         self._busy_timeout_s = busy_timeout_s
+        self._lock_wait_s = lock_wait_s
         self._writer: _Lane | None = None
         self._readers: _Lane | None = None
         self._lock: FolderLock | None = None
@@ -122,7 +129,7 @@ class Database:
     def _open(self) -> None:
         make_private(self._path.parent)
         lock = FolderLock(self._path)
-        lock.acquire()
+        lock.acquire(self._lock_wait_s)
         self._lock = lock
         try:
             make_file(self._path)

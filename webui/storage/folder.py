@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 LOCK_NAME = "hearthside.lock"
+POLL_S = 0.05
+
+
+class FolderInUse(StorageUnusable):
+    """Another process has the data folder."""
 
 
 class FolderLock:
@@ -34,16 +39,16 @@ class FolderLock:
         self._folder = path.parent
         self._lock = FileLock(self._folder / LOCK_NAME, mode=FILE_MODE, thread_local=False)
 
-    def acquire(self) -> None:
-        """Take the folder.
+    def acquire(self, wait_s: float = 0.0) -> None:
+        """Take the folder; blocks for so many seconds while another process has it.
 
         Raises:
-            StorageUnusable: Another process has it.
+            FolderInUse: It has it still.
         """
         try:
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=wait_s, poll_interval=POLL_S)
         except Timeout as error:
-            raise StorageUnusable(
+            raise FolderInUse(
                 f"Another Hearthside already uses the data folder {self._folder}",
                 "Use that one or close it, or start this one with another --data-dir.",
             ) from error
@@ -63,6 +68,17 @@ class FolderLock:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a process has the folder of a database; takes the lock for a moment when none has."""
+    if not (path.parent / LOCK_NAME).exists():
+        return False
+    try:
+        with FolderLock(path):
+            return False
+    except FolderInUse:
+        return True
 
 
 def make_private(folder: Path) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from webui.actor import Actor, Permission, command_line_actor
 from webui.engine.fake import FakeEngine
+from webui.errors import PermissionDenied
 
 if TYPE_CHECKING:
     from tests.integration.api.conftest import Household
@@ -124,3 +126,10 @@ async def test_administrators_read_chats_only_where_everybody_is_told(household:
         ("reading_on", ""),
     ]
     assert "canary" not in str(entries)
+
+
+async def test_who_runs_is_listed_for_administrators_alone(household: Household) -> None:
+    administration = household.runtime.administration
+    assert await administration.list_running(command_line_actor()) == []
+    with pytest.raises(PermissionDenied):
+        await administration.list_running(Actor("bob", "Bob", frozenset({Permission.CHAT})))

@@ -126,6 +126,7 @@ def test_full_or_closed_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, number
 def test_line_holds_message_and_hint() -> None:
     error = Conflict("two\nlines.", "Do this.")
     assert line(error.message, error.hint) == "Error: two lines. Do this."
+    assert line("\x1b[2J is no model", "\x07") == "Error: \\x1b[2J is no model. \\x07"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from webui.errors import StorageUnusable
-from webui.storage.folder import FolderLock, make_file, make_private
+from webui.storage.folder import FolderInUse, FolderLock, is_in_use, make_file, make_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,3 +60,19 @@ def test_second_lock_is_refused_until_the_first_is_released(tmp_path: Path) -> N
     with second:
         assert mode(tmp_path / "hearthside.lock") == 0o600
     second.release()
+
+
+def test_lock_is_waited_for_where_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hearthside.db"
+    mine, other = FolderLock(path), FolderLock(path)
+    other.acquire()
+    with pytest.raises(FolderInUse):
+        mine.acquire()
+    monkeypatch.setattr("filelock._api.time.sleep", lambda _seconds: other.release())
+    mine.acquire(20)
+    assert is_in_use(path)
+    mine.release()
+    assert not is_in_use(path)
+    assert not is_in_use(tmp_path / "elsewhere" / "hearthside.db")

@@ -1,0 +1,61 @@
+"""`webui ps`: the loaded model, and for whom it works; no word of what they say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from webui.api.control.messages import ListRunning, Running
+from webui.cli.columns import columns, printable
+from webui.cli.control import DATA_DIR, connected
+from webui.engine.pool_status import PoolState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from webui.chat.views import ModelStatus
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@DATA_DIR
+def ps(*, as_json: bool, data_dir: Path | None) -> None:
+    """Show the loaded model and who waits for a reply or has one written."""
+    with connected(data_dir) as control:
+        running = control.ask(ListRunning(), Running)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(running)))
+        return
+    click.echo(_told(running.status))
+    if not running.replies:
+        click.echo("Nobody waits.")
+        return
+    rows = [
+        (
+            reply.name,
+            "api" if reply.is_api else "chat",
+            reply.doing,
+            f"{reply.num_tokens:,}",
+            f"{reply.since_s:.1f} s",
+        )
+        for reply in running.replies
+    ]
+    click.echo(columns(("WHO", "BY", "STATE", "TOKENS", "TIME"), rows))
+
+
+def _told(status: ModelStatus) -> str:
+    name = printable(status.name or "")
+    match status.state:
+        case PoolState.NONE:
+            return "No model is loaded."
+        case PoolState.LOADING:
+            return f"{name} is being loaded: {status.fraction or 0:.0%}."
+        case PoolState.READY:
+            return f"{name} is loaded."
+        case PoolState.RESTARTING:
+            return f"{name} died and is being started again."
+        case _:
+            why = f": {printable(status.error.message)}" if status.error else ""
+            return f"{name} failed{why}."
