@@ -38,6 +38,12 @@ class ThreadChoice:
     def __init__(self, start: int, max_threads: int) -> None:
         self._decode = _Search(start, max_threads)
         self._prompt = _Search(start, max_threads)
+        self._latest = start
+
+    def change(self, num_tokens: int) -> int | None:
+        """Return the threads for the next step, of so many tokens; None if they are as before."""
+        before, self._latest = self._latest, self.threads(num_tokens)
+        return None if self._latest == before else self._latest
 
     def threads(self, num_tokens: int) -> int:
         """Return the threads for a step of so many tokens."""
