@@ -154,7 +154,7 @@ class GenerationLoop:
             case Purged():
                 self._purge(mail.owner, mail.conversation_id)
             case StatesListed():
-                self._cache.listed(mail.files)
+                self._cache.listed(mail.files, self._runner.info.context_length)
             case StateWritten():
                 self._cache.written(mail)
             case StateFetched():

@@ -248,7 +248,10 @@ def test_each_option_that_shapes_states_changes_their_key(tmp_path: Path) -> Non
     keys = [state_key(path, options_of(**{name: one})) for name, one in OTHER_VALUES.items()]
     keys.append(state_key(path, LlamaCppOptions()))
     assert len(set(keys)) == len(keys)
-    assert state_key(path, options_of(threads=3, slots=9, gpu_layers=7)) == keys[-1]
+    assert state_key(path, options_of(threads=3, gpu_layers=7, context_length=64)) == keys[-1]
+    assert state_key(path, options_of(slots=9)) != keys[-1]
+    pooled = [state_key(path, options_of(kv_unified=True, slots=slots)) for slots in (1, 9)]
+    assert pooled[0] == pooled[1] != state_key(path, options_of(slots=1))
     with_draft = options_of(flash_attn="on", speculation="draft", draft_model="small")
     assert state_key(path, with_draft) == state_key(path, options_of(flash_attn="on"))
 
