@@ -53,7 +53,8 @@ KINDS = {
     "tuple_type": "a list",
 }
 # Pydantic ends a location with the branch of a union that it tried, or says that it means the name.
-BRANCH = re.compile(r"(bool|float|int|str|path|constrained-\w+|\[key\])$|(list|tuple)\[|.*-\w+\[")
+PATH_BRANCH, NO_PATH = "path", "path_type"  # else it is a field of that name
+BRANCH = re.compile(r"(bool|float|int|str|constrained-\w+|\[key\])$|(list|tuple)\[|.*-\w+\[")
 
 
 def place(problem: Problem) -> tuple[str, ...]:
@@ -61,7 +62,15 @@ def place(problem: Problem) -> tuple[str, ...]:
     parts = tuple(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return parts
+    if problem["type"] == NO_PATH:
+        parts = tuple(part for part in parts if part != PATH_BRANCH)
     return tuple(part for part in parts if not BRANCH.match(part))
+
+
+def path_of(problem: Problem) -> str:
+    """Return the same as one text, such as `lora[1].scale`."""
+    parts = (f"[{part}]" if part.isdecimal() else f".{part}" for part in place(problem))
+    return "".join(parts).removeprefix(".")
 
 
 def predicate(problems: Sequence[Problem]) -> str:

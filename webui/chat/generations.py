@@ -50,6 +50,7 @@ MAX_RUNNING_PER_OWNER = 32
 LOAD_WAIT_S = 3600.0
 STOP_WAIT_S = 0.5
 CLOSE_WAIT_S = 5.0
+KEPT_HINT = "What was written so far is kept."
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,8 +322,10 @@ class Generations:
         if error is None:
             return reply.finished_status, None
         if isinstance(error, WebuiError):
-            status = "interrupted" if isinstance(error, EngineDied) else "error"
-            return status, ErrorView(error.code, error.message, error.hint)
+            if not isinstance(error, EngineDied):
+                return "error", ErrorView(error.code, error.message, error.hint)
+            hint = f"{KEPT_HINT} {error.hint}" if reply.has_text else error.hint
+            return "interrupted", ErrorView(error.code, error.message, hint.rstrip())
         logger.error("reply %s failed", reply.order.generation_id, exc_info=error)
         return "error", INTERNAL_ERROR
 
@@ -334,7 +337,7 @@ class Generations:
         if not is_restarting and (self._pool.current or status.state is not PoolState.LOADING):
             return  # nobody waits: there is a model that answers
         for reply in replies:
-            if not reply.has_begun:
+            if reply.is_waiting:
                 self._events.append(reply.order.owner, reply.loading(status.fraction or 0.0))
 
     def _keep(self, reply: Reply) -> None:

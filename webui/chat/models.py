@@ -11,11 +11,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ValidationError
-
 from webui.actor import LOCAL_USER_ID, Permission
+from webui.chat import model_options
 from webui.chat.events import JobChanged, ModelsChanged
-from webui.chat.parameters import invalid
 from webui.chat.views import (
     AdapterCard,
     ModelCard,
@@ -29,19 +27,18 @@ from webui.engine.loader import ModelSpec, NamesFiles
 from webui.engine.pool_status import PoolState
 from webui.errors import Conflict, LoadFailed, WebuiError
 from webui.hub.starter import STARTER_BYTES, adopt_starter, fetch_starter
-from webui.loaders import LOADERS
 from webui.storage import settings as settings_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
-    from sqlalchemy.orm import Session
+    from pydantic import BaseModel
 
     from webui.actor import Actor
     from webui.chat.events import EventLog
+    from webui.chat.model_options import ModelOptions
     from webui.chat.views import JobView
-    from webui.engine.loader import Loader
     from webui.engine.pool import EnginePool
     from webui.engine.pool_status import PoolStatus
     from webui.engine.stats import EngineStats
@@ -50,12 +47,9 @@ if TYPE_CHECKING:
     from webui.settings import Settings
     from webui.storage.database import Database
 
-    ModelOptions = BaseModel | Mapping[str, object]
 
 logger = logging.getLogger(__name__)
 
-LAST_MODEL = "last_model"
-OPTIONS = "model_options"  # and the id of the model
 STARTER_KIND = "starter"
 CANCEL_WAIT_S = 5.0
 UNLOAD_WAIT_S = 1.0
@@ -138,7 +132,8 @@ class Models:
 
         Raises:
             NotFound: There is no such file, adapter or draft model.
-            LoadFailed: The file is no model that can be loaded, or no adapter.
+            LoadFailed: The file is no model that can be loaded, or no adapter, or the options
+                contradict each other or the file; then it names the field.
             InvalidRequest: An option is out of its bounds or unknown; names the field.
             Conflict: Another load runs.
         """
@@ -147,16 +142,25 @@ class Models:
         return await self._begin(await self._file(model_id), options, force=force)
 
     async def _begin(
-        self, file: ModelFile, options: ModelOptions | None = None, *, force: bool = False
+        self,
+        file: ModelFile,
+        options: ModelOptions | None = None,
+        *,
+        force: bool = False,
     ) -> ModelStatus:
         """Start the task that loads a file."""
         if file.error is not None:
             error = LoadFailed(f"{file.name} cannot be loaded: {file.error}")
             self._pool.fail(file.id, file.name, error)
             raise error
-        loader = _loader_of(file.path)
-        saved = await self._database.read(_find_options, file.id, loader)
-        chosen = saved if options is None else _checked(loader, options)
+        loader = model_options.loader_of(file.path)
+        saved = await self._database.read(model_options.find_options, file.id, loader)
+        chosen = saved if options is None else model_options.checked(loader, options)
+        try:
+            await asyncio.to_thread(loader.check, file.path, chosen)
+        except LoadFailed as error:
+            self._pool.fail(file.id, file.name, error)
+            raise
         located = await asyncio.to_thread(self._located, chosen)
         self._check_idle()
         spec = ModelSpec(file.id, file.name, file.path, loader, located)
@@ -199,7 +203,7 @@ class Models:
 
     async def _unload_fully(self, *, force: bool) -> None:
         await self._pool.unload(force=force)
-        await self._database.run(settings_table.delete, LOCAL_USER_ID, LAST_MODEL)
+        await self._database.run(settings_table.delete, LOCAL_USER_ID, model_options.LAST_MODEL)
 
     async def starter(self, actor: Actor, path: Path | None = None) -> JobView:
         """Begin to fetch the starter model, or take it from a file; then load it.
@@ -234,7 +238,9 @@ class Models:
             NotFound: There is no such file.
         """
         file = await self._file(model_id)
-        return await self._database.read(_find_options, file.id, _loader_of(file.path))
+        return await self._database.read(
+            model_options.find_options, file.id, model_options.loader_of(file.path)
+        )
 
     async def update_options(
         self, actor: Actor, model_id: str, change: Callable[[BaseModel], ModelOptions]
@@ -253,8 +259,8 @@ class Models:
         """
         actor.require(Permission.LOAD_MODELS)
         file = await self._file(model_id)
-        loader = _loader_of(file.path)
-        return await self._database.run(_update_options, file.id, loader, change)
+        loader = model_options.loader_of(file.path)
+        return await self._database.run(model_options.update_options, file.id, loader, change)
 
     async def reopen_last(self) -> None:
         """Begin to load the model the settings name, else the last one; called once at start.
@@ -263,7 +269,9 @@ class Models:
         """
         wanted = self._settings.model
         if wanted is None:
-            last = await self._database.read(settings_table.find, LOCAL_USER_ID, LAST_MODEL)
+            last = await self._database.read(
+                settings_table.find, LOCAL_USER_ID, model_options.LAST_MODEL
+            )
             wanted = last if isinstance(last, str) else None
         if wanted is None:
             return
@@ -311,7 +319,7 @@ class Models:
         """
         try:
             await self._pool.load(spec, force=force)
-            await self._database.run(_remember, spec, saved, chosen)
+            await self._database.run(model_options.remember_load, spec, saved, chosen)
         except WebuiError as error:
             logger.warning("%s. %s", error.message, error.hint)
         except Exception:  # the rim: nobody awaits this task but to end it
@@ -332,57 +340,6 @@ class Models:
 
     def _tell(self, *, changed: bool) -> None:
         self._events.broadcast(ModelsChanged(self.status, changed))
-
-
-def _remember(session: Session, spec: ModelSpec, saved: BaseModel, chosen: BaseModel) -> None:
-    """Keep what was loaded, and how unless somebody changed the options while it was loading."""
-    settings_table.put(session, LOCAL_USER_ID, LAST_MODEL, spec.model_id)
-    if _find_options(session, spec.model_id, spec.loader) == saved:
-        _put_options(session, spec.model_id, chosen)
-
-
-def _update_options(
-    session: Session,
-    model_id: str,
-    loader: Loader,
-    change: Callable[[BaseModel], ModelOptions],
-) -> BaseModel:
-    options = _checked(loader, change(_find_options(session, model_id, loader)))
-    _put_options(session, model_id, options)
-    return options
-
-
-def _find_options(session: Session, model_id: str, loader: Loader) -> BaseModel:
-    saved = settings_table.find(session, LOCAL_USER_ID, f"{OPTIONS}/{model_id}")
-    try:
-        return loader.Options.model_validate(saved or {})
-    except ValidationError:
-        logger.warning("the saved options of %s are not valid any more", model_id)
-        return loader.Options()
-
-
-def _put_options(session: Session, model_id: str, options: BaseModel) -> None:
-    value = options.model_dump(mode="json", exclude_defaults=True)
-    settings_table.put(session, LOCAL_USER_ID, f"{OPTIONS}/{model_id}", value)
-
-
-def _checked(loader: Loader, options: ModelOptions) -> BaseModel:
-    values = options.model_dump() if isinstance(options, BaseModel) else dict(options)
-    try:
-        return loader.Options.model_validate(values)
-    except ValidationError as error:
-        raise invalid(error) from error
-
-
-def _loader_of(path: Path, loaders: Sequence[Loader] = LOADERS) -> Loader:
-    ending = path.suffix.lower().removeprefix(".")
-    for loader in loaders:
-        if any(known.removeprefix(".") == ending for known in loader.formats):
-            return loader
-    known = ", ".join(known for loader in loaders for known in loader.formats)
-    raise LoadFailed(
-        f"{path.name} is of a kind that cannot be loaded", f"Kinds that can be: {known}."
-    )
 
 
 def _card(file: ModelFile) -> ModelCard:

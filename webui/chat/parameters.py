@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from webui.errors import InvalidRequest
-from webui.refusals import place, predicate
+from webui.refusals import path_of, predicate
 from webui.sampling_params import SamplingParams
 from webui.storage import settings as settings_table
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from webui.storage.database import Database
 
 NAME = "sampling_params"
+MAX_NAME_CHARS = 100  # of a field that is not known
+NO_NAME = 'what is named ""'
 
 
 class Parameters:
@@ -84,10 +86,10 @@ def parse_params(values: Mapping[str, object]) -> SamplingParams:
 
 
 def invalid(error: ValidationError) -> InvalidRequest:
-    """Return the first thing that is wrong, with its field."""
+    """Return the first thing that is wrong, with its field; of a list, with the entry."""
     problems = error.errors(include_url=False)
-    name = place(problems[0])[0]
-    return InvalidRequest(f"{name} {predicate(problems)}", field=name)
+    name = path_of(problems[0])[:MAX_NAME_CHARS]
+    return InvalidRequest(f"{name or NO_NAME} {predicate(problems)}", field=name)
 
 
 def _find(session: Session, owner_id: str) -> SamplingParams:

@@ -76,6 +76,7 @@ class Reply:
     def __init__(self, order: Order, clock: Callable[[], float] = time.monotonic) -> None:
         self.order = order
         self.has_begun = False  # the engine has said something
+        self.is_waiting = True  # and nothing but that it waits
         self.is_dirty = False  # there is text that no tick has saved
         self._text = [order.message.text]
         self._reasoning = [order.message.reasoning]
@@ -102,6 +103,11 @@ class Reply:
         return self._finish is not None
 
     @property
+    def has_text(self) -> bool:
+        """Whether anything is written, thoughts included."""
+        return any(self._text) or any(self._reasoning)
+
+    @property
     def finished_status(self) -> str:
         """Return the status of a reply that the engine ended itself."""
         is_aborted = self._finish is not None and self._finish.reason is FinishReason.ABORT
@@ -126,6 +132,7 @@ class Reply:
     def take(self, delta: Delta) -> list[events.GenerationEvent]:
         """Take one delta of the engine; returns what there is to tell."""
         self.has_begun = True
+        self.is_waiting = self.is_waiting and isinstance(delta, Queued)
         match delta:
             case Text():
                 now = self._last_token_at = self._clock()

@@ -9,13 +9,11 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +24,7 @@ import webui
 from webui.engine import ipc
 from webui.engine.activity import Activity
 from webui.engine.interface import MAX_GAP_MS
+from webui.engine.last_words import LastWords
 from webui.errors import EngineDied, LoadFailed
 
 if TYPE_CHECKING:
@@ -38,9 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 READ_BYTES = 64 * 1024
-KEPT_LINES = 200
-MAX_LINE_CHARS = 2000
-MAX_SHOWN_CHARS = 300
+# Ends that somebody else made: what the worker said before has nothing to do with them.
+KILLED = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 KEPT_VARIABLES = frozenset(
     {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH"}
 )
@@ -81,7 +79,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
 
     Args:
         patience: How long each thing may take.
-        on_outputs: Called with what belongs to requests.
+        on_requests: Called with what belongs to requests.
         on_progress: Called with the loaded fraction, the same again while the load goes on.
         on_stats: Called with the worker's figures when they are new.
     """
@@ -89,13 +87,13 @@ class WorkerProcess(asyncio.BufferedProtocol):
     def __init__(
         self,
         patience: Patience,
-        on_outputs: Callable[[ipc.Outputs | ipc.RequestError], None],
+        on_requests: Callable[[ipc.OfRequests], None],
         on_progress: Callable[[float], None],
         on_stats: Callable[[EngineStats], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self._patience = patience
-        self._on_outputs = on_outputs
+        self._on_requests = on_requests
         self._on_progress = on_progress
         self._on_stats = on_stats
         self._decoder = ipc.ToParentDecoder()
@@ -103,7 +101,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._process: subprocess.Popen[bytes]
         self._link: asyncio.Transport
         self._stderr: asyncio.ReadTransport
-        self._last_words = _LastWords()
+        self._last_words = LastWords()
         self._loaded: asyncio.Future[ModelInfo] = loop.create_future()
         self._cut: asyncio.Future[None] = loop.create_future()
         self._fraction = 0.0
@@ -206,13 +204,22 @@ class WorkerProcess(asyncio.BufferedProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end of the pipe."""
+        if exc is not None:
+            self._read_rest()
         if not self._cut.done():
             self._cut.set_result(None)
 
+    def _read_rest(self) -> None:
+        """Read what came before an end that was found by writing; asyncio drops it."""
+        number = self._link.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):  # there is nothing more, or it was cut off
+            while num_bytes := os.readv(number, [self._read]):
+                self.buffer_updated(num_bytes)
+
     def _take(self, message: ipc.ToParent) -> None:
         match message:
-            case ipc.Outputs() | ipc.RequestError():
-                self._on_outputs(message)
+            case ipc.Outputs() | ipc.RequestError() | ipc.Begun() | ipc.Waits():
+                self._on_requests(message)
             case ipc.Heartbeat():
                 if message.busy_s > self._patience.step_s and self._loaded.done():
                     self._give_up(f"one step took more than {self._patience.step_s:.0f} s")
@@ -279,9 +286,10 @@ class WorkerProcess(asyncio.BufferedProtocol):
             manner = f"killed by {_signal_name(-code)}"
         else:
             manner = f"exit code {code}"
-        last = self._last_words.last_line()
+        is_own_end = not self._reason and code is not None and -code not in KILLED
+        last = self._last_words.last_line() if is_own_end else ""
         said = f" Its last words: {last}" if last else ""
-        hint = "What was written so far is kept; send the message again."
+        hint = "Send the message again."
         if code == -signal.SIGKILL and not self._reason:
             hint += " If the system ran out of memory, load the model with a shorter context."
         if code == -signal.SIGILL:
@@ -290,40 +298,6 @@ class WorkerProcess(asyncio.BufferedProtocol):
                 "Hearthside again."
             )
         return EngineDied(f"The engine stopped: {manner}.{said}", hint)
-
-
-class _LastWords(asyncio.Protocol):
-    """The newest lines of standard error."""
-
-    def __init__(self) -> None:
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
-        self._rest = b""
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._keep(line)
-        self._rest = self._rest[-MAX_LINE_CHARS:]
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._keep(self._rest)
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    def last_line(self) -> str:
-        """Return what a person may be shown of the last line."""
-        return self._lines[-1][:MAX_SHOWN_CHARS] if self._lines else ""
-
-    def _keep(self, line: bytes) -> None:
-        text = re.sub(
-            r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]", "", line.decode("utf-8", "replace")
-        )
-        if text.strip():
-            logger.debug("worker: %s", text[:MAX_LINE_CHARS])
-            self._lines.append(text.strip()[:MAX_LINE_CHARS])
 
 
 def _spawn(module: str, link: int) -> subprocess.Popen[bytes]:

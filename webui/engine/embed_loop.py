@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from webui.engine.interface import Embedded, VectorPart
-from webui.engine.ipc import Output, Outputs, RequestError
+from webui.engine.ipc import Begun, Output, Outputs, RequestError
 from webui.engine.mail import Aborted, Refused, TextMail, TextsAnnounced, TextsPrepared
 from webui.engine.runner import TextRow
 from webui.errors import Busy, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from webui.engine.interface import EmbedRequest
     from webui.engine.ipc import ToParent
@@ -59,10 +59,17 @@ class EmbedLoop:
         embedder: The open model.
         max_waiting_tokens: Bound of the queue; an owner alone may take half of it, or one
             request of any length.
+        tell: Tells the web process at once whose texts are begun.
     """
 
-    def __init__(self, embedder: Embedder, max_waiting_tokens: int = MAX_WAITING_TOKENS) -> None:
+    def __init__(
+        self,
+        embedder: Embedder,
+        max_waiting_tokens: int = MAX_WAITING_TOKENS,
+        tell: Callable[[Begun], None] | None = None,
+    ) -> None:
         self._embedder = embedder
+        self._tell = tell or (lambda _begun: None)
         self._max_waiting_tokens = max_waiting_tokens
         self._preparing: set[str] = set()
         self._waiting: dict[str, list[_Work]] = {}  # by owner, next one first
@@ -100,6 +107,9 @@ class EmbedLoop:
                 leaves that to the model.
         """
         picks = self._pick(max_tokens)
+        begun = [pick.work.request.request_id for pick in picks if not pick.index]
+        if begun:
+            self._tell(Begun(begun))
         return self._embed(picks) if picks else []
 
     def _add(self, mail: TextsPrepared) -> list[ToParent]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from webui.engine.context_shift import make_room
 from webui.engine.drafting import Drafting
-from webui.engine.ipc import Output, Outputs, RequestError
+from webui.engine.ipc import Begun, Output, Outputs, RequestError
 from webui.engine.mail import (
     Aborted,
     Announced,
@@ -60,12 +60,13 @@ class GenerationLoop:
         cache: Keeps what was read; one in memory when left out.
         drafting: Guesses tokens for the model to check; None guesses none.
         step_abort: Ends a step that nobody wants any more; the loop's own ends none.
+        tell: Tells the web process at once which replies are begun.
 
     Attributes:
         tally: Counts what is done.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of the loop
         self,
         runner: ModelRunner,
         budget: PrefillBudget,
@@ -74,6 +75,7 @@ class GenerationLoop:
         cache: PrefixCache | None = None,
         drafting: Drafting | None = None,
         step_abort: StepAbort | None = None,
+        tell: Callable[[Begun], None] | None = None,
     ) -> None:
         self._runner = runner
         self._budget = budget
@@ -85,6 +87,7 @@ class GenerationLoop:
         self._keeper = StateKeeper(runner, self._scheduler, budget, self._cache, clock)
         self._drafting = drafting or Drafting(runner, 0)
         self._step_abort = step_abort or StepAbort()
+        self._tell_begun = tell or (lambda _begun: None)
         self.tally = Tally()
         self._preparing: set[str] = set()
         self._fetching: dict[str, Sequence] = {}  # waits for a state on disk
@@ -93,7 +96,6 @@ class GenerationLoop:
         self._queue_news = QueueNews(self._scheduler)
         self._has_newcomers = False
         self._threads = ThreadChoice(runner.info.num_threads, runner.info.max_threads)
-        self._num_threads = runner.info.num_threads
 
     @property
     def has_work(self) -> bool:
@@ -152,7 +154,7 @@ class GenerationLoop:
             case Purged():
                 self._purge(mail.owner, mail.conversation_id)
             case StatesListed():
-                self._cache.listed(mail.files)
+                self._cache.listed(mail.files, self._runner.info.context_length)
             case StateWritten():
                 self._cache.written(mail)
             case StateFetched():
@@ -242,6 +244,8 @@ class GenerationLoop:
         for slot in admitted.vacated:
             self._has_newcomers = True
             self._runner.close_sampler(slot)
+        if admitted.placed:
+            self._tell_begun(Begun([sequence.request_id for sequence in admitted.placed]))
         for sequence in admitted.placed:
             self._keeper.restore(sequence)
             failures += self._open(sequence)
@@ -299,7 +303,9 @@ class GenerationLoop:
         begun_s = self._clock()
         sequences = self._scheduler.sequences(rows)
         rows = self._drafting.extend(rows, sequences, self._scheduler.num_spare_cells)
-        self._set_threads(sum(len(row.tokens) for row in rows))
+        if num_threads := self._threads.change(sum(len(row.tokens) for row in rows)):
+            self._runner.set_threads(num_threads, num_threads)
+            self._drafting.set_threads(num_threads, num_threads)
         try:
             with self._step_abort.step((s.request_id for s in sequences), self._runner.set_abort):
                 results = self._runner.forward(rows)
@@ -323,13 +329,6 @@ class GenerationLoop:
         # Half a step earlier, so that it is the nearest step.
         is_due = now_s - self._told_s + (now_s - begun_s) / 2 >= TELL_S / len(rows)
         return (self._tell() if ended or failures or is_due else []), failures
-
-    def _set_threads(self, num_tokens: int) -> None:
-        num_threads = self._threads.threads(num_tokens)
-        if num_threads != self._num_threads:
-            self._num_threads = num_threads
-            self._runner.set_threads(num_threads, num_threads)
-            self._drafting.set_threads(num_threads, num_threads)
 
     def _note_step(
         self,

@@ -273,7 +273,7 @@ class EngineState(StrEnum):
     STARTING = "starting"
     READY = "ready"
     RESTARTING = "restarting"  # the worker died; the next one is on its way
-    FAILED = "failed"  # the crash breaker is open, or the restart did not succeed
+    FAILED = "failed"  # the crash breaker is open; the next request may have it tried again
     CLOSED = "closed"
 
 
@@ -361,7 +361,8 @@ class Engine(Protocol):
                 what the reply is to keep to cannot be kept.
             NothingAllowed: No token can come next; before the first text, or behind some.
             Busy: The queue is full.
-            EngineDied: The worker ended; what was yielded so far stands.
+            EngineDied: The worker ended over it, or too often; what was yielded so far stands.
+            ModelNotLoaded: A worker that is being started does not come.
         """
         ...
 
@@ -372,7 +373,8 @@ class Engine(Protocol):
             ContextLengthExceeded: A text longer than `info.max_text_tokens`; both numbers named.
             InvalidRequest: The model cannot do this.
             Busy: The queue is full.
-            EngineDied: The worker ended.
+            EngineDied: The worker ended over it, or too often.
+            ModelNotLoaded: A worker that is being started does not come.
         """
         ...
 

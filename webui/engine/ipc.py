@@ -134,6 +134,18 @@ class RequestError(msgspec.Struct, frozen=True, tag="request_error", forbid_unkn
         return cls(request_id, error.code, error.message, error.hint, retry_after_s, error.field)
 
 
+class Begun(msgspec.Struct, frozen=True, tag="begun", forbid_unknown_fields=True):
+    """Work on these requests begins: if the worker ends from now on, one of them may be why."""
+
+    request_ids: list[str]
+
+
+class Waits(msgspec.Struct, frozen=True, tag="waits", forbid_unknown_fields=True):
+    """What a request asks is made ready; it waits, and nothing that happens is its fault."""
+
+    request_id: str
+
+
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", forbid_unknown_fields=True):
     """The worker lives.
 
@@ -147,7 +159,8 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", forbid_unknown_fie
 
 
 ToWorker = Load | Add | Embed | Abort | Purge | Quit
-ToParent = LoadProgress | Loaded | LoadError | Outputs | RequestError | Heartbeat
+OfRequests = Outputs | RequestError | Begun | Waits
+ToParent = LoadProgress | Loaded | LoadError | OfRequests | Heartbeat
 
 
 class BadFrame(Exception):  # noqa: N818 - it says what is so, as the names in errors.py do

@@ -38,6 +38,18 @@ class Loader(Protocol):
     @property
     def module(self) -> str: ...
 
+    def check(self, path: Path, options: BaseModel) -> None:
+        """Refuse what would fail for sure, before a loaded model has to go; blocks on the disk.
+
+        Args:
+            path: The model file.
+            options: An instance of `Options`.
+
+        Raises:
+            LoadFailed: They contradict each other or the file; names the field.
+        """
+        ...
+
 
 @runtime_checkable
 class NamesFiles(Protocol):

@@ -7,37 +7,54 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from webui.engine.interface import Delta, Embedded, Finish, Queued, Shifted, Trimmed, VectorPart
-from webui.errors import EngineDied, WebuiError
+from webui.engine.ipc import Begun, Outputs, RequestError, Waits
+from webui.errors import (
+    Busy,
+    Conflict,
+    ContextLengthExceeded,
+    EngineDied,
+    EngineError,
+    InvalidRequest,
+    NothingAllowed,
+    WebuiError,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from webui.engine.child import WorkerProcess
+    from webui.engine.ipc import OfRequests
 
 News: TypeAlias = Delta | VectorPart | Embedded
 LAST_WORDS = (Finish, Embedded)
+WHILE_WAITING = (Queued, Trimmed, Shifted)
 
 
 class Mailbox:
     """What came for one request; read by its generator alone."""
 
-    __slots__ = ("_items", "_waiter", "has_waited", "is_over", "is_started", "worker")
+    __slots__ = (
+        *("_items", "_waiter", "is_begun", "is_over", "is_started", "was_sent_again", "worker"),
+    )
 
     def __init__(self) -> None:
         self.worker: WorkerProcess | None = None
         self.is_over = False  # the worker has nothing more to say
-        self.has_waited = False  # its prompt is made and it has a place in the queue
-        self.is_started = False  # it does not only wait any more, or was sent again
+        self.is_begun = False  # the worker is at it, and may end of it
+        self.is_started = False  # something of the reply was told
+        self.was_sent_again = False
         self._items: deque[News | WebuiError | None] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, item: News | WebuiError | None) -> None:
         """Append; None asks to send the request again."""
         kind = type(item)
-        if kind is Queued:
-            self.has_waited = True
-        elif kind is not Trimmed and kind is not Shifted:
+        if item is None:
+            self.was_sent_again = True
+        elif kind not in WHILE_WAITING:
             self.is_started = True
             self.is_over = kind in LAST_WORDS or isinstance(item, WebuiError)
         self._items.append(item)
@@ -45,8 +62,20 @@ class Mailbox:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    def note(self, message: RequestError | Begun | Waits) -> None:
+        """Take what the worker says of the request, not of its reply."""
+        match message:
+            case RequestError():
+                self.put(_as_error(message))
+            case Begun():
+                self.is_begun = True
+            case Waits():
+                self.is_begun = False
+            case _:
+                assert_never(message)
+
     def lose(self, error: EngineDied) -> bool:
-        """Note that the worker died: sent again if it surely was not the cause.
+        """Note that the worker died: sent again, once, if it surely was not the cause.
 
         Returns:
             Whether the request ends with the error.
@@ -54,7 +83,7 @@ class Mailbox:
         if self.is_over:
             return False
         self.worker = None
-        is_failed = self.is_started or not self.has_waited
+        is_failed = self.is_begun or self.is_started or self.was_sent_again
         self.put(error if is_failed else None)
         return is_failed
 
@@ -74,3 +103,29 @@ class Mailbox:
         if isinstance(item, WebuiError):
             raise item
         return item
+
+
+def deliver(message: OfRequests, live: Mapping[str, Mailbox]) -> None:
+    """Put what a worker says into the mailboxes it is for; those that are closed get nothing."""
+    if isinstance(message, Outputs):
+        for output in message.items:
+            if (mailbox := live.get(output.request_id)) is not None:
+                mailbox.put(output.delta)
+        return
+    request_ids = message.request_ids if isinstance(message, Begun) else (message.request_id,)
+    for request_id in request_ids:
+        if (mailbox := live.get(request_id)) is not None:
+            mailbox.note(message)
+
+
+def _as_error(message: RequestError) -> WebuiError:
+    if message.code == Busy.code:
+        return Busy(message.message, message.hint, retry_after_s=message.retry_after_s)
+    kind = _BY_CODE.get(message.code, EngineError)
+    return kind(message.message, message.hint, field=message.field)
+
+
+_BY_CODE: dict[str, type[WebuiError]] = {
+    kind.code: kind
+    for kind in (InvalidRequest, ContextLengthExceeded, NothingAllowed, EngineError, Conflict)
+}

@@ -19,6 +19,7 @@ LARGE_TOKENS = 16
 ROUND_TOKENS = 4  # llama.cpp multiplies so many at once; those left over cost as much each
 NEW_SHARE = 0.5
 MAX_GROWTH = 2
+MAX_RISE = 4  # one step may be slow for a reason of its own
 PROBE_STEPS = 8
 TINY_S = 1e-7
 
@@ -53,6 +54,8 @@ class PrefillBudget:
         if self._large is None or self._num_short >= PROBE_STEPS:
             return min(LARGE_TOKENS, self._max_tokens)
         step_s = self._shared_step_s - self._paused_s if num_decoding else ALONE_STEP_S
+        if num_decoding and self._small.step_s >= self._large.step_s > step_s:
+            return self._min_tokens  # fewer tokens cannot cost more: measure again what they do
         fixed_s, token_s = self._costs(self._small, self._large)
         num = int(max(step_s - fixed_s, fixed_s) / token_s)
         num = min(num, MAX_GROWTH * self._latest, self._max_tokens)
@@ -102,5 +105,6 @@ class _Mean:
         self.step_s = step_s
 
     def add(self, num_tokens: float, step_s: float) -> None:
+        step_s = min(step_s, MAX_RISE * self.step_s)
         self.num_tokens += NEW_SHARE * (num_tokens - self.num_tokens)
         self.step_s += NEW_SHARE * (step_s - self.step_s)

@@ -183,9 +183,24 @@ class PrefixCache:
         prefix = Prefix(SHARED_OWNER, None, sequence.tokens[: sequence.num_shared])
         self.keep(State(prefix, data))
 
-    def listed(self, files: Several[StateFile]) -> None:
-        """Note what lies on disk."""
-        self._files.update((file.path, file) for file in files)
+    def listed(self, files: Several[StateFile], max_tokens: int) -> None:
+        """Note what lies on disk.
+
+        Args:
+            files: What is there.
+            max_tokens: What a slot holds; states of more, from a time when it held more, stay
+                where they are.
+        """
+        fitting = (file for file in files if len(file.prefix.tokens) <= max_tokens)
+        self._files.update((file.path, file) for file in fitting)
+
+    def lose(self, state: State) -> None:
+        """Note that a state cannot be used, so that nobody tries it again."""
+        self._ram.drop(state)
+        for path, file in list(self._files.items()):
+            same = file.prefix.owner == state.prefix.owner
+            if same and file.prefix.tokens == state.prefix.tokens:
+                del self._files[path]
 
     def written(self, mail: StateWritten) -> None:
         """Note a new file, and those that are gone."""

@@ -11,6 +11,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from webui.engine.ipc import Begun, Waits
 from webui.engine.mail import Refused
 from webui.errors import EngineError, WebuiError
 
@@ -38,13 +39,18 @@ class Preparer(Generic[R]):
     Args:
         name: Of the thread.
         put: Takes the mail.
+        tell: Tells the web process which request may be why the worker ends.
     """
 
     def __init__(
-        self, name: str, put: Callable[[Prepared | TextsPrepared | Refused], None]
+        self,
+        name: str,
+        put: Callable[[Prepared | TextsPrepared | Refused], None],
+        tell: Callable[[Begun | Waits], None],
     ) -> None:
         self._name = name
         self._put = put
+        self._tell = tell
         self._requests: queue.SimpleQueue[tuple[R, float]] = queue.SimpleQueue()
         self._wanted: set[str] = set()  # asked for and not yet prepared, nor dropped
         self.begun_s: float | None = None  # when the present request was begun
@@ -80,8 +86,11 @@ class Preparer(Generic[R]):
             request_id = request.request_id
             if request_id not in self._wanted:
                 continue  # dropped while it waited here; the loop was told by the reader
+            self._tell(Begun([request_id]))
             try:
-                self._put(prepare(request, arrived_s))
+                prepared = prepare(request, arrived_s)
+                self._tell(Waits(request_id))
+                self._put(prepared)
             except WebuiError as error:
                 self._put(Refused(request_id, error))
             except Exception as error:  # noqa: BLE001 - the rim: one request fails, not the model

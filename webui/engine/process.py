@@ -2,15 +2,14 @@
 
 Knows requests and lives of workers; knows neither tokens nor llama.cpp. Everything runs on one
 event loop, in the main thread. A request that was at work when its worker died is never sent
-again by us: it may be what killed it. One that only waited is, once.
+again by us: it may be what killed it. One that had not begun is, once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import deque
+import math
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from msgspec.structs import replace
 
 from webui.engine import ipc
 from webui.engine.child import Patience, WorkerProcess
+from webui.engine.crash_breaker import CrashBreaker
 from webui.engine.embedding import Vectors, check_can_embed, check_can_generate
 from webui.engine.interface import (
     MAX_GAP_MS,
@@ -32,7 +32,7 @@ from webui.engine.interface import (
     ModelInfo,
     VectorPart,
 )
-from webui.engine.mailbox import LAST_WORDS, Mailbox
+from webui.engine.mailbox import LAST_WORDS, Mailbox, deliver
 from webui.engine.stats import EngineStats, total
 from webui.errors import (
     Busy,
@@ -42,8 +42,7 @@ from webui.errors import (
     EngineError,
     InvalidRequest,
     LoadFailed,
-    NothingAllowed,
-    WebuiError,
+    ModelNotLoaded,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +53,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOAD_HINT = (
+    "Or load it now in the Model tab: if memory was short with a shorter context, fewer parallel "
+    "replies or fewer GPU layers."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -63,7 +67,8 @@ class Limits:
         patience: How long a worker may be silent or busy.
         backoff_s: Pause before the first, second … start again; the last one repeats.
         max_deaths: So many deaths within `deaths_window_s` open the breaker.
-        deaths_window_s: See `max_deaths`.
+        deaths_window_s: See `max_deaths`; after as long the next request has it tried again.
+        restart_wait_s: So long a request waits for a worker that is being started.
         max_requests: Live requests in all, running and waiting.
         max_gap_ms: Between two tokens of a reply while somebody's prompt is read.
         cache: Where the worker keeps what it has read.
@@ -73,6 +78,7 @@ class Limits:
     backoff_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     max_deaths: int = 3
     deaths_window_s: float = 60.0
+    restart_wait_s: float = 600.0
     max_requests: int = 512
     max_gap_ms: int = MAX_GAP_MS
     cache: ipc.CacheSpec = field(default_factory=ipc.CacheSpec)
@@ -102,12 +108,13 @@ class LocalEngine:
         self._present = EngineStats()  # of this worker
         self._limits = limits
         self._state = EngineState.STARTING
-        self._failure: EngineError | None = None
+        self._cause: EngineError | None = None  # why no worker is started
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._live: dict[str, Mailbox] = {}
-        self._deaths: deque[float] = deque()
+        self._breaker = CrashBreaker(limits.max_deaths, limits.deaths_window_s, limits.backoff_s)
+        self._wanted = asyncio.Event()  # somebody asks for a model that has failed
         self._worker: WorkerProcess
         self._info: ModelInfo
         self._supervisor: asyncio.Task[None]
@@ -240,60 +247,82 @@ class LocalEngine:
         self._worker = worker
 
     async def _ready_worker(self) -> WorkerProcess:
-        waiting = {EngineState.STARTING, EngineState.RESTARTING}
-        while self._state in waiting or (self._state is EngineState.READY and self._worker.is_cut):
-            await self._changed.wait()
-        if self._state is EngineState.READY:
-            return self._worker
-        if self._failure is not None:
-            raise EngineDied(self._failure.message, self._failure.hint)
-        raise EngineDied("The model was unloaded", "Load a model and send the message again.")
+        """Return the worker that takes requests; wait for one that is on its way.
+
+        Raises:
+            EngineDied: There is none, and none is being started.
+            ModelNotLoaded: It takes too long.
+        """
+        try:
+            async with asyncio.timeout(self._limits.restart_wait_s):
+                while self._state is not EngineState.READY or self._worker.is_cut:
+                    self._check_coming()
+                    await self._changed.wait()
+        except TimeoutError as error:
+            raise ModelNotLoaded(
+                f"{self._spec.name} is still being started again after "
+                f"{self._limits.restart_wait_s:.0f} s",
+                "Try again in a while, or load it again in the Model tab.",
+            ) from error
+        return self._worker
+
+    def _check_coming(self) -> None:
+        """Raise what keeps a worker from coming; where enough time has passed, have one started."""
+        if self._state is EngineState.CLOSED:
+            raise EngineDied("The model was unloaded", "Load a model and send the message again.")
+        if self._state is not EngineState.FAILED:
+            return
+        left_s = self._breaker.closed_in_s
+        if left_s > 0:
+            assert self._cause is not None
+            raise EngineDied(self._cause.message, _rest_hint(self._cause, left_s))
+        self._wanted.set()
 
     async def _supervise(self) -> None:
-        """Start a new worker whenever one dies, until the breaker opens."""
+        """Start a new worker whenever one dies."""
         while True:
             error = await self._worker.wait_dead()
             logger.warning("model %s: %s", self._spec.model_id, error.message)
             self._fail_requests(error)
-            if not await self._revive(error):
-                return
+            await self._revive(error)
 
-    async def _revive(self, error: EngineError) -> bool:
-        """Start a worker again after a pause; False when that is given up."""
+    async def _revive(self, error: EngineError) -> None:
+        """Start a worker again after a pause; when that is given up, once somebody wants one."""
         while True:
-            num_deaths = self._count_death()
-            if num_deaths >= self._limits.max_deaths:
-                self._set_state(
-                    EngineState.FAILED,
-                    EngineDied(
-                        f"The engine stopped {num_deaths} times within "
-                        f"{self._limits.deaths_window_s:.0f} s and is not started again. "
-                        f"{error.message}",
-                        "Load the model again or choose another one.",
-                    ),
-                )
-                return False
-            self._set_state(EngineState.RESTARTING, error)
-            backoff_s = self._limits.backoff_s
-            await asyncio.sleep(backoff_s[min(num_deaths, len(backoff_s)) - 1])
+            if isinstance(error, LoadFailed):
+                self._breaker.open()
+                await self._rest(error)
+            elif self._breaker.note_death():
+                await self._rest(self._given_up(error))
+            else:
+                self._set_state(EngineState.RESTARTING, error)
+                await asyncio.sleep(self._breaker.pause_s)
             try:
                 await self._start_worker(lambda _fraction: None)
-            except EngineDied as death:
-                error = death
-            except LoadFailed as failure:
-                self._set_state(EngineState.FAILED, failure)
-                return False
+            except (EngineDied, LoadFailed) as failure:
+                logger.warning("model %s: %s", self._spec.model_id, failure.message)
+                error = failure
             else:
                 self._past = replace(self._past, num_restarts=self._past.num_restarts + 1)
                 self._set_state(EngineState.READY)
-                return True
+                return
 
-    def _count_death(self) -> int:
-        now_s = time.monotonic()
-        self._deaths.append(now_s)
-        while self._deaths[0] < now_s - self._limits.deaths_window_s:
-            self._deaths.popleft()
-        return len(self._deaths)
+    async def _rest(self, error: EngineError) -> None:
+        """Start nothing until somebody asks for it, late enough."""
+        self._wanted.clear()
+        self._cause = error
+        hint = _rest_hint(error, self._breaker.window_s)
+        self._set_state(EngineState.FAILED, type(error)(error.message, hint))
+        await self._wanted.wait()
+        self._breaker.close()
+        self._set_state(EngineState.RESTARTING, error)
+
+    def _given_up(self, error: EngineError) -> EngineDied:
+        window_s = self._breaker.window_s
+        return EngineDied(
+            f"The engine stopped {self._breaker.num_deaths} times within {window_s:.0f} s and is "
+            f"not started again for now. {error.message}"
+        )
 
     def _fail_requests(self, error: EngineDied) -> None:
         num_failed = 0
@@ -316,23 +345,18 @@ class LocalEngine:
 
     def _set_state(self, state: EngineState, error: EngineError | None = None) -> None:
         self._state = state
-        self._failure = error
         self._changed.set()
         self._changed = asyncio.Event()
         if self._on_state is not None:
             self._on_state(state, error)
 
-    def _deliver(self, message: ipc.Outputs | ipc.RequestError) -> None:
-        live = self._live
-        if isinstance(message, ipc.RequestError):
-            mailbox = live.get(message.request_id)
-            if mailbox is not None:
-                mailbox.put(_as_error(message))
-            return
-        for output in message.items:
-            mailbox = live.get(output.request_id)
-            if mailbox is not None:  # else it was closed while this was on its way
-                mailbox.put(output.delta)
+    def _deliver(self, message: ipc.OfRequests) -> None:
+        deliver(message, self._live)
+
+
+def _rest_hint(error: EngineError, wait_s: float) -> str:
+    again = f"The next message after {math.ceil(wait_s)} s has it started again."
+    return " ".join(filter(None, (error.hint, again, LOAD_HINT)))
 
 
 def _encode(message: ipc.Add | ipc.Embed, field: str) -> bytes:
@@ -353,16 +377,3 @@ def _encode(message: ipc.Add | ipc.Embed, field: str) -> bytes:
             field=field,
         )
     return frame
-
-
-def _as_error(message: ipc.RequestError) -> WebuiError:
-    if message.code == Busy.code:
-        return Busy(message.message, message.hint, retry_after_s=message.retry_after_s)
-    kind = _BY_CODE.get(message.code, EngineError)
-    return kind(message.message, message.hint, field=message.field)
-
-
-_BY_CODE: dict[str, type[WebuiError]] = {
-    kind.code: kind
-    for kind in (InvalidRequest, ContextLengthExceeded, NothingAllowed, EngineError, Conflict)
-}

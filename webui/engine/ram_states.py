@@ -84,6 +84,12 @@ class RamStates:
             if state.prefix.belongs_to(owner, conversation_id):
                 self._remove(name)
 
+    def drop(self, state: State) -> None:
+        """Let a state go, if it is kept."""
+        for name, other in list(self._states.items()):
+            if other.data is state.data:
+                self._remove(name)
+
     def _drop_contained(self, state: State) -> None:
         prefix = state.prefix
         for name, other in list(self._states.items()):

@@ -126,6 +126,7 @@ class StateKeeper:
         is_restored = self._runner.load_state(sequence.slot, state.data)
         self._budget.pause(self._clock() - begun_s)
         if not is_restored:
+            self._cache.lose(state)
             self._runner.forget(sequence.slot, 0)
             sequence.lose_cache()
             return

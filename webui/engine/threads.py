@@ -21,6 +21,8 @@ HOPELESS = 4.0  # one step so much slower than before ends a trial at once
 GAIN = 0.95  # what a trial must take of the time before, so that noise changes nothing
 ALARM = 1.4  # a change of the steps' cost by this factor: somebody came or went
 ALARM_PAUSE_S = 1.0
+STANDSTILL_S = 1.0  # a step that takes so long and
+STANDSTILL = 10.0  # is so much slower than others is alarm enough by itself
 REFERENCE_SHARE = 0.05  # steps grow slowly with the cells that they read; that is no alarm
 TRIAL_SHARE = 0.01  # of all time may be lost by trials
 MIN_PAUSE_S = 2.0
@@ -38,6 +40,12 @@ class ThreadChoice:
     def __init__(self, start: int, max_threads: int) -> None:
         self._decode = _Search(start, max_threads)
         self._prompt = _Search(start, max_threads)
+        self._latest = start
+
+    def change(self, num_tokens: int) -> int | None:
+        """Return the threads for the next step, of so many tokens; None if they are as before."""
+        before, self._latest = self._latest, self.threads(num_tokens)
+        return None if self._latest == before else self._latest
 
     def threads(self, num_tokens: int) -> int:
         """Return the threads for a step of so many tokens."""
@@ -91,6 +99,9 @@ class _Search:
             self._note_trial(cost, step_s)
             return
         self._since_s += step_s
+        if _stands_still(cost, self._reference, step_s):
+            self._flee(cost)
+            return
         self._before.append(cost)
         if len(self._before) == WINDOW_STEPS:
             self._consider()
@@ -119,12 +130,24 @@ class _Search:
         reference = self._reference or cost
         self._reference = reference + REFERENCE_SHARE * (cost - reference)
         if self._since_s >= ALARM_PAUSE_S and not reference / ALARM < cost < reference * ALARM:
-            self._reference = cost
-            self._stride = 1
-            self._num_failed = 0
-            self._begin(-1 if cost > reference else 1)
+            self._alarm(cost, -1 if cost > reference else 1)
         elif self._since_s >= self._pause_s:
             self._begin(self._direction)
+
+    def _flee(self, cost: float) -> None:
+        """Try fewer threads at once: more steps like this one would be a standstill.
+
+        What was before says nothing any more. If it was this step alone, the way back is short.
+        """
+        self._before.clear()
+        self._before.append(cost)
+        self._alarm(cost, -1)
+
+    def _alarm(self, cost: float, direction: int) -> None:
+        self._reference = cost
+        self._stride = 1
+        self._num_failed = 0
+        self._begin(direction)
 
     def _begin(self, direction: int) -> None:
         """Try a neighbour, on the other side where there is none on this."""
@@ -143,15 +166,16 @@ class _Search:
         num_bad = sum(trial > before / GAIN for trial in self._trial)
         is_plain = min(self._trial[-2:]) > before * PLAIN and len(self._trial) > 1
         if cost > before * HOPELESS or is_plain or num_bad >= OUTLIERS:
-            self._lose()
+            self._lose(is_final=_stands_still(cost, before, step_s))
         elif len(self._trial) == WINDOW_STEPS:
             if median(self._trial) < before * GAIN:
                 self._win()
             else:
-                self._lose()
+                self._lose(is_final=False)
 
     def _win(self) -> None:
         self._settled = self.present
+        self._lost_s = max(self._lost_s, 0.0)  # what was won here pays for nothing that follows
         self._stride *= 2
         self._num_failed = 0
         self._pause_s = 0.0
@@ -160,11 +184,11 @@ class _Search:
         self._before.extend(self._trial)
         self._reference = median(self._trial)
 
-    def _lose(self) -> None:
+    def _lose(self, *, is_final: bool) -> None:
         self.present = self._settled
         self._direction = -self._direction
         self._num_failed += 1
-        is_narrow = self._stride == 1
+        is_narrow = is_final or self._stride == 1
         if self._num_failed >= 2:  # both directions
             self._num_failed = 0
             self._stride = max(1, self._stride // 2)
@@ -173,3 +197,7 @@ class _Search:
         if is_narrow:  # else this is a search that has not ended; what it loses is paid at its end
             self._pause_s = min(max(self._lost_s / TRIAL_SHARE, MIN_PAUSE_S), MAX_PAUSE_S)
             self._lost_s = 0.0
+
+
+def _stands_still(cost: float, usual: float, step_s: float) -> bool:
+    return step_s >= STANDSTILL_S and 0 < usual * STANDSTILL < cost

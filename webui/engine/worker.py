@@ -84,8 +84,8 @@ class _Worker:
         self._link = link
         self._send_lock = threading.Lock()
         self._mail: queue.SimpleQueue[Mail | TextMail | ipc.Load | ipc.Quit] = queue.SimpleQueue()
-        self._prompts: Preparer[GenerateRequest] = Preparer("template", self._mail.put)
-        self._texts: Preparer[EmbedRequest] = Preparer("texts", self._mail.put)
+        self._prompts: Preparer[GenerateRequest] = Preparer("template", self._mail.put, self._send)
+        self._texts: Preparer[EmbedRequest] = Preparer("texts", self._mail.put, self._send)
         self._step_abort = StepAbort()
         self._stats: EngineStats | None = None  # made by the loop, sent by the heartbeat
         self._counted_s = 0.0
@@ -152,6 +152,7 @@ class _Worker:
             cache=cache,
             drafting=drafting,
             step_abort=self._step_abort,
+            tell=self._send,
         )
 
     def _open_cache(
@@ -173,7 +174,7 @@ class _Worker:
             return TextsPrepared(request, maker.make(request))
 
         self._texts.start(prepare)
-        return EmbedLoop(embedder)
+        return EmbedLoop(embedder, tell=self._send)
 
     def _generate(self, loop: ModelLoop) -> None:
         while True:

@@ -194,15 +194,39 @@ async def test_bad_file_is_422_and_chat_says_why_nothing_is_loaded(tmp_path: Pat
 
 async def test_load_that_fails_in_the_worker_is_503_with_its_reason(tmp_path: Path) -> None:
     settings = _settings(tmp_path, fake_engine=None)
-    write_tiny_gguf(tmp_path / "models" / "tiny.gguf", context_length=512)
+    write_tiny_gguf(tmp_path / "models" / "tiny.gguf")
     async with _running(create_app(settings)) as client:
-        options = {"context_length": 4096}
+        options = {"split_mode": "none", "main_gpu": 15}  # only the worker knows the cards
         body = {"model_id": "tiny.gguf", "options": options}
         assert (await client.post("/api/models/load", json=body)).status_code == 202
         asked = {"messages": [{"role": "user", "content": "hi"}]}
         answer = await client.post("/v1/chat/completions", json=asked)
         assert answer.status_code == 503
-        assert "4096 tokens is more than" in answer.json()["error"]["message"]
+        assert "main_gpu is 15" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "field"),
+    [
+        ({"context_length": 1}, "invalid_request", "context_length"),
+        ({"mmap": "no"}, "invalid_request", "mmap"),
+        ({"lora": [{"path": "a", "scale": 1000}]}, "invalid_request", "lora[0].scale"),
+        ({"context_length": 4096}, "load_failed", "context_length"),
+        ({"cache_type_v": "q8_0", "flash_attn": "off"}, "load_failed", "cache_type_v"),
+    ],
+    ids=str,
+)
+async def test_options_that_cannot_work_are_422_and_name_the_field(
+    tmp_path: Path, options: dict[str, Any], code: str, field: str
+) -> None:
+    settings = _settings(tmp_path, fake_engine=None)
+    write_tiny_gguf(tmp_path / "models" / "tiny.gguf", context_length=512)
+    async with _running(create_app(settings)) as client:
+        body = {"model_id": "tiny.gguf", "options": options}
+        answer = await client.post("/api/models/load", json=body)
+        assert answer.status_code == 422
+        error = answer.json()["error"]
+        assert (error["code"], error["field"]) == (code, field)
 
 
 async def test_event_stream_tells_of_a_reply_and_ends_with_the_server(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from webui.chat.events import Done, Failed, LeftOut, Loading, Notice, Prefill, Q
 from webui.chat.events import Text as TextEvent
 from webui.chat.views import LeftOutView
 from webui.engine import interface as engine_interface
-from webui.engine.interface import FinishReason, Priority, Text
+from webui.engine.interface import EngineState, FinishReason, Priority, Text
 from webui.engine.pool import EnginePool
 from webui.errors import (
     Busy,
@@ -165,10 +165,17 @@ async def test_engine_error_keeps_the_text_and_says_why(house, engine, error, st
     engine.put(Text("half", 1), error)
     event = await house.ended(turn)
     assert isinstance(event, Failed)
-    assert (event.code, event.message, event.hint) == (error.code, error.message, error.hint)
+    hint = f"What was written so far is kept. {error.hint}" if error.hint else error.hint
+    assert (event.code, event.message, event.hint) == (error.code, error.message, hint)
     row = await house.row(conversation_id, turn.generation.message_id)
     assert row == event.message_view
     assert (row.status, row.text, row.error.code) == (status, "half", error.code)
+
+
+async def test_death_before_the_first_token_does_not_speak_of_text(house, engine):
+    _, turn = await house.begin()
+    engine.put(EngineDied("The engine stopped", "Send it again"))
+    assert (await house.ended(turn)).hint == "Send it again"
 
 
 async def test_bug_in_the_engine_ends_the_reply_as_internal_error(house, engine, caplog):
@@ -218,6 +225,39 @@ async def test_reply_waits_for_a_loading_model_and_shows_progress(open_house, en
         await load
         engine.put(finish)
         assert (await house.ended(turn)).message.model == "scripted"
+
+
+async def test_who_waits_in_a_queue_hears_that_the_model_is_started_again(
+    open_house, engine, finish
+):
+    tell = []
+
+    async def open_engine(spec, on_progress, on_state):
+        tell.append(on_state)
+        return engine
+
+    class Spec:
+        model_id = name = "frail"
+
+    async with open_house(pool=EnginePool(open_engine)) as house:
+        await house.pool.load(Spec())
+        _, waiting = await house.begin()
+        engine.put(engine_interface.Queued(1))
+        await house.told(waiting, Queued)
+        _, running = await house.begin()
+
+        async def both_asked():
+            return len(engine.mailboxes) == 2
+
+        await house.until(both_asked)
+        engine.put(Text("a", 1))
+        await house.told(running, TextEvent)
+        engine.state = EngineState.RESTARTING
+        tell[0](EngineState.RESTARTING, EngineDied("The engine stopped"))
+        assert (await house.told(waiting, Loading)).fraction == 0
+        engine.put(finish)
+        await house.ended(running)
+        assert await count(house, running, Loading) == 1  # told to the one that waits
 
 
 async def test_storage_full_while_it_runs_loses_nothing(house, engine, finish):

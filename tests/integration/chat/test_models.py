@@ -9,7 +9,8 @@ import pytest
 from tests.tiny_gguf import write_tiny_gguf, write_tiny_lora
 from webui.actor import LOCAL_USER_ID, Actor, Permission
 from webui.chat.events import JobChanged, ModelsChanged
-from webui.chat.models import LAST_MODEL, Models
+from webui.chat.model_options import LAST_MODEL
+from webui.chat.models import Models
 from webui.engine.fake import FakeEngine
 from webui.engine.pool import EnginePool
 from webui.errors import (
@@ -157,7 +158,7 @@ async def test_load_failed_says_why_and_leaves_the_old_model(open_models, opener
         await state(house, "ready")
         opener.error = LoadFailed("The context does not fit", "Make it smaller")
         with caplog.at_level(logging.WARNING):
-            await house.models.load(house.me, "tiny", {"context_length": 1_000_000})
+            await house.models.load(house.me, "tiny", {"context_length": 2000})
 
             async def failed():
                 return house.models.status.error is not None
@@ -165,7 +166,7 @@ async def test_load_failed_says_why_and_leaves_the_old_model(open_models, opener
             await house.until(failed)
             await state(house, "ready")
         assert house.models.status.error.message == "The context does not fit"
-        assert [spec.options.context_length for spec in opener.specs] == [0, 1_000_000, 0]
+        assert [spec.options.context_length for spec in opener.specs] == [0, 2000, 0]
         options = await house.models.options_for(house.me, "tiny")
         assert options.context_length == 0
 
@@ -186,6 +187,25 @@ async def test_load_refuses_what_it_can_see_is_wrong(open_models):
             await house.models.load(house.me, "tiny", {"unknown": 1})
         assert caught.value.field == "unknown"
         assert house.models.status.model_id == "broken.gguf"
+
+
+async def test_options_that_cannot_work_with_the_file_leave_the_loaded_model(open_models, opener):
+    async with open_models() as house:
+        await house.models.load(house.me, "tiny")
+        await state(house, "ready")
+        loaded = house.pool.current
+        for options, field in (
+            ({"context_length": 100_000}, "context_length"),
+            ({"cache_type_k": "q8_0"}, "cache_type_k"),
+            ({"cache_type_v": "q8_0", "flash_attn": "off"}, "cache_type_v"),
+        ):
+            with pytest.raises(LoadFailed) as caught:
+                await house.models.load(house.me, "tiny", options)
+            assert caught.value.field == field
+            assert house.models.status.error.message == caught.value.message
+        assert house.pool.current is loaded
+        assert len(opener.specs) == 1
+        assert (await house.models.options_for(house.me, "tiny")).context_length == 0
 
 
 async def test_cancel_ends_the_load(open_models, opener, caplog):

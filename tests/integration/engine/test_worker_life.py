@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.unit.engine.contract import collect, drain, first_text, make_request, text_of
+from tests.unit.engine.contract import (
+    collect,
+    drain,
+    first_text,
+    make_embed,
+    make_request,
+    text_of,
+)
 from tests.unit.engine.fake_runner import BAD_FRAMES
 from tests.unit.engine.fake_worker import fake_spec
 from webui.engine.activity import Activity
@@ -23,7 +31,7 @@ from webui.engine.interface import EngineState, Finish, Prefill, Text
 from webui.engine.pool import EnginePool
 from webui.engine.pool_status import PoolState
 from webui.engine.process import Limits, LocalEngine
-from webui.errors import Conflict, EngineDied, LoadFailed
+from webui.errors import Conflict, EngineDied, LoadFailed, ModelNotLoaded
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -80,7 +88,8 @@ async def kill_while(engine, sign, reached, request):
         with pytest.raises(EngineDied) as caught:
             await read_into(rest, deltas)
     said += text_of(rest)
-    assert caught.value.hint.startswith("What was written so far is kept")
+    assert caught.value.hint.startswith("Send the message again.")
+    assert "kept" not in caught.value.hint  # whoever asked knows that, and not everybody keeps it
     return said
 
 
@@ -176,7 +185,97 @@ async def test_poison_kills_once_and_is_not_sent_again():
             await asyncio.sleep(0.1)
             assert engine.state is EngineState.READY  # nothing died behind it
             assert engine.pid != pid
-        assert len(engine._deaths) == 2
+        assert engine.stats.num_deaths == 2
+
+
+async def test_poison_for_the_tokenizer_kills_once_and_is_not_sent_again():
+    async with opened() as engine:
+        with pytest.raises(EngineDied, match="SIGABRT"):
+            await collect(engine, make_request("crash the tokenizer"))
+        assert await works(engine)
+        assert engine.stats.num_deaths == 1
+
+
+async def test_request_to_a_worker_that_is_dead_already_goes_to_the_next_one():
+    async with opened() as engine:
+        assert await works(engine)
+        pid = engine.pid
+        os.kill(pid, signal.SIGSTOP)  # it reads nothing any more, and nobody knows
+        await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        asking = asyncio.create_task(works(engine))
+        await asyncio.sleep(0)  # sent
+        os.kill(pid, signal.SIGKILL)
+        assert await asking
+        embedded = await engine.embed(make_embed("three", "rivers"))
+        assert (engine.stats.num_deaths, engine.stats.num_failed) == (1, 0)
+        assert len(embedded.vectors) == 2
+
+
+async def test_request_to_a_worker_that_hangs_idle_waits_for_the_next_one():
+    async with opened() as engine:
+        assert await works(engine)
+        os.kill(engine.pid, signal.SIGSTOP)
+        assert await works(engine)
+        assert (engine.stats.num_deaths, engine.stats.num_failed) == (1, 0)
+
+
+async def test_only_who_ran_in_a_hanging_worker_fails(tmp_path):
+    async with opened(once=str(tmp_path / "hung")) as engine:
+        hanging = asyncio.create_task(collect(engine, make_request("hang now")))
+        await until((tmp_path / "hung").exists)
+        behind = asyncio.create_task(works(engine))  # its prompt is made, and nobody takes it
+        with pytest.raises(EngineDied, match="one step took more than"):
+            await hanging
+        assert await behind
+        assert (engine.stats.num_deaths, engine.stats.num_failed) == (1, 1)
+
+
+async def test_wait_for_a_worker_that_does_not_come_is_bounded():
+    limits = Limits(backoff_s=(600,), restart_wait_s=0.2)
+    async with opened(limits) as engine:
+        os.kill(engine.pid, signal.SIGKILL)
+        await until(lambda: engine.state is EngineState.RESTARTING)
+        with pytest.raises(ModelNotLoaded, match="still being started again") as caught:
+            await works(engine)
+        assert "Model tab" in caught.value.hint
+
+
+async def test_breaker_says_when_it_is_tried_again_and_the_next_request_then_does():
+    limits = Limits(patience=QUICK.patience, max_deaths=1, deaths_window_s=2.0)
+    async with opened(limits) as engine:
+        for _ in range(2):
+            os.kill(engine.pid, signal.SIGKILL)
+            await until(lambda: engine.state is EngineState.FAILED)
+            with pytest.raises(EngineDied, match="is not started again for now") as caught:
+                await works(engine)
+            assert re.search(r"after [12] s has it started again\..* Model tab", caught.value.hint)
+            await until(lambda: engine._breaker.closed_in_s == 0)
+            assert engine.state is EngineState.FAILED  # nothing is started for nobody
+            assert await works(engine)
+
+
+async def test_restart_that_is_refused_is_tried_again_too(tmp_path):
+    file = tmp_path / "loaded"
+    limits = Limits(patience=QUICK.patience, backoff_s=(0.02,), deaths_window_s=1.0)
+    async with opened(limits, on_load="refuse_again", once=str(file)) as engine:
+        os.kill(engine.pid, signal.SIGKILL)
+        await until(lambda: engine.state is EngineState.FAILED)
+        with pytest.raises(EngineDied, match="not to my taste") as caught:
+            await works(engine)
+        assert caught.value.hint.startswith("Try another one. The next message after 1 s")
+        file.unlink()
+        await until(lambda: engine._breaker.closed_in_s == 0)
+        assert await works(engine)
+
+
+async def test_last_words_of_a_worker_that_was_killed_are_not_told():
+    async with opened(on_load="murmur", step_s=0.005) as engine:
+        async with aclosing(engine.generate(make_request("hello", **ENDLESS))) as deltas:
+            await first_text(deltas)
+            os.kill(engine.pid, signal.SIGKILL)
+            with pytest.raises(EngineDied) as caught:
+                await drain(deltas)
+        assert caught.value.message == "The engine stopped: killed by SIGKILL."
 
 
 @pytest.mark.parametrize("deed", [deed.decode() for deed in BAD_FRAMES])

@@ -7,9 +7,11 @@ import resource
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
-from tests.integration.loaders.conftest import opened, request_of, text_of
+from tests.integration.loaders.conftest import SAYS, opened, request_of, text_of
 from tests.tiny_gguf import write_tiny_gguf
+from webui.engine.interface import EmbedRequest, Priority
 from webui.engine.runner import Row, Sampled
 from webui.errors import LoadFailed
 from webui.loaders.llama_cpp import LlamaCppOptions
@@ -193,3 +195,42 @@ async def test_worker_tells_the_key_of_its_states(wide: Path) -> None:
             keys.append(engine.info.state_key)
     assert all(keys)
     assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"context_length": 32, "slots": 64},
+        {"context_length": 32, "slots": 64, "kv_unified": True},
+        {"slots": 64, "batch_size": 32},
+        {"slots": 33, "batch_size": 32, "ubatch_size": 32, "context_length": 2048},
+        {"context_length": 32, "slots": 1, "batch_size": 16_384, "ubatch_size": 32},
+        {"rope_freq_base": 1.0},
+        {"rope_freq_scale": 1 / 512, "rope_scaling": "yarn", "yarn_orig_ctx": 32},
+        {"yarn_beta_fast": 0, "yarn_beta_slow": 1024, "rope_scaling": "yarn"},
+        {"threads": 256, "threads_batch": 256},
+    ],
+    ids=str,
+)
+async def test_values_at_the_edge_make_a_model_that_writes_and_makes_vectors(
+    parrot: Path, options: dict[str, object]
+) -> None:
+    async with opened(parrot, **options) as engine:
+        pid = engine.pid
+        request = replace(request_of(""), messages=(), plain_text="\n")
+        said, _ = await text_of(engine, request)
+        embed = EmbedRequest(request_id="e", owner="e", priority=Priority.API, inputs=("Hello",))
+        result = await engine.embed(embed)
+        assert (engine.pid, engine.stats.num_deaths) == (pid, 0)
+    assert said.startswith("Hello")
+    assert len(result.vectors) == 1
+
+
+async def test_draft_model_that_was_trained_for_one_token_ends_no_worker(
+    parrot: Path, tmp_path: Path
+) -> None:
+    draft = write_tiny_gguf(tmp_path / "draft.gguf", says=SAYS, context_length=1)
+    async with opened(parrot, draft_model=str(draft), slots=8) as engine:
+        said, _ = await text_of(engine, request_of("Hi"))
+        assert engine.stats.num_deaths == 0
+    assert said.startswith("Hello world")

@@ -111,6 +111,28 @@ def test_state_of_a_longer_context_is_refused_and_the_slot_goes_on(
     runner.forget(0, 0)
 
 
+@pytest.mark.parametrize("is_pooled", [False, True])
+def test_state_of_another_number_of_slots_has_the_same_key_only_where_it_is_taken(
+    noise: Path, *, is_pooled: bool
+) -> None:
+    found = []
+    state = None
+    for slots in (2, 3):
+        options = OPTIONS.model_copy(update={"slots": slots, "kv_unified": is_pooled})
+        one = LlamaCppRunner(noise, "one", options, lambda _: None)
+        try:
+            tokens = tokens_of(one, QUESTION, 64)
+            is_taken = state is not None and one.load_state(0, state)
+            found.append((one.info.state_key, is_taken))
+            one.forget(0, 0)
+            read(one, 0, tokens)
+            state = one.save_state(0)
+        finally:
+            one.close()
+    (first, _), (second, is_taken) = found
+    assert (first == second) is is_taken is is_pooled
+
+
 def test_key_tells_files_and_options_apart(noise: Path, parrot: Path, tmp_path: Path) -> None:
     keys = {
         state_key(noise, OPTIONS),
@@ -118,7 +140,7 @@ def test_key_tells_files_and_options_apart(noise: Path, parrot: Path, tmp_path: 
         state_key(noise, OPTIONS.model_copy(update={"cache_type_k": "f32"})),
     }
     assert len(keys) == 3
-    harmless = {"slots": 1, "threads": 2, "context_length": 64, "gpu_layers": 0}
+    harmless = {"threads": 2, "context_length": 64, "gpu_layers": 0}
     assert state_key(noise, OPTIONS.model_copy(update=harmless)) in keys
     whole = noise.read_bytes()
     changed = tmp_path / noise.name

@@ -77,7 +77,10 @@ class FakeOptions(BaseModel):
     token_s: float = 0.0
     tokenize_s: float = 0.0
     load_s: float = 0.0
-    on_load: Literal["pass", "refuse", "crash", "crash_again", "garbage", "huge", "hang"] = "pass"
+    on_load: Literal[
+        *("pass", "murmur", "refuse", "refuse_again", "crash", "crash_again"),
+        *("garbage", "huge", "hang"),
+    ] = "pass"
     once: str = ""
     can_cut: bool = True
     can_shift: bool = True
@@ -127,6 +130,8 @@ class FakeRunner:
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         time.sleep(self.options.tokenize_s)
+        if "crash the tokenizer" in text:
+            os.kill(os.getpid(), signal.SIGABRT)
         return list(text.encode())
 
     def token_bytes(self, token: int) -> bytes:
@@ -328,7 +333,11 @@ def open_fake(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
         on_progress(i / 10)
     runner = FakeRunner(options, spec["name"])
     match options.on_load:
-        case "refuse":
+        case "murmur":
+            os.write(2, b"failed to restore something\n")
+        case "refuse_again" if not runner._was_here():
+            pass
+        case "refuse" | "refuse_again":
             raise LoadFailed("The file is not to my taste", "Try another one.")
         case "crash_again" if not runner._was_here():
             pass  # only the second life ends over the load

@@ -11,6 +11,7 @@ from tests.unit.engine.fake_embedder import FakeEmbedder, vector_of
 from webui.engine import ipc
 from webui.engine.embed_loop import MAX_PART_BYTES, EmbedLoop
 from webui.engine.interface import Embedded, EmbedRequest, Pooling, Priority, VectorPart
+from webui.engine.ipc import Begun
 from webui.engine.mail import Aborted, Refused, TextsAnnounced, TextsPrepared
 from webui.errors import InvalidRequest
 
@@ -82,6 +83,18 @@ def test_batched_is_as_one_at_a_time(orders, max_tokens):
         tokens = [embedder.tokenize_text(text, None) for text in request.inputs]
         assert vectors[request.request_id] == [vector_of(t, request.pooling) for t in tokens]
         assert ends[request.request_id] == Embedded(sum(map(len, tokens)))
+
+
+def test_request_is_told_as_begun_once_and_before_its_texts_are_read():
+    embedder = FakeEmbedder()
+    told = []
+    loop = EmbedLoop(embedder, tell=lambda begun: told.append((begun, len(embedder.batches))))
+    request = request_of(*"abcdefgh", owner="ann")
+    give(loop, request)
+    assert told == []
+    run(loop)
+    assert len(embedder.batches) > 1
+    assert told == [(Begun([request.request_id]), 0)]
 
 
 def test_owners_take_turns_text_by_text():

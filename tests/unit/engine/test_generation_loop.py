@@ -23,7 +23,7 @@ from webui.engine.interface import (
     Queued,
     Text,
 )
-from webui.engine.ipc import Outputs, RequestError
+from webui.engine.ipc import Begun, Outputs, RequestError
 from webui.engine.model_draft import ModelDraft
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.scheduler import Scheduler
@@ -617,3 +617,23 @@ def test_abort_tells_nothing_more():
     loop.take(Aborted("a"))
     assert not loop.has_work
     assert loop._untold == {}
+
+
+def test_reply_is_told_as_begun_before_anything_is_done_for_it():
+    runner = FakeRunner(FakeOptions(slots=1, context_length=512))
+    told = []
+    loop = GenerationLoop(
+        runner,
+        PrefillBudget(runner.max_batch_tokens, first_token_s=0.05),
+        Clock(0.003),
+        tell=lambda begun: told.append((begun, runner.num_steps, dict(runner._samplers))),
+    )
+    first, second = (Job(owner, (97,) * 9, 3, (), 0) for owner in ("ann", "bob"))
+    send(loop, first, "1")
+    send(loop, second, "2")
+    assert told == []
+    while loop.has_work:
+        loop.step()
+    assert [begun for begun, _, _ in told] == [Begun(["1"]), Begun(["2"])]
+    assert told[0][1:] == (0, {}), "no sampler was opened, nothing was read"
+    assert told[1][2] == {}

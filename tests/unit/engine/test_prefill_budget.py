@@ -94,3 +94,24 @@ def test_a_rare_slow_step_does_not_stop_the_reading():
         slow = 5 if step % 20 == 0 else 1
         budget.note(num + 2, slow * (machine.fixed_s + num * machine.token_s))
     assert sum(nums[40:]) / 160 > 80
+
+
+@pytest.mark.parametrize("outlier_s", [1.5, 4.8, 30.0])
+@pytest.mark.parametrize("num_slow", [1, 2, 3])
+def test_least_steps_that_were_slow_let_no_step_grow_beyond_measure(outlier_s, num_slow):
+    """Seen: a step of 9 tokens took 4.8 s, and those behind it read 57, 113, 225 and 449."""
+    budget = PrefillBudget(2048, 0.2, 0.3)
+    machine = Machine(0.15, 0.013, noise=0.3)
+    machine.run(budget, 30, num_decoding=1)
+    for _ in range(num_slow):
+        budget.note(SMALL_TOKENS + 1, outlier_s)
+    steps = machine.run(budget, 200, num_decoding=1)
+    assert max(step_s for _, step_s in steps) < 1.2
+    assert sum(num for num, _ in steps) / len(steps) >= SMALL_TOKENS
+
+
+@pytest.mark.parametrize("fixed_s", [0.0005, 0.01, 0.1])
+def test_machine_on_which_tokens_cost_nothing_reads_large_pieces(fixed_s):
+    budget = PrefillBudget(2048, fixed_s, 0.3)
+    steps = Machine(fixed_s, 0.000002, noise=0.1).run(budget, 300, num_decoding=1)
+    assert sum(num for num, _ in steps) / len(steps) > 1000

@@ -298,5 +298,42 @@ def test_state_that_does_not_fit_is_read_anew():
     loop = make_loop(runner)
     cached(loop, job("ann", [A] * 100))
     cached(loop, job("bob", [B] * 100))
-    runner.load_state = lambda slot, data: False
+    tried = []
+    runner.load_state = lambda slot, data: tried.append(slot)
     assert cached(loop, job("ann", [A] * 100 + [C])) == 0
+    assert cached(loop, job("bob", [B] * 100)) == 0
+    assert len(tried) == 2
+    assert loop._cache.in_ram[0].prefix.tokens[:1] == [A], "what was read anew, nothing else"
+    assert len(loop._cache.in_ram) == 1
+
+
+def test_state_of_a_longer_context_is_left_on_disk_and_never_read(tmp_path):
+    longer = FakeRunner(OPTIONS)
+    loop, _, _ = with_disk(longer, tmp_path)
+    play(loop, job("ann", [A] * 400))
+    loop.close()
+    files = list(tmp_path.glob("*/*.state"))
+    runner = FakeRunner(replace_options(context_length=256))
+    key = longer.info.state_key
+    runner.info = msgspec.structs.replace(runner.info, state_key=key)
+    loop, _, _ = with_disk(runner, tmp_path)
+    send(loop, job("ann", [A] * 100), "1")
+    assert loop.has_work, "it waits for nothing"
+    assert list(tmp_path.glob("*/*.state")) == files != []
+
+
+def test_state_on_disk_that_cannot_be_used_is_tried_once(tmp_path):
+    loop, _, _ = with_disk(FakeRunner(OPTIONS), tmp_path)
+    play(loop, job("ann", [A] * 100))
+    loop.close()
+    runner = FakeRunner(OPTIONS)
+    runner.load_state = lambda slot, data: False
+    loop, deliver, _ = with_disk(runner, tmp_path)
+    one = job("ann", [A] * 100 + [C] * 5)
+    send(loop, one, "1")
+    assert not loop.has_work, "it waits for the disk"
+    assert loop._cache._files
+    deliver()
+    while loop.has_work:
+        loop.step()
+    assert not loop._cache._files, "nobody waits for it again"

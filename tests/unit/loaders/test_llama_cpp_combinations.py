@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from pydantic import ValidationError
 
+from tests.tiny_gguf import write_tiny_gguf
 from webui.errors import LoadFailed
-from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.loaders.llama_cpp import LOADER, LlamaCppOptions
 from webui.loaders.llama_cpp.__main__ import open_spec
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
 from webui.loaders.llama_cpp.combinations import (
@@ -52,6 +53,10 @@ def test_head_of_64_numbers_takes(name: CacheTypeName, num_bytes: int) -> None:
         {"flash_attn": "maybe"},
         {"rope_scaling": "longrope"},
         {"rope_freq_scale": 1.5},
+        {"rope_freq_scale": 0.0001},
+        {"rope_freq_base": 0.5},
+        {"rope_freq_base": 1e-45},
+        {"yarn_orig_ctx": 1},
         {"rope_freq_scale": float("nan")},
         {"rope_freq_base": -1},
         {"yarn_ext_factor": float("nan")},
@@ -77,16 +82,9 @@ def test_quantized_values_need_flash_attention(name: str) -> None:
     check_options(options_of(cache_type_k=name, flash_attn="off"))
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"rope_freq_scale": 0.5, "rope_scaling": "none"}, "no effect"),
-        ({"rope_freq_scale": 0.0001}, "below the smallest"),
-    ],
-)
-def test_scale_that_cannot_work_is_refused(options: dict[str, object], said: str) -> None:
-    with pytest.raises(LoadFailed, match=said):
-        check_options(options_of(**options))
+def test_scale_that_has_no_effect_is_refused() -> None:
+    with pytest.raises(LoadFailed, match="no effect"):
+        check_options(options_of(rope_freq_scale=0.5, rope_scaling="none"))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +184,40 @@ def test_context_reaches_as_far_as_positions_are_stretched(
     assert longest_context(options_of(**options), 2048) == longest
 
 
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"cache_type_v": "q8_0", "flash_attn": "off"}, "cache_type_v"),
+        ({"rope_freq_scale": 0.5, "rope_scaling": "none"}, "rope_freq_scale"),
+        ({"speculation": "draft"}, "draft_model"),
+        ({"speculation": "ngram", "flash_attn": "off"}, "speculation"),
+        ({"draft_model": "small", "flash_attn": "off"}, "draft_model"),
+        ({"split_mode": "none", "tensor_split": [1, 1]}, "tensor_split"),
+        ({"main_gpu": 1}, "main_gpu"),
+        ({"tensor_split": [0, 0]}, "tensor_split"),
+        ({"lora": [{"path": "a"}, {"path": "a"}]}, "lora"),
+        ({"context_length": 2049}, "context_length"),
+        ({"context_length": 4097, "rope_freq_scale": 0.5}, "context_length"),
+        ({"cache_type_k": "q8_0"}, "cache_type_k"),
+        ({"cache_type_v": "q4_0"}, "cache_type_v"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_the_header_and_names_the_field(
+    tmp_path: Path, options: dict[str, object], field: str
+) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf")  # trained for 2048 tokens, heads of 16 numbers
+    with pytest.raises(LoadFailed) as caught:
+        LOADER.check(path, options_of(**options))
+    assert caught.value.field == field
+    assert caught.value.hint
+
+
+def test_what_can_work_is_not_refused_by_the_header(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf")
+    for options in ({}, {"context_length": 2048}, {"context_length": 32, "slots": 64}):
+        LOADER.check(path, options_of(**options))
+
+
 OTHER_VALUES: dict[str, object] = {
     "cache_type_k": "q8_0",
     "cache_type_v": "q8_0",
@@ -193,7 +225,7 @@ OTHER_VALUES: dict[str, object] = {
     "rope_scaling": "yarn",
     "rope_freq_base": 5.0,
     "rope_freq_scale": 0.5,
-    "yarn_orig_ctx": 7,
+    "yarn_orig_ctx": 64,
     "yarn_ext_factor": 0.5,
     "yarn_attn_factor": 0.5,
     "yarn_beta_fast": 0.5,
@@ -216,7 +248,10 @@ def test_each_option_that_shapes_states_changes_their_key(tmp_path: Path) -> Non
     keys = [state_key(path, options_of(**{name: one})) for name, one in OTHER_VALUES.items()]
     keys.append(state_key(path, LlamaCppOptions()))
     assert len(set(keys)) == len(keys)
-    assert state_key(path, options_of(threads=3, slots=9, gpu_layers=7)) == keys[-1]
+    assert state_key(path, options_of(threads=3, gpu_layers=7, context_length=64)) == keys[-1]
+    assert state_key(path, options_of(slots=9)) != keys[-1]
+    pooled = [state_key(path, options_of(kv_unified=True, slots=slots)) for slots in (1, 9)]
+    assert pooled[0] == pooled[1] != state_key(path, options_of(slots=1))
     with_draft = options_of(flash_attn="on", speculation="draft", draft_model="small")
     assert state_key(path, with_draft) == state_key(path, options_of(flash_attn="on"))
 

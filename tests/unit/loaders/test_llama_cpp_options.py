@@ -11,6 +11,7 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
+from webui.errors import NotFound
 from webui.loaders import LOADERS
 from webui.loaders.llama_cpp import LOADER, LlamaCppOptions
 from webui.loaders.llama_cpp.options import (
@@ -91,6 +92,8 @@ def test_page_draws_all_options_but_the_rare_ones() -> None:
         {"threads": float("nan")},
         {"batch_size": 8},
         {"context_length": -1},
+        {"context_length": 1},
+        {"context_length": 31},
         {"context_length": 2**40},
         {"draft_max": 63},
         {"draft_max": 0},
@@ -135,6 +138,29 @@ def test_threads_that_were_set_are_not_chosen_anew() -> None:
 @pytest.mark.parametrize("given", ["3, 1", "3,1", [3, 1], (3.0, 1.0)])
 def test_shares_are_a_list_or_a_text_with_commas(given: object) -> None:
     assert LlamaCppOptions.model_validate({"tensor_split": given}).tensor_split == (3, 1)
+
+
+def test_empty_text_is_an_empty_list_of_shares() -> None:
+    assert LlamaCppOptions.model_validate({"tensor_split": " "}).tensor_split == ()
+
+
+@pytest.mark.parametrize("length", [0, 32])
+def test_shortest_contexts(length: int) -> None:
+    assert LlamaCppOptions(context_length=length).context_length == length
+
+
+def test_file_that_is_not_found_is_told_with_the_field_that_named_it() -> None:
+    def find(name: str) -> Path:
+        if name == "there":
+            return Path("/models/there")
+        raise NotFound(f"There is no {name}")
+
+    adapters = LlamaCppOptions.model_validate({"lora": [{"path": "there"}, {"path": "gone"}]})
+    draft = LlamaCppOptions(draft_model="gone")
+    for options, field in ((adapters, "lora[1].path"), (draft, "draft_model")):
+        with pytest.raises(NotFound) as caught:
+            options.located(find, find)
+        assert caught.value.field == field
 
 
 def test_speculation_that_is_off_guesses_nothing() -> None:

@@ -28,7 +28,7 @@ from webui.loaders.llama_cpp.options import (
 )
 from webui.loaders.llama_cpp.parts import parts_of
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
-from webui.refusals import place, predicate
+from webui.refusals import path_of, predicate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
         options = LlamaCppOptions.model_validate(spec["options"])
     except ValidationError as error:
         problems = error.errors()
-        name = ".".join(place(problems[0]))
+        name = path_of(problems[0])
         raise LoadFailed(f"The load option {name} {predicate(problems)}") from error
     path = Path(spec["path"])
     header = read_header(path)  # whoever asked has done so too; the file may have changed since

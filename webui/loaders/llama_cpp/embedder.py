@@ -68,7 +68,8 @@ class LlamaCppEmbedder:
         default = DEFAULT_TEXT_TOKENS if is_encoder else options.ubatch_size
         asked = options.context_length if is_encoder else 0
         self.max_text_tokens = min(trained, asked or default)
-        self.max_batch_tokens = max(self.max_text_tokens, options.ubatch_size)
+        # llama.cpp asserts that each sequence can have a token in one step.
+        self.max_batch_tokens = max(self.max_text_tokens, options.ubatch_size, MAX_BATCH_TEXTS)
         self.max_batch_texts = MAX_BATCH_TEXTS
         self.size: int = llama_cpp.llama_model_n_embd_out(model)
         self.can_rerank = self._pooling is Pooling.RANK

@@ -14,10 +14,10 @@ import psutil
 from webui.errors import LoadFailed
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES
 from webui.loaders.llama_cpp.combinations import (
+    check_context,
     check_devices,
     check_heads,
     check_options,
-    longest_context,
 )
 from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.metadata import metadata
@@ -133,7 +133,8 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = length * options.slots
     params.n_seq_max = options.slots
-    params.n_batch = min(options.batch_size, length)
+    # It asserts that each sequence can have a token in one step.
+    params.n_batch = max(options.slots, min(options.batch_size, length))
     params.n_ubatch = min(options.ubatch_size, params.n_batch)
     params.n_threads = num_threads(options)
     params.n_threads_batch = num_threads_batch(options)
@@ -180,18 +181,7 @@ def _choose_context_length(model: int, options: LlamaCppOptions, token_bytes: in
     trained: int = llama_cpp.llama_model_n_ctx_train(model)
     free_bytes = psutil.virtual_memory().available
     asked = options.context_length
-    longest = longest_context(options, trained)
-    if asked > longest:
-        is_stretched = longest > trained
-        reached = (
-            f"reaches with this RoPE scale ({longest})"
-            if is_stretched
-            else (f"was made for ({longest})")
-        )
-        raise LoadFailed(
-            f"A context of {asked} tokens is more than this model {reached}",
-            f"Set the context length to {longest} or less.",
-        )
+    check_context(options, trained)
     if not asked:
         usual = min(trained, DEFAULT_CONTEXT_LENGTH)
         fits = usual * options.slots * token_bytes <= free_bytes * KV_SHARE

@@ -1,18 +1,17 @@
-"""What can be set when llama.cpp loads a model, and the loader's card for the rest of the house.
+"""What can be set when llama.cpp loads a model.
 
 Knows no llama_cpp: the web process draws and checks these values, only the child uses them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import psutil
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from webui.errors import WebuiError
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
-from webui.loaders.llama_cpp.sampler import SAMPLED_PARAMS
 from webui.sampling_params import Control
 
 if TYPE_CHECKING:
@@ -22,29 +21,42 @@ if TYPE_CHECKING:
 FlashAttention = Literal["auto", "on", "off"]
 MAX_THREADS = 256
 MAX_CONTEXT_LENGTH = 16_777_216
+MIN_CONTEXT_LENGTH = 32  # a question of one word in a chat template takes about as many
+MIN_ROPE_SCALE = 1 / 512  # smaller ones stretch a context beyond what llama.cpp counts in 32 bits
+MIN_ROPE_BASE = 1.0  # below it positions would turn the faster the less they should
 DEFAULT_CONTEXT_LENGTH = 8192
 MAX_ADAPTERS = 16
 MAX_LORA_SCALE = 100.0
 MAX_PATH_CHARS = 1024
 MAX_GPUS = 16
 MAX_DRAFT = 62  # with the token before it a step stays below 64 tokens, see `engine.drafting`
-# Read elsewhere than in the sampler chain: by the prompt, the sequence and the runner.
-ENGINE_PARAMS = frozenset(
-    {
-        "system_prompt",
-        "max_tokens",
-        "context_overflow",
-        "stop",
-        "banned_strings",
-        "logprobs",
-        "top_logprobs",
-    }
-)
 
 
 def _listed(value: object) -> object:
     """Return the parts of a text with commas, as the page and command lines write lists."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if isinstance(value, list):
+        return tuple(value)
+    if not isinstance(value, str):
+        return value
+    return tuple(_number(part.strip()) for part in value.split(",")) if value.strip() else ()
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # the field says what is wrong with it
+
+
+def _nought_or(least: float) -> AfterValidator:
+    """Return what refuses a value between 0, which stands for a choice of ours, and the least."""
+
+    def check(value: float) -> float:
+        if 0 < value < least:
+            raise ValueError(f"{value:g} is below the least, {least:.9g}; 0 takes what is usual")
+        return value
+
+    return AfterValidator(check)
 
 
 Share = Annotated[float, Field(ge=0, le=1_000_000)]
@@ -67,13 +79,15 @@ class LlamaCppOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    context_length: Annotated[int, Control("Memory", step=256, soft_max=32_768)] = Field(
+    context_length: Annotated[
+        int, Control("Memory", step=256, soft_max=32_768), _nought_or(MIN_CONTEXT_LENGTH)
+    ] = Field(
         default=0,
         ge=0,
         le=MAX_CONTEXT_LENGTH,
         title="Context length",
-        description="How many tokens of one conversation the model can see; 0 takes up to 8192, "
-        "or 4096 where memory is short.",
+        description="How many tokens of one conversation the model can see, at least 32; 0 takes "
+        "up to 8192, or 4096 where memory is short.",
     )
     slots: Annotated[int, Control("Memory", step=1, soft_max=16)] = Field(
         default=4,
@@ -120,7 +134,8 @@ class LlamaCppOptions(BaseModel):
         ge=32,
         le=16_384,
         title="Batch size",
-        description="The most tokens that one step takes in, of all replies together.",
+        description="The most tokens that one step takes in, of all replies together; at least one "
+        "for each of them.",
     )
     ubatch_size: Annotated[int, Control("Compute", step=64, soft_max=2048)] = Field(
         default=512,
@@ -225,27 +240,28 @@ class LlamaCppOptions(BaseModel):
         description="How positions are stretched for a longer context; auto does as the model "
         "file says.",
     )
-    rope_freq_base: float = Field(
+    rope_freq_base: Annotated[float, _nought_or(MIN_ROPE_BASE)] = Field(
         default=0,
         ge=0,
         le=10_000_000_000,
         title="RoPE base",
-        description="Base of the position frequencies; 0 takes that of the model.",
+        description="Base of the position frequencies, at least 1; 0 takes that of the model.",
     )
-    rope_freq_scale: float = Field(
+    rope_freq_scale: Annotated[float, _nought_or(MIN_ROPE_SCALE)] = Field(
         default=0,
         ge=0,
         le=1,
         title="RoPE scale",
-        description="Factor of the position frequencies: 0.5 doubles the context; 0 takes that of "
-        "the model.",
+        description="Factor of the position frequencies, at least 1/512: 0.5 doubles the context; "
+        "0 takes that of the model.",
     )
-    yarn_orig_ctx: int = Field(
+    yarn_orig_ctx: Annotated[int, _nought_or(MIN_CONTEXT_LENGTH)] = Field(
         default=0,
         ge=0,
         le=4_194_304,
         title="YaRN original context",
-        description="Context length that the model was trained with; 0 takes that of the model.",
+        description="Context length that the model was trained with, at least 32; 0 takes that of "
+        "the model.",
     )
     yarn_ext_factor: float = Field(
         default=-1,
@@ -306,14 +322,26 @@ class LlamaCppOptions(BaseModel):
         """Return these options with the whole paths of the files they name.
 
         Args:
-            find_adapter: Returns the adapter that a name means; its errors go through.
+            find_adapter: Returns the adapter that a name means; its errors go through, with the
+                field that named it.
             find_model: The same for a model.
         """
         lora = tuple(
-            one.model_copy(update={"path": str(find_adapter(one.path))}) for one in self.lora
+            one.model_copy(update={"path": _found(find_adapter, one.path, f"lora[{index}].path")})
+            for index, one in enumerate(self.lora)
         )
-        draft = str(find_model(self.draft_model)) if has_draft_model(self) else self.draft_model
+        draft = self.draft_model
+        if has_draft_model(self):
+            draft = _found(find_model, draft, "draft_model")
         return self.model_copy(update={"lora": lora, "draft_model": draft})
+
+
+def _found(find: Callable[[str], Path], name: str, field: str) -> str:
+    try:
+        return str(find(name))
+    except WebuiError as error:
+        error.field = field
+        raise
 
 
 def flash_attention(options: LlamaCppOptions, *, has_gpu: bool) -> FlashAttention:
@@ -364,17 +392,3 @@ def max_threads(options: LlamaCppOptions) -> int:
 def num_threads_batch(options: LlamaCppOptions) -> int:
     """Return the threads that read the prompt."""
     return options.threads_batch or num_threads(options)
-
-
-@dataclass(frozen=True, slots=True)
-class LlamaCppLoader:
-    """Card of this loader; obeys `engine.loader.Loader`."""
-
-    name: str = "llama_cpp"
-    formats: tuple[str, ...] = (".gguf",)
-    Options: type[BaseModel] = LlamaCppOptions
-    supported_params: frozenset[str] = SAMPLED_PARAMS | ENGINE_PARAMS
-    module: str = "webui.loaders.llama_cpp"
-
-
-LOADER = LlamaCppLoader()

@@ -37,6 +37,10 @@ def state_key(path: Path, options: LlamaCppOptions) -> str:
     """
     digest = hashlib.sha256(llama_cpp.__version__.encode())
     digest.update(options.model_dump_json(exclude=HARMLESS | {"lora"}).encode())
+    if not options.kv_unified:
+        # Each slot has a stream of its own, and a state counts them.
+        # Source: llama.cpp, src/llama-kv-cache.cpp, llama_kv_cache::state_read.
+        digest.update(options.slots.to_bytes(2, "little"))
     # Of adapters the content counts, not where they lie.
     digest.update(repr([adapter.scale for adapter in options.lora]).encode())
     # Values lie the other way round without flash attention.

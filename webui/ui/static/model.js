@@ -63,7 +63,8 @@ export class ModelPage {
     this.drawn = key;
     this.status.dataset.state = status.state;
     const cancel = () => this.models.cancel().catch(toastError);
-    const parts = { none: () => emptyStatus(this.models.usable.length > 0), loading: (now) => loadingStatus(now, cancel), ready: readyStatus, restarting: restartingStatus, failed: failedStatus };
+    const again = () => Promise.resolve(this.load(status.model_id)).catch(toastError);
+    const parts = { none: () => emptyStatus(this.models.usable.length > 0), loading: (now) => loadingStatus(now, cancel), ready: readyStatus, restarting: restartingStatus, failed: (now) => failedStatus(now, again) };
     this.status.hidden = !loaded;
     this.status.replaceChildren(...parts[status.state](status));
   }
@@ -169,8 +170,11 @@ function restartingStatus(status) {
   return [el("p", { class: "status-line" }, el("span", { class: "pill-dot" }), el("strong", {}, status.name ?? "")), el("p", { class: "status-note" }, t("model.restarting_hint"))];
 }
 
-function failedStatus(status) {
-  return status.error ? failure(status) : [el("p", { class: "status-line" }, icon("warning"), el("strong", {}, t("model.failed")))];
+/** Why there is none, and the way to try it again; its file may have no card here. */
+function failedStatus(status, again) {
+  const why = status.error ? failure(status) : [el("p", { class: "status-line" }, icon("warning"), el("strong", {}, t("model.failed")))];
+  if (!status.model_id) return why;
+  return [...why, el("button", { type: "button", class: "button", "aria-label": `${t("model.load_again")}: ${status.name}`, on: { click: again } }, t("model.load_again"))];
 }
 
 /** Why the last load did not succeed; also beside a model that was loaded before it. */
