@@ -20,6 +20,7 @@ from webui.engine.interface import (
     FinishReason,
     Prefill,
     Queued,
+    Reseeded,
     Shifted,
     Text,
     Timings,
@@ -121,28 +122,33 @@ class Reply:
                     self._first_token_at = now
                 self._num_tokens += delta.num_tokens
                 return self._take_pieces(self._parser.feed(delta.text))
+            case Finish():
+                self._finish = delta
+                return self.flush()
+            case Reseeded():
+                return []
+            case _:
+                return [self._note(delta)]
+
+    def _note(self, delta: Queued | Trimmed | Shifted | Prefill) -> events.GenerationEvent:
+        match delta:
             case Queued():
                 self._first_step_at = None  # not yet: it is told when it is read
-                return [events.Queued(**self._ids(), place=delta.place, eta_s=delta.eta_s)]
+                return events.Queued(**self._ids(), place=delta.place, eta_s=delta.eta_s)
             case Trimmed():
-                return [self._note_left_out(_messages_left_out(self.order, delta))]
+                return self._note_left_out(_messages_left_out(self.order, delta))
             case Shifted():
                 so_far = self._left_out or LeftOutView()
                 num_tokens = so_far.tokens + delta.num_tokens
                 left_out = msgspec.structs.replace(so_far, tokens=num_tokens)
-                return [self._note_left_out(left_out)]
+                return self._note_left_out(left_out)
             case Prefill():
                 if self._first_step_at is None:
                     self._first_step_at = self._clock()
                 self._prefill = delta
-                return [
-                    events.Prefill(
-                        **self._ids(), done=delta.done, total=delta.total, cached=delta.cached
-                    )
-                ]
-            case Finish():
-                self._finish = delta
-                return self.flush()
+                return events.Prefill(
+                    **self._ids(), done=delta.done, total=delta.total, cached=delta.cached
+                )
             case _:
                 assert_never(delta)
 

@@ -184,7 +184,7 @@ def test_max_tokens_context_and_eog_end_with_their_reasons():
         ended |= {s.request_id: (s.finish_reason, s.num_reply) for s in touched}
     assert ended == {
         "max": (FinishReason.LENGTH, 2),
-        "context": (FinishReason.LENGTH, 2),
+        "context": (FinishReason.CONTEXT, 2),
     }
     scheduler.add(make("eog"))
     _, touched = step(scheduler, token=EOS)
@@ -196,7 +196,7 @@ def test_prompt_as_long_as_the_context_gets_one_token():
     scheduler.add(make("full", num=512))
     step(scheduler, max_prefill=600)  # all but the last token, to see who else comes
     _, touched = step(scheduler, max_prefill=600)
-    assert [(s.finish_reason, s.num_reply) for s in touched] == [(FinishReason.LENGTH, 1)]
+    assert [(s.finish_reason, s.num_reply) for s in touched] == [(FinishReason.CONTEXT, 1)]
 
 
 def test_eta_is_unknown_until_a_reply_has_ended():
