@@ -255,6 +255,7 @@ class Generations:
             messages=order.prompt,
             continue_last=order.is_continuation,
             params=engine_params(order.params),
+            is_seed_drawn=order.is_seed_drawn,
         )
         append, owner = self._events.append, order.owner
         async with aclosing(engine.generate(request)) as deltas:

@@ -15,6 +15,7 @@ import msgspec
 from webui.chat import events
 from webui.chat.reply_parser import Kind, ReplyParser
 from webui.chat.views import ErrorView, LeftOutView, MessageView, TimingsView, UsageView
+from webui.chat.written_with import UNKNOWN_SEED
 from webui.engine.interface import (
     Finish,
     FinishReason,
@@ -46,6 +47,7 @@ class Order:
         prompt: What the model reads.
         is_continuation: Whether the last message of the prompt is the reply itself.
         sources: Of which saved messages each of the prompt is made.
+        is_seed_drawn: Nobody asked for the seed in the parameters.
     """
 
     generation_id: str
@@ -56,6 +58,7 @@ class Order:
     params: SamplingParams
     is_continuation: bool = False
     sources: tuple[tuple[str, ...], ...] = ()
+    is_seed_drawn: bool = False
 
 
 class _Ids(TypedDict):
@@ -95,6 +98,7 @@ class Reply:
         self._num_tokens = 0
         self._prefill = Prefill(0, 0)
         self._left_out: LeftOutView | None = None
+        self._seeds = order.message.seeds
 
     @property
     def is_finished(self) -> bool:
@@ -126,6 +130,7 @@ class Reply:
                 self._finish = delta
                 return self.flush()
             case Reseeded():
+                self._seeds = (*self._seeds[:-1], UNKNOWN_SEED)
                 return []
             case _:
                 return [self._note(delta)]
@@ -166,6 +171,8 @@ class Reply:
 
     def end(self, status: str, error: ErrorView | None = None) -> MessageView:
         """Fix the reply as it will be saved for good."""
+        if not self._num_tokens:  # a run that wrote nothing has no seed that matters
+            self._seeds = self.order.message.seeds[:-1]
         live = self._live(status)
         if error is not None and not self._num_tokens:
             before = self.order.message
@@ -218,6 +225,7 @@ class Reply:
             error=None,
             reasoning_s=self._reasoning_s(),
             left_out=self._left_out,
+            seeds=self._seeds,
         )
 
     def _note_left_out(self, left_out: LeftOutView) -> events.LeftOut:

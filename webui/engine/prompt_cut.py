@@ -92,14 +92,14 @@ class PromptCut:
 
     def _refusal(self, request: GenerateRequest) -> ContextLengthExceeded:
         num_tokens = self._num_kept_tokens(request)
-        what = "the system prompt"
+        what = "The last message and the system prompt"
         hint = "Shorten it, or load the model with a longer context."
         if request.continue_last:
-            what += " and the reply so far"
+            what = "The last message, the system prompt and the reply so far"
             hint = "Begin a new conversation, or load the model with a longer context."
         return ContextLengthExceeded(
-            f"The last message and {what} alone have {num_tokens} tokens; the context of this "
-            f"model holds {self._context_length}",
+            f"{what} alone have {num_tokens} tokens; the context of this model holds "
+            f"{self._context_length}",
             hint,
             field="messages",
         )
