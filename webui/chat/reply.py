@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict, assert_never
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, assert_never
 
 import msgspec
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from webui.engine.interface import Delta
     from webui.messages import Message
     from webui.sampling_params import SamplingParams
+
+
+Phase: TypeAlias = events.Queued | events.Loading | events.Prefill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,7 @@ class Reply:
         self.order = order
         self.has_begun = False  # the engine has said something
         self.is_dirty = False  # there is text that no tick has saved
+        self.phase: Phase | None = None  # what was told of its waiting, until there is text
         self._text = [order.message.text]
         self._reasoning = [order.message.reasoning]
         self._parser = ReplyParser(text=order.message.text, reasoning=order.message.reasoning)
@@ -121,6 +125,7 @@ class Reply:
         self.has_begun = True
         match delta:
             case Text():
+                self.phase = None
                 now = self._last_token_at = self._clock()
                 if self._first_token_at is None:
                     self._first_token_at = now
@@ -139,7 +144,8 @@ class Reply:
         match delta:
             case Queued():
                 self._first_step_at = None  # not yet: it is told when it is read
-                return events.Queued(**self._ids(), place=delta.place, eta_s=delta.eta_s)
+                self.phase = events.Queued(**self._ids(), place=delta.place, eta_s=delta.eta_s)
+                return self.phase
             case Trimmed():
                 return self._note_left_out(_messages_left_out(self.order, delta))
             case Shifted():
@@ -151,9 +157,10 @@ class Reply:
                 if self._first_step_at is None:
                     self._first_step_at = self._clock()
                 self._prefill = delta
-                return events.Prefill(
+                self.phase = events.Prefill(
                     **self._ids(), done=delta.done, total=delta.total, cached=delta.cached
                 )
+                return self.phase
             case _:
                 assert_never(delta)
 
@@ -163,7 +170,8 @@ class Reply:
 
     def loading(self, fraction: float) -> events.Loading:
         """Tell that the model is on its way."""
-        return events.Loading(**self._ids(), fraction=fraction)
+        self.phase = events.Loading(**self._ids(), fraction=fraction)
+        return self.phase
 
     def notice(self, code: str, message: str) -> events.Notice:
         """Tell something while the reply goes on."""

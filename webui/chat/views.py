@@ -112,11 +112,17 @@ class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
     context_overflow: str | None = None
 
 
-class GenerationView(msgspec.Struct, frozen=True):
-    """A running reply and the message it writes."""
+class GenerationView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A running reply and the message it writes.
+
+    Attributes:
+        phase: The latest event of a reply without new text that says what it waits for; None
+            where it waits for nothing or was not told yet.
+    """
 
     id: str
     message_id: str
+    phase: msgspec.Struct | None = None
 
 
 class Page(msgspec.Struct, frozen=True):

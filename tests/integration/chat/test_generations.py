@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from webui.actor import Actor
-from webui.chat.events import Done, Failed, LeftOut, Loading, Notice, Prefill, Queued
+from webui.chat.events import Done, Failed, Hello, LeftOut, Loading, Notice, Prefill, Queued
 from webui.chat.events import Text as TextEvent
 from webui.chat.views import LeftOutView
 from webui.engine import interface as engine_interface
@@ -423,3 +423,24 @@ async def test_full_context_is_kept_with_the_reply(house, engine, finish):
     assert (await house.ended(turn)).message.finish_reason == "context"
     saved = await house.row(conversation_id, turn.generation.message_id)
     assert saved.finish_reason == "context"
+
+
+async def test_who_comes_late_hears_at_once_what_replies_wait_for(house, engine, finish):
+    conversation_id, turn = await house.begin()
+    engine.put(engine_interface.Queued(3, 40.0))
+    queued = await house.told(turn, Queued)
+    snapshot = await house.conversations.get(house.me, conversation_id)
+    assert snapshot.generation.phase == queued
+    async with aclosing(house.generations.follow(house.me, None)) as batches:
+        hello, late = await anext(batches)
+        assert (late.event, late.n) == (queued, hello.n)
+    async with aclosing(house.generations.follow(house.me, snapshot.cursor)) as batches:
+        assert [type(entry.event) for entry in await anext(batches)] == [Hello], "it is known"
+    async with aclosing(house.generations.follow(house.other, None)) as batches:
+        assert len(await anext(batches)) == 1, "nobody else is told"
+    engine.put(Text("a", 1))
+    await house.told(turn, TextEvent)
+    snapshot = await house.conversations.get(house.me, conversation_id)
+    assert snapshot.generation.phase is None
+    engine.put(finish)
+    await house.ended(turn)

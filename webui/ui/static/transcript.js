@@ -176,6 +176,8 @@ export class Transcript extends Emitter {
     const before = this.messages;
     this.messages = new Map(snapshot.messages.map((view) => [view.id, place(view, n, before.get(view.id))]));
     this.generation = snapshot.generation;
+    const waiting = this.messages.get(snapshot.generation?.message_id);
+    if (waiting && snapshot.generation.phase) waiting.phase = snapshot.generation.phase;
     this.loading = false;
     this.#follow(snapshot.conversation);
     this.#cover(snapshot.cursor);
