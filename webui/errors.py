@@ -13,7 +13,8 @@ class WebuiError(Exception):
     """Root of all errors that are shown to people; anything else is a bug.
 
     Args:
-        message: What is so, with the offending value.
+        message: What is so, with the offending value; a full stop at its end is taken away, as
+            faces put their own between it and the hint.
         hint: What the reader can do about it; may be empty.
         field: Dotted name of the offending input field, where there is one.
     """
@@ -21,6 +22,8 @@ class WebuiError(Exception):
     code: ClassVar[str] = "error"
 
     def __init__(self, message: str, hint: str = "", *, field: str | None = None) -> None:
+        if message.endswith(".") and not message.endswith(".."):
+            message = message[:-1]
         super().__init__(message)
         self.message = message
         self.hint = hint

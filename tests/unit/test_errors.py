@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,48 @@ def test_code_of_every_error_is_its_own() -> None:
 def test_error_carries_message_and_hint(cls: type[WebuiError]) -> None:
     error = cls("what is so", "what to do")
     assert (error.message, error.hint, str(error)) == ("what is so", "what to do", "what is so")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("killed by SIGKILL.", "killed by SIGKILL"),
+        ("It ended. Why.", "It ended. Why"),
+        ("and so on...", "and so on..."),
+    ],
+)
+def test_full_stop_between_message_and_hint_is_the_faces(given: str, message: str) -> None:
+    error = WebuiError(given, "Do this.")
+    assert (error.message, str(error)) == (message, message)
+
+
+def said_by(path: Path) -> list[str]:
+    """Return the texts of the errors that a module raises."""
+    tree = ast.parse(path.read_text("utf-8"))
+    names = {cls.__name__ for cls in CLASSES} | {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and "WebuiError" in map(ast.unparse, node.bases)
+    }
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in names
+    ]
+    return [
+        part.value
+        for call in calls
+        for argument in call.args
+        for part in ast.walk(argument)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
+
+
+def test_no_error_speaks_markup() -> None:
+    root = Path(errors.__file__).parent
+    said = {text: path.name for path in root.rglob("*.py") for text in said_by(path)}
+    assert len(said) > 200, "they are found"
+    assert {text: name for text, name in said.items() if "`" in text} == {}
 
 
 def test_error_names_the_field_it_is_about() -> None:

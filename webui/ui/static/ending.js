@@ -42,7 +42,8 @@ export class Ending {
     const shifted = running ? 0 : (leftOut?.tokens ?? 0);
     const isEmpty = !text && !reasoning && !toolCalls.length;
     const wantsStarter = this.#wantsStarter();
-    const key = JSON.stringify([running, status, error, reason, isEmpty, canContinue, acts, shifted, wantsStarter, this.#overflow]);
+    const hasModel = Boolean(this.models?.isReady);
+    const key = JSON.stringify([running, status, error, reason, isEmpty, canContinue, acts, shifted, wantsStarter, hasModel, this.#overflow]);
     if (key === this.#drawn) {
       this.#starter?.draw({ isWanted: true });
       return canContinue;
@@ -106,7 +107,7 @@ export class Ending {
     if (error?.hint) words.append(el("span", {}, error.hint));
     const again = canContinue ? "continue" : "retry";
     let acts = [again];
-    if (error?.code === "model_not_loaded" && !wantsStarter) acts = ["model", again];
+    if (error?.code === "model_not_loaded" && !wantsStarter && !this.models?.isReady) acts = ["model", again];
     if (error?.code === "context_length_exceeded") acts = this.#waysIn(again);
     this.node.append(icon("warning"), words, choices(acts));
     if (!wantsStarter) return;
