@@ -170,6 +170,18 @@ def test_reply_that_fills_the_context_alone_goes_on_without_the_oldest_words(
     expect(page.locator(".composer textarea")).to_have_value("long 9000 words")
 
 
+def test_choices_follow_the_way_that_the_parameters_name(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    fake_server.ask("PUT", "/api/parameters", {"context_overflow": "cut_middle"})
+    page = open_page(fake_server.url)
+    say(page, "word " * 9000)
+    expect(page.locator(".ending.error").get_by_role("button")).to_have_text(
+        ["Longer context", "New conversation", "Retry"]
+    )
+    fake_server.ask("DELETE", "/api/parameters")
+
+
 SHIFTED = """async () => {
   const { MessageView } = await import("/ui/message.js");
   const message = {
