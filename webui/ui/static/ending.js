@@ -96,7 +96,10 @@ export class Ending {
 
   #drawFull(acts) {
     this.node.classList.add("full");
-    const words = t("overflow.full", { count: tokensOf(this.message), tokens: integer(tokensOf(this.message)) });
+    const { seeds = [], left_out: leftOut } = this.message;
+    const isWhole = seeds.length < 2 && !leftOut?.tokens; // else its tokens are not those in the context
+    const count = tokensOf(this.message);
+    const words = count && isWhole ? t("overflow.full", { count, tokens: integer(count) }) : t("overflow.full_again");
     const hint = t(acts[0] === "continue" ? "overflow.full_room" : "overflow.full_hint");
     this.node.append(el("div", { class: "ending-text" }, el("strong", {}, words), el("span", {}, hint)), choices(acts));
   }
