@@ -13,8 +13,7 @@ class WebuiError(Exception):
     """Root of all errors that are shown to people; anything else is a bug.
 
     Args:
-        message: What is so, with the offending value; a full stop at its end is taken away, as
-            faces put their own between it and the hint.
+        message: What is so, with the offending value.
         hint: What the reader can do about it; may be empty.
         field: Dotted name of the offending input field, where there is one.
     """
@@ -22,12 +21,15 @@ class WebuiError(Exception):
     code: ClassVar[str] = "error"
 
     def __init__(self, message: str, hint: str = "", *, field: str | None = None) -> None:
-        if message.endswith(".") and not message.endswith(".."):
-            message = message[:-1]
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.field = field
+
+
+def in_one_line(message: str, hint: str) -> str:
+    """Return message and hint with one full stop between them, wherever the message has one."""
+    return f"{message.removesuffix('.')}. {hint}" if hint else message
 
 
 class NotAuthenticated(WebuiError):

@@ -321,4 +321,18 @@ def test_page_that_is_opened_late_says_what_the_reply_waits_for(
     page = open_page(fake_server.url)
     page.route(f"**/api/conversations/{conversation_id}", as_waiting)
     page.goto(f"{fake_server.url}/c/{conversation_id}")
-    expect(page.locator("article .state")).to_have_text("Waiting, place 2, about 41 s")
+    expect(page.locator("article .state")).to_have_text("Waiting, place 2, about 40 s")
+
+
+def test_toast_has_one_full_stop_between_message_and_hint(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(fake_server.url)
+    page.wait_for_selector("body.with-gradio", state="attached")
+    page.evaluate(
+        """async () => {
+          const { toastError } = await import("/ui/toast.js");
+          toastError({ message: "The engine stopped: killed.", hint: "Try again." });
+        }"""
+    )
+    expect(page.locator(".toast-text")).to_have_text("The engine stopped: killed. Try again.")

@@ -46,6 +46,7 @@ def test_message_without_any_model_offers_the_starter(
     chat.send("Is anybody there?")
     error = chat.answer.locator(".ending.error")
     expect(error).to_contain_text("No model is loaded")
+    expect(error).to_contain_text("Get the starter model, or put GGUF files")
     offer = error.get_by_role("button", name="Download the starter")
     expect(offer).to_be_visible()
     expect(error.get_by_role("button", name="Choose a model")).to_have_count(0)

@@ -28,7 +28,7 @@ from webui.chat.views import (
 )
 from webui.engine.loader import ModelSpec, NamesFiles
 from webui.engine.pool_status import PoolState
-from webui.errors import Conflict, LoadFailed, WebuiError
+from webui.errors import Conflict, LoadFailed, WebuiError, in_one_line
 from webui.hub.starter import STARTER_BYTES, adopt_starter, fetch_starter
 from webui.loaders import LOADERS
 from webui.storage import settings as settings_table
@@ -262,7 +262,7 @@ class Models:
         try:
             await self._begin(await asyncio.to_thread(self._catalog.get_at, wanted))
         except WebuiError as error:
-            logger.warning("%s. %s", error.message, error.hint)
+            logger.warning("%s", in_one_line(error.message, error.hint))
 
     async def close(self) -> None:
         """End a load or unload that runs; idempotent."""
@@ -305,7 +305,7 @@ class Models:
             await self._pool.load(spec, force=force)
             await self._database.run(_remember, spec, saved, chosen)
         except WebuiError as error:
-            logger.warning("%s. %s", error.message, error.hint)
+            logger.warning("%s", in_one_line(error.message, error.hint))
         except Exception:  # the rim: nobody awaits this task but to end it
             logger.exception("loading %s failed", spec.model_id)
 

@@ -17,7 +17,7 @@ from webui.cli.backup import backup, restore_command
 from webui.cli.bench import bench
 from webui.cli.doctor import doctor
 from webui.cli.serve import UnknownModel, serve
-from webui.errors import WebuiError
+from webui.errors import WebuiError, in_one_line
 
 OWN_FLAGS = frozenset({"--help", "-h", "--version"})
 
@@ -71,4 +71,4 @@ def main() -> None:
 def line(message: str, hint: str = "") -> str:
     """Return an error as one line for a terminal."""
     message = " ".join(message.split()).removesuffix(".")
-    return f"Error: {message}. {hint}" if hint else f"Error: {message}"
+    return f"Error: {in_one_line(message, hint)}"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from webui.engine.sequence import Sequence
 
-NEW_TOKEN_SHARE = 0.1  # weight of the latest token of a reply in the mean time of a token
+MIN_TOKENS = 8  # measured before anything is guessed: the first ones of a model are slow
+KEPT_WEIGHT = 0.98  # of the tokens measured before, at each new one
 NEW_REPLY_SHARE = 0.25  # weight of the latest reply in the means of replies
 OVERDUE_SHARE = 0.5  # what a reply longer than the mean has still to write, of what it has written
 
@@ -32,7 +33,9 @@ class WaitingTimes:
     """What was learned so far."""
 
     def __init__(self) -> None:
-        self._token_s: float | None = None  # of one reply, beside the others that are written
+        # Of each reply, beside the others that are written; both count the latest tokens most.
+        self._measured_s = self._num_measured = 0.0
+        self._num_seen = 0
         self._read_s = 0.0  # for each token of a prompt
         self._num_tokens: float | None = None  # of a reply
         self._marks: dict[str, _Mark] = {}
@@ -44,9 +47,13 @@ class WaitingTimes:
             return
         before = self._marks.get(sequence.request_id)
         self._marks[sequence.request_id] = _Mark(num_reply, now_s)
-        if before is not None and num_reply > before.num_reply:
-            token_s = (now_s - before.at_s) / (num_reply - before.num_reply)
-            self._token_s = _mean(self._token_s, token_s, NEW_TOKEN_SHARE)
+        num_new = num_reply - before.num_reply if before is not None else 0
+        if before is None or num_new <= 0:
+            return
+        kept = KEPT_WEIGHT**num_new
+        self._measured_s = kept * self._measured_s + now_s - before.at_s
+        self._num_measured = kept * self._num_measured + num_new
+        self._num_seen += num_new
 
     def leave(self, sequence: Sequence) -> None:
         """Note that a sequence has no slot any more; it may come again."""
@@ -62,11 +69,11 @@ class WaitingTimes:
     def next_s(self, running: Iterable[Sequence]) -> float | None:
         """Return when the first of those who run will have ended, in seconds from now.
 
-        None is unknown: no reply has had two tokens yet.
+        None is unknown: too few tokens are measured yet.
         """
-        if self._token_s is None:
+        if self._num_seen < MIN_TOKENS:
             return None
-        return min(map(self._left_s, running), default=0.0)
+        return round(min(map(self._left_s, running), default=0.0), 1)
 
     def outlook(
         self, running: Collection[Sequence], waiting: Iterable[Sequence]
@@ -82,15 +89,15 @@ class WaitingTimes:
         told: dict[str, Queued] = {}
         for place, sequence in enumerate(waiting, 1):
             start_s = ends_s[0]
-            eta_s = None if self._token_s is None else round(start_s, 1)
+            eta_s = None if self._num_seen < MIN_TOKENS else round(start_s, 1)
             told[sequence.request_id] = Queued(place, eta_s)
             heapreplace(ends_s, start_s + self._left_s(sequence))
         return told
 
     def _left_s(self, sequence: Sequence) -> float:
         """Return the seconds that a sequence still needs of a slot."""
-        num_written = self._num_left(sequence)
-        return sequence.num_unread * self._read_s + num_written * (self._token_s or 0.0)
+        token_s = self._measured_s / max(1.0, self._num_measured)
+        return sequence.num_unread * self._read_s + self._num_left(sequence) * token_s
 
     def _num_left(self, sequence: Sequence) -> float:
         """Return how many tokens will still be written: as many as usual, never above its limit."""

@@ -205,14 +205,16 @@ def test_prompt_as_long_as_the_context_gets_one_token():
 
 def test_estimate_is_unknown_until_tokens_are_measured_then_counts_what_runs():
     scheduler = make_scheduler(num_slots=1)
-    scheduler.add(make("a", max_tokens=12))
+    scheduler.add(make("a", max_tokens=19))
     step(scheduler, now_s=0.0)
     step(scheduler, now_s=1.0)
     scheduler.add(make("b", "bob", max_tokens=5))
     scheduler.add(make("c", "cem", max_tokens=5))
     assert scheduler.outlook(1.0) == {"b": Queued(1), "c": Queued(2)}
+    for now_s in range(3, 17, 2):
+        step(scheduler, now_s=float(now_s))
     told = []
-    for now_s in (3.0, 5.0, 7.0):
+    for now_s in (17.0, 19.0, 21.0):
         step(scheduler, now_s=now_s)
         told.append([queued.eta_s for queued in scheduler.outlook(now_s).values()])
     # Two seconds a token: the first has 10, 9, 8 more to write, the second five.
@@ -221,9 +223,9 @@ def test_estimate_is_unknown_until_tokens_are_measured_then_counts_what_runs():
 
 def test_full_queue_says_when_the_next_reply_ends():
     scheduler = make_scheduler(num_slots=1, max_waiting=1)
-    scheduler.add(make("a", max_tokens=12))
-    for now_s in (0.0, 1.0, 3.0):
-        step(scheduler, now_s=now_s)
+    scheduler.add(make("a", max_tokens=19))
+    for now_s in (0, *range(1, 19, 2)):
+        step(scheduler, now_s=float(now_s))
     scheduler.add(make("b"))
     with pytest.raises(Busy) as caught:
         scheduler.add(make("c"))

@@ -6,7 +6,7 @@ from tests.unit.engine.contract import make_request
 from webui.engine.interface import Queued
 from webui.engine.runner import Sampled
 from webui.engine.sequence import Sequence
-from webui.engine.waiting_times import WaitingTimes
+from webui.engine.waiting_times import MIN_TOKENS, WaitingTimes
 
 
 class Words:
@@ -54,8 +54,11 @@ class Machine:
 def test_nothing_is_guessed_before_anything_was_measured():
     machine = Machine()
     running = [machine.begin("a", 100)]
-    assert machine.times.next_s(running) is None
-    assert machine.outlook(running, machine.sequence("b", 5)) == [Queued(1)]
+    for _ in range(MIN_TOKENS):
+        assert machine.times.next_s(running) is None
+        assert machine.outlook(running, machine.sequence("b", 5)) == [Queued(1)]
+        machine.write(running, 1, 1.0)
+    assert machine.outlook(running, machine.sequence("b", 5)) == [Queued(1, 91.0)]
 
 
 def test_estimate_is_what_runs_and_what_waits_before():
@@ -80,8 +83,22 @@ def test_estimate_sinks_while_a_reply_is_written_and_follows_the_machine():
     assert machine.outlook(running, waiting) == [Queued(1, 90.0)]
     machine.write(running, 100, 0.1)
     assert machine.outlook(running, waiting) == [Queued(1, 80.0)]
-    machine.write(running, 60, 1.0)  # slower now: others came
-    assert machine.outlook(running, waiting)[0].eta_s == pytest.approx(740, rel=0.02)
+    machine.write(running, 200, 1.0)  # slower now: others came
+    assert machine.outlook(running, waiting)[0].eta_s == pytest.approx(600, rel=0.03)
+
+
+def test_estimate_does_not_jump_with_single_slow_tokens():
+    machine = Machine()
+    running, told = [machine.begin("a", 1001)], []
+    waiting = machine.sequence("b", 20)
+    machine.write(running, 100, 0.1)
+    for _ in range(5):
+        machine.write(running, 1, 0.4)
+        told.append(machine.outlook(running, waiting)[0].eta_s)
+        machine.write(running, 19, 0.1)
+        told.append(machine.outlook(running, waiting)[0].eta_s)
+    assert max(told) < 1.15 * 90
+    assert min(told) > 0.95 * 80
 
 
 def test_replies_are_guessed_to_be_as_long_as_those_before_and_never_above_their_limit():
@@ -99,7 +116,7 @@ def test_replies_are_guessed_to_be_as_long_as_those_before_and_never_above_their
 
 def test_prompts_that_are_still_to_be_read_take_their_time():
     machine = Machine()
-    machine.write([machine.begin("a", 3, num_prompt=100, read_s=10.0)], 2, 1.0)
+    machine.write([machine.begin("a", 10, num_prompt=100, read_s=10.0)], 9, 1.0)
     running = [machine.sequence("b", 2, num_prompt=300)]
     assert machine.outlook(running, machine.sequence("c", 2)) == [Queued(1, 32.0)]
 

@@ -107,7 +107,8 @@ export class Ending {
   #drawError(error, canContinue, wantsStarter) {
     this.node.classList.add("error");
     const words = el("div", { class: "ending-text" }, el("strong", {}, error?.message ?? t("chat.failed")));
-    if (error?.hint) words.append(el("span", {}, error.hint));
+    const hint = wantsStarter ? t("model.no_files_hint") : error?.hint;
+    if (hint) words.append(el("span", {}, hint));
     const again = canContinue ? "continue" : "retry";
     let acts = [again];
     if (error?.code === "model_not_loaded" && !wantsStarter && !this.models?.isReady) acts = ["model", again];

@@ -6,7 +6,7 @@
 import { el, setText } from "./dom.js";
 import { Ending } from "./ending.js";
 import { AnswerFigures } from "./figures.js";
-import { duration, moment, percent } from "./format.js";
+import { duration, moment, percent, roughly } from "./format.js";
 import { icon } from "./icons.js";
 import { MarkdownView } from "./markdown.js";
 import { t } from "./strings.js";
@@ -186,7 +186,7 @@ export class MessageView {
 /** Words and, where there is one, the fraction done of a phase. */
 function describe(phase) {
   if (phase?.type === "queued") {
-    const eta = phase.eta_s === null ? null : duration(Math.max(1, phase.eta_s), { whole: true });
+    const eta = phase.eta_s === null ? null : roughly(phase.eta_s);
     return [eta ? t("chat.queued_eta", { place: phase.place, time: eta }) : t("chat.queued", { place: phase.place }), null];
   }
   if (phase?.type === "loading") return [t("chat.loading", { percent: percent(phase.fraction) }), phase.fraction];
