@@ -40,7 +40,7 @@ from webui.engine.ipc import CacheSpec
 from webui.engine.pool import EnginePool
 from webui.engine.process import Limits, LocalEngine
 from webui.engine.saved_states import SavedStates
-from webui.errors import WebuiError
+from webui.errors import WebuiError, in_one_line
 from webui.hub.catalog import Catalog
 from webui.jobs import Jobs
 from webui.network.lan import Lan
@@ -189,7 +189,7 @@ async def _take_starter(runtime: Runtime, starter: Path | Literal[True]) -> None
         elif (await models.list(actor)).starter.available:
             await models.starter(actor)
     except WebuiError as error:
-        logger.warning("%s. %s", error.message, error.hint)
+        logger.warning("%s", in_one_line(error.message, error.hint))
 
 
 async def _serve_page(page: Page, runtime: Runtime, draw: DrawPage) -> None:

@@ -27,6 +27,11 @@ class WebuiError(Exception):
         self.field = field
 
 
+def in_one_line(message: str, hint: str) -> str:
+    """Return message and hint with one full stop between them, wherever the message has one."""
+    return f"{message.removesuffix('.')}. {hint}" if hint else message
+
+
 class NotAuthenticated(WebuiError):
     """Nobody is signed in."""
 

@@ -14,7 +14,7 @@ from tests.browser.conftest import PHONE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
     from tests.serving import Server
 
@@ -302,3 +302,37 @@ def test_tool_call_is_a_line_that_opens_to_its_arguments(
     call.locator("summary").click()
     expect(call.locator("pre")).to_have_text('{"zone": "UTC"}')
     expect(call.locator("pre")).to_be_visible()
+
+
+def test_page_that_is_opened_late_says_what_the_reply_waits_for(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    conversation_id = fake_server.new_conversation()
+    fake_server.send(conversation_id, "Hello")
+    reply = fake_server.wait_for_reply(conversation_id)
+    queued = {"type": "queued", "place": 2, "eta_s": 41.3, "message_id": reply["id"]}
+
+    def as_waiting(route: Route) -> None:
+        snapshot = route.fetch().json()
+        snapshot["messages"][-1] |= {"status": "pending", "text": "", "usage": None}
+        snapshot["generation"] = {"id": "g", "message_id": reply["id"], "phase": queued}
+        route.fulfill(json=snapshot)
+
+    page = open_page(fake_server.url)
+    page.route(f"**/api/conversations/{conversation_id}", as_waiting)
+    page.goto(f"{fake_server.url}/c/{conversation_id}")
+    expect(page.locator("article .state")).to_have_text("Waiting, place 2, about 40 s")
+
+
+def test_toast_has_one_full_stop_between_message_and_hint(
+    fake_server: Server, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(fake_server.url)
+    page.wait_for_selector("body.with-gradio", state="attached")
+    page.evaluate(
+        """async () => {
+          const { toastError } = await import("/ui/toast.js");
+          toastError({ message: "The engine stopped: killed.", hint: "Try again." });
+        }"""
+    )
+    expect(page.locator(".toast-text")).to_have_text("The engine stopped: killed. Try again.")

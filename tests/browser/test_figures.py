@@ -49,10 +49,12 @@ def test_line_unfolds_to_all_figures_and_folds_again(
     dark: bool,
     name: str,
 ) -> None:
+    fake_server.ask("PUT", "/api/parameters", {"temperature": 0.9, "stop": ["never"]})
     page = open_page(fake_server.url, size=size, dark=dark)
     chat = ChatPage(page)
     chat.send("Say something short.")
     chat.wait_until_done()
+    fake_server.ask("DELETE", "/api/parameters")
     line, details = line_of(chat.answer), chat.answer.locator("dl.figures")
     expect(line).to_have_attribute("aria-expanded", "false")
     expect(details).to_be_hidden()
@@ -75,6 +77,8 @@ def test_line_unfolds_to_all_figures_and_folds_again(
     assert rows["Prompt tokens reused"].endswith(f"of {rows['Prompt tokens']}")
     assert rows["Ended because"] == "it was complete"
     assert rows["Model"]
+    assert re.fullmatch(r"\d+", rows["Seed"])
+    assert rows["Parameters"] == 'temperature 0.9 · stop ["never"]'
     details.scroll_into_view_if_needed()
     page.wait_for_timeout(300)
     page.screenshot(path=pictures / f"{name}-figures.png")

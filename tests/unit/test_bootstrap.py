@@ -349,3 +349,16 @@ def _runs(path: str) -> bool:
 
 def test_finding_has_a_name_for_people() -> None:
     assert Finding("cuda", usable=True, reason="").name == "CUDA"
+
+
+def test_compile_says_by_its_own_pace_how_long_it_takes():
+    now_s = 0.0
+    shown = llama.Remaining(lambda: now_s)
+    assert shown.describe("Collecting llama") is None
+    said = []
+    for step in range(1, 62):
+        said.append(shown.describe(f"[{step}/101] Building C object ggml.c.o"))
+        now_s += 6.0
+    assert said[:20] == [f"{step}/101 ggml.c" for step in range(1, 21)]
+    assert said[20] == "21/101 ggml.c, about 8 min left"
+    assert said[60] == "61/101 ggml.c, about 4 min left"

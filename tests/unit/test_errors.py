@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+from pathlib import Path
 
 import pytest
 
 from webui import errors
-from webui.errors import Busy, ContextLengthExceeded, InvalidRequest, WebuiError
+from webui.errors import Busy, ContextLengthExceeded, InvalidRequest, WebuiError, in_one_line
 
 CLASSES = [
     cls
@@ -25,6 +27,41 @@ def test_code_of_every_error_is_its_own() -> None:
 def test_error_carries_message_and_hint(cls: type[WebuiError]) -> None:
     error = cls("what is so", "what to do")
     assert (error.message, error.hint, str(error)) == ("what is so", "what to do", "what is so")
+
+
+@pytest.mark.parametrize("message", ["It ended", "It ended."])
+def test_message_and_hint_have_one_full_stop_between_them(message: str) -> None:
+    assert in_one_line(message, "Try again.") == "It ended. Try again."
+    assert in_one_line(message, "") == message
+
+
+def said_by(path: Path) -> list[str]:
+    """Return the texts of the errors that a module raises."""
+    tree = ast.parse(path.read_text("utf-8"))
+    names = {cls.__name__ for cls in CLASSES} | {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and "WebuiError" in map(ast.unparse, node.bases)
+    }
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in names
+    ]
+    return [
+        part.value
+        for call in calls
+        for argument in call.args
+        for part in ast.walk(argument)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
+
+
+def test_no_error_speaks_markup() -> None:
+    root = Path(errors.__file__).parent
+    said = {text: path.name for path in root.rglob("*.py") for text in said_by(path)}
+    assert len(said) > 200, "they are found"
+    assert {text: name for text, name in said.items() if "`" in text} == {}
 
 
 def test_error_names_the_field_it_is_about() -> None:

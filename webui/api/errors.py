@@ -148,9 +148,7 @@ def error_body(error: errors.WebuiError, path: str, request_id: str = "") -> dic
     if is_openai(path):
         return {
             "error": {
-                "message": f"{error.message}. {error.hint}".strip()
-                if error.hint
-                else error.message,
+                "message": errors.in_one_line(error.message, error.hint),
                 "type": _openai_type(status_of(error, path)),
                 "param": error.field,
                 "code": error.code,

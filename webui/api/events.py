@@ -26,5 +26,5 @@ async def listen(
 ) -> Response:
     """Stream what happens to the actor's things, from `after` or the last event seen."""
     # A browser that connects again sends the header, and the address of its first time.
-    batches = runtime.events.subscribe(actor.user_id, last_event_id or after or None)
+    batches = runtime.generations.follow(actor, last_event_id or after or None)
     return EventStream(streams, runtime.events.boot, batches)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from webui.bootstrap import accelerators, lock, venv
@@ -15,8 +16,13 @@ from webui.bootstrap.pip import PipFailed
 from webui.bootstrap.terminal import Progress, Stop, say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from webui.bootstrap.accelerators import Finding, Machine
     from webui.bootstrap.pip import Pip
+
+
+MEASURED_STEPS = 20  # before that many files the pace says little
 
 
 def install(
@@ -84,6 +90,33 @@ def describe(line: str) -> str | None:
     return None
 
 
+class Remaining:
+    """Says how far a compile is, and by its own pace how long it still takes.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._begun: tuple[int, float] | None = None
+
+    def describe(self, line: str) -> str | None:
+        """Make a line of pip, CMake or Ninja into what is shown."""
+        shown = describe(line)
+        step = re.match(r"\[(\d+)/(\d+)\]", line.strip())
+        if not step or shown is None:
+            return shown
+        num_done, num_all, now_s = int(step[1]), int(step[2]), self._clock()
+        if self._begun is None:
+            self._begun = num_done, now_s
+        num_before, begun_s = self._begun
+        if num_done - num_before < MEASURED_STEPS:
+            return shown
+        left_s = (now_s - begun_s) / (num_done - num_before) * (num_all - num_done)
+        return f"{shown}, about {max(1, round(left_s / 60))} min left"
+
+
 def _compile(pip: Pip, block: str, finding: Finding, *, is_change: bool) -> None:
     """Compile and install; a wheel of the same kind that pip compiled before is reused.
 
@@ -96,10 +129,13 @@ def _compile(pip: Pip, block: str, finding: Finding, *, is_change: bool) -> None
     minutes = accelerators.minutes(finding.build, num_cores)
     say(f"Compiling llama.cpp for {finding.name} (llama-cpp-python {lock.version(block)})")
     say(f"  CMAKE_ARGS={args}")
-    say(f"  About {minutes} min on {num_cores} core(s), once; quick where it was compiled before")
+    say(
+        f"  Once, and quick where it was compiled before: {minutes} min on {num_cores} fast, idle "
+        f"core(s), several times that on slow or busy ones; what is left is shown as it goes"
+    )
     flags = ["-v"] + (["--force-reinstall"] if is_change else [])
     # Pip keeps compiled wheels by source alone, but they run nowhere but on such a processor.
     flags += pip.own_cache(f"{args} {accelerators.processor()}")
     extra = {"CMAKE_ARGS": args, **finding.environment}
     progress = Progress(f"llama.cpp for {finding.name}")
-    pip.install([block], progress, describe, flags=flags, extra=extra)
+    pip.install([block], progress, Remaining().describe, flags=flags, extra=extra)

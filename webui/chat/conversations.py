@@ -17,6 +17,7 @@ from webui.chat.prompt import build_continuation, build_prompt, sources
 from webui.chat.reply import Order
 from webui.chat.typed_text import clean_text, clean_title, title_from
 from webui.chat.views import Page, Transcript, Turn
+from webui.chat.written_with import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,9 +201,11 @@ class Conversations:
     ) -> Turn:
         owner = actor.user_id
         with self._generations.reserve(owner, conversation_id):
-            params = await self._parameters.get(actor)
+            wanted = await self._parameters.get(actor)
+            params = drawn(wanted)
             asked = await self._database.run(records.ask, owner, conversation_id, question, params)
-            generation = self._generations.start(_order(owner, asked))
+            order = _order(owner, asked, is_seed_drawn=params.seed != wanted.seed)
+            generation = self._generations.start(order)
         view = self._changed(actor, asked.conversation)
         live = self._generations.live(conversation_id)
         messages = [live.get(message.id, message) for message in asked.messages]
@@ -220,7 +223,7 @@ class Conversations:
         return view
 
 
-def _order(owner: str, asked: records.Asked) -> Order:
+def _order(owner: str, asked: records.Asked, *, is_seed_drawn: bool) -> Order:
     """Return what is to be written; a reply without a word is begun anew, not written on."""
     reply, params = asked.reply, asked.params
     is_continuation = bool(reply.text.strip() or reply.reasoning.strip())
@@ -237,4 +240,5 @@ def _order(owner: str, asked: records.Asked) -> Order:
         params=params,
         is_continuation=is_continuation,
         sources=sources(asked.path, params.system_prompt),
+        is_seed_drawn=is_seed_drawn,
     )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from webui.actor import Permission
-from webui.chat.events import ConversationChanged
+from webui.chat.events import ConversationChanged, Entry
 from webui.chat.prompt import api_prompt, engine_params
 from webui.chat.reply import Order, Reply
 from webui.chat.running import Completion
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from webui.actor import Actor
     from webui.chat.events import EventLog
+    from webui.chat.reply import Phase
     from webui.chat.running import Running
     from webui.chat.views import ConversationView, MessageView
     from webui.engine.interface import AnswerForm, Delta
@@ -137,8 +138,22 @@ class Generations:
         """Return the reply that is being written in a conversation."""
         for name, run in self._runs.items():
             if run.reply.order.conversation_id == conversation_id:
-                return GenerationView(name, run.reply.order.message.id)
+                return GenerationView(name, run.reply.order.message.id, run.reply.phase)
         return None
+
+    async def follow(self, actor: Actor, after: str | None) -> AsyncGenerator[list[Entry], None]:
+        """Yield the actor's events as `EventLog.subscribe` does.
+
+        Who begins without a cursor hears first what each of his replies waits for.
+        """
+        owner = actor.user_id
+        async with aclosing(self._events.subscribe(owner, after)) as batches:
+            is_late = after is None
+            async for batch in batches:
+                if is_late:
+                    batch += [Entry(batch[-1].n, phase) for phase in self._phases(owner)]
+                    is_late = False
+                yield batch
 
     def live(self, conversation_id: str) -> dict[str, MessageView]:
         """Return running and just ended replies of a conversation as they are now, by message."""
@@ -277,6 +292,7 @@ class Generations:
             messages=order.prompt,
             continue_last=order.is_continuation,
             params=engine_params(order.params),
+            is_seed_drawn=order.is_seed_drawn,
         )
         append, owner = self._events.append, order.owner
         async with aclosing(engine.generate(request)) as deltas:
@@ -339,6 +355,10 @@ class Generations:
         for reply in replies:
             if reply.is_waiting:
                 self._events.append(reply.order.owner, reply.loading(status.fraction or 0.0))
+
+    def _phases(self, owner: str) -> list[Phase]:
+        replies = [run.reply for run in self._runs.values()]
+        return [r.phase for r in replies if r.order.owner == owner and r.phase is not None]
 
     def _keep(self, reply: Reply) -> None:
         self._forget_old()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from webui.actor import LOCAL_USER_ID, Permission
 from webui.chat import model_options
 from webui.chat.events import JobChanged, ModelsChanged
+from webui.chat.starter import StarterJob
 from webui.chat.views import (
     AdapterCard,
     ModelCard,
@@ -25,7 +26,7 @@ from webui.chat.views import (
 )
 from webui.engine.loader import ModelSpec, NamesFiles
 from webui.engine.pool_status import PoolState
-from webui.errors import Conflict, LoadFailed, WebuiError
+from webui.errors import Conflict, LoadFailed, WebuiError, in_one_line
 from webui.hub.starter import STARTER_BYTES, adopt_starter, fetch_starter
 from webui.storage import settings as settings_table
 
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STARTER_KIND = "starter"
 CANCEL_WAIT_S = 5.0
 UNLOAD_WAIT_S = 1.0
 FORCE_WAIT_S = 10.0
@@ -79,13 +79,12 @@ class Models:
     ) -> None:
         self._pool = pool
         self._catalog = catalog
-        self._jobs = jobs
         self._database = database
         self._events = events
         self._settings = settings
         self._tasks: set[asyncio.Task[None]] = set()  # loads and unloads, until all is tidy
         self._is_beginning = False
-        self._is_fetching = False
+        self._starter = StarterJob(jobs)
         pool.subscribe(self._on_pool)
         jobs.subscribe(self._on_job)
 
@@ -97,7 +96,7 @@ class Models:
     async def list(self, actor: Actor) -> ModelList:  # noqa: ARG002 - everybody may look
         """Return all model files, what is loaded, and whether the starter is worth offering."""
         files = await asyncio.to_thread(self._catalog.list)
-        is_available = not self._is_fetching and all(file.error for file in files)
+        is_available = not self._starter.is_running and all(file.error for file in files)
         return ModelList(
             [_card(file) for file in files if not file.is_adapter],
             self.status,
@@ -208,28 +207,21 @@ class Models:
     async def starter(self, actor: Actor, path: Path | None = None) -> JobView:
         """Begin to fetch the starter model, or take it from a file; then load it.
 
-        It is loaded only where no model is.
+        It is loaded only where no model is. Asking again returns the job that runs.
 
         Raises:
-            Conflict: It is being fetched.
+            Conflict: It is being fetched from elsewhere, or for somebody else.
         """
         actor.require(Permission.DOWNLOAD_MODELS)
-        if self._is_fetching:
-            raise Conflict("The starter model is being fetched already", "Wait for its end.")
 
         async def fetch(progress: Progress) -> None:
-            self._is_fetching = True
             with self._pool.expecting():
-                try:
-                    file = await asyncio.to_thread(self._fetch_starter, progress, path)
-                finally:
-                    self._is_fetching = False
+                file = await asyncio.to_thread(self._fetch_starter, progress, path)
                 self._tell(changed=True)
                 if self._pool.status.state in (PoolState.NONE, PoolState.FAILED):
                     await self._begin(await asyncio.to_thread(self._catalog.get_at, str(file)))
 
-        title = "Starter model" if path is None else f"Starter model from {path.name}"
-        return job_view(await self._jobs.start(actor, STARTER_KIND, title, fetch, unit="bytes"))
+        return job_view(await self._starter.begin(actor, path, fetch))
 
     async def options_for(self, actor: Actor, model_id: str) -> BaseModel:  # noqa: ARG002
         """Return the options a model was last loaded with, else the defaults.
@@ -278,7 +270,7 @@ class Models:
         try:
             await self._begin(await asyncio.to_thread(self._catalog.get_at, wanted))
         except WebuiError as error:
-            logger.warning("%s. %s", error.message, error.hint)
+            logger.warning("%s", in_one_line(error.message, error.hint))
 
     async def close(self) -> None:
         """End a load or unload that runs; idempotent."""
@@ -321,7 +313,7 @@ class Models:
             await self._pool.load(spec, force=force)
             await self._database.run(model_options.remember_load, spec, saved, chosen)
         except WebuiError as error:
-            logger.warning("%s. %s", error.message, error.hint)
+            logger.warning("%s", in_one_line(error.message, error.hint))
         except Exception:  # the rim: nobody awaits this task but to end it
             logger.exception("loading %s failed", spec.model_id)
 
@@ -336,6 +328,7 @@ class Models:
         self._tell(changed=False)
 
     def _on_job(self, job: Job) -> None:
+        self._starter.note(job)
         self._events.append(job.owner_id, JobChanged(job_view(job)))
 
     def _tell(self, *, changed: bool) -> None:

@@ -17,6 +17,13 @@ from webui.chat.views import (
     TimingsView,
     UsageView,
 )
+from webui.chat.written_with import (
+    NOTHING,
+    WrittenWith,
+    by_message,
+    with_seed,
+    written_with,
+)
 from webui.errors import Conflict, InvalidRequest
 from webui.messages import Role
 from webui.storage import conversations, generations, messages, unattended
@@ -107,7 +114,11 @@ def transcript(
     """Return a conversation and all its messages in the order of their arrival."""
     row = conversations.get(session, owner, conversation_id)
     rows = messages.list_of(session, owner, conversation_id)
-    return conversation_view(row), [message_view(message) for message in rows]
+    runs = by_message(
+        (run.message_id, run.params) for run in generations.list_of(session, owner, conversation_id)
+    )
+    views = [message_view(message, written_with(runs.get(message.id, []))) for message in rows]
+    return conversation_view(row), views
 
 
 def rename(session: Session, owner: str, conversation_id: str, title: str) -> ConversationView:
@@ -193,10 +204,12 @@ def ask(
         message_id=reply.id,
         params=params.model_dump(mode="json"),
     )
+    runs = generations.list_of(session, owner, conversation_id, reply.id)
+    view = message_view(reply, written_with([run.params for run in runs]))
     return Asked(
         conversation=conversation_view(row),
-        messages=[message_view(message) for message in (*changed, reply)],
-        reply=message_view(reply),
+        messages=[*map(message_view, changed), view],
+        reply=view,
         path=[message_view(message) for message in _path(tree, asked)],
         generation_id=generation.id,
         params=params,
@@ -224,7 +237,13 @@ def finish(session: Session, order: Order, final: MessageView) -> ConversationVi
     """Save a reply for good; returns its conversation unless it was deleted meanwhile."""
     messages.finish(session, order.owner, final.id, _end(final))
     status = ENDINGS[final.status]
-    generations.finish(session, order.owner, order.generation_id, status, model=final.model)
+    params = None
+    if final.seeds != order.message.seeds:
+        has_written = len(final.seeds) == len(order.message.seeds)
+        params = with_seed(order.params, final.seeds[-1] if has_written else None)
+    generations.finish(
+        session, order.owner, order.generation_id, status, model=final.model, params=params
+    )
     row = conversations.find(session, order.owner, order.conversation_id)
     return None if row is None else conversation_view(row)
 
@@ -243,7 +262,7 @@ def conversation_view(row: ConversationRow) -> ConversationView:
     )
 
 
-def message_view(row: MessageRow) -> MessageView:
+def message_view(row: MessageRow, written: WrittenWith = NOTHING) -> MessageView:
     """Return what faces see of a message."""
     usage = timings = error = None
     if row.prompt_tokens is not None and row.completion_tokens is not None:
@@ -273,6 +292,8 @@ def message_view(row: MessageRow) -> MessageView:
         error=error,
         reasoning_s=row.reasoning_s,
         left_out=_left_out(row),
+        params=written.params,
+        seeds=written.seeds,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict, assert_never
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, assert_never
 
 import msgspec
 
@@ -16,11 +16,13 @@ from webui.chat import events
 from webui.chat.reply_parser import Kind, ReplyParser
 from webui.chat.running import Doing, Running
 from webui.chat.views import ErrorView, LeftOutView, MessageView, TimingsView, UsageView
+from webui.chat.written_with import UNKNOWN_SEED
 from webui.engine.interface import (
     Finish,
     FinishReason,
     Prefill,
     Queued,
+    Reseeded,
     Shifted,
     Text,
     Timings,
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from webui.sampling_params import SamplingParams
 
 
+Phase: TypeAlias = events.Queued | events.Loading | events.Prefill
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A reply to be written; its row is saved already.
@@ -46,6 +51,7 @@ class Order:
         prompt: What the model reads.
         is_continuation: Whether the last message of the prompt is the reply itself.
         sources: Of which saved messages each of the prompt is made.
+        is_seed_drawn: Nobody asked for the seed in the parameters.
     """
 
     generation_id: str
@@ -56,6 +62,7 @@ class Order:
     params: SamplingParams
     is_continuation: bool = False
     sources: tuple[tuple[str, ...], ...] = ()
+    is_seed_drawn: bool = False
 
 
 class _Ids(TypedDict):
@@ -78,6 +85,7 @@ class Reply:
         self.has_begun = False  # the engine has said something
         self.is_waiting = True  # and nothing but that it waits
         self.is_dirty = False  # there is text that no tick has saved
+        self.phase: Phase | None = None  # what was told of its waiting, until there is text
         self._text = [order.message.text]
         self._reasoning = [order.message.reasoning]
         self._parser = ReplyParser(text=order.message.text, reasoning=order.message.reasoning)
@@ -96,6 +104,7 @@ class Reply:
         self._num_tokens = 0
         self._prefill = Prefill(0, 0)
         self._left_out: LeftOutView | None = None
+        self._seeds = order.message.seeds
 
     @property
     def is_finished(self) -> bool:
@@ -135,33 +144,42 @@ class Reply:
         self.is_waiting = self.is_waiting and isinstance(delta, Queued)
         match delta:
             case Text():
+                self.phase = None
                 now = self._last_token_at = self._clock()
                 if self._first_token_at is None:
                     self._first_token_at = now
                 self._num_tokens += delta.num_tokens
                 return self._take_pieces(self._parser.feed(delta.text))
+            case Finish():
+                self._finish = delta
+                return self.flush()
+            case Reseeded():
+                self._seeds = (*self._seeds[:-1], UNKNOWN_SEED)
+                return []
+            case _:
+                return [self._note(delta)]
+
+    def _note(self, delta: Queued | Trimmed | Shifted | Prefill) -> events.GenerationEvent:
+        match delta:
             case Queued():
                 self._first_step_at = None  # not yet: it is told when it is read
-                return [events.Queued(**self._ids(), place=delta.place, eta_s=delta.eta_s)]
+                self.phase = events.Queued(**self._ids(), place=delta.place, eta_s=delta.eta_s)
+                return self.phase
             case Trimmed():
-                return [self._note_left_out(_messages_left_out(self.order, delta))]
+                return self._note_left_out(_messages_left_out(self.order, delta))
             case Shifted():
                 so_far = self._left_out or LeftOutView()
                 num_tokens = so_far.tokens + delta.num_tokens
                 left_out = msgspec.structs.replace(so_far, tokens=num_tokens)
-                return [self._note_left_out(left_out)]
+                return self._note_left_out(left_out)
             case Prefill():
                 if self._first_step_at is None:
                     self._first_step_at = self._clock()
                 self._prefill = delta
-                return [
-                    events.Prefill(
-                        **self._ids(), done=delta.done, total=delta.total, cached=delta.cached
-                    )
-                ]
-            case Finish():
-                self._finish = delta
-                return self.flush()
+                self.phase = events.Prefill(
+                    **self._ids(), done=delta.done, total=delta.total, cached=delta.cached
+                )
+                return self.phase
             case _:
                 assert_never(delta)
 
@@ -171,7 +189,8 @@ class Reply:
 
     def loading(self, fraction: float) -> events.Loading:
         """Tell that the model is on its way."""
-        return events.Loading(**self._ids(), fraction=fraction)
+        self.phase = events.Loading(**self._ids(), fraction=fraction)
+        return self.phase
 
     def notice(self, code: str, message: str) -> events.Notice:
         """Tell something while the reply goes on."""
@@ -179,6 +198,8 @@ class Reply:
 
     def end(self, status: str, error: ErrorView | None = None) -> MessageView:
         """Fix the reply as it will be saved for good."""
+        if not self._num_tokens:  # a run that wrote nothing has no seed that matters
+            self._seeds = self.order.message.seeds[:-1]
         live = self._live(status)
         if error is not None and not self._num_tokens:
             before = self.order.message
@@ -231,6 +252,7 @@ class Reply:
             error=None,
             reasoning_s=self._reasoning_s(),
             left_out=self._left_out,
+            seeds=self._seeds,
         )
 
     def _note_left_out(self, left_out: LeftOutView) -> events.LeftOut:

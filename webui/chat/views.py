@@ -66,9 +66,12 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         status: complete, pending, streaming, stopped, interrupted or error.
-        finish_reason: stop, length or abort; None while it runs or when it failed.
+        finish_reason: stop, length, context or abort; None while it runs or when it failed.
         reasoning_s: Seconds the model thought so far; None where it did not or nobody measured.
         left_out: Of a reply, what the model did not see; None where it saw all.
+        params: Of a reply, the sampling parameters that are not the defaults, long ones cut.
+        seeds: The seed of each run that wrote it, one more for each time it was continued; -1
+            where it changed while others were let pass, or nobody noted it.
     """
 
     id: str
@@ -85,6 +88,8 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorView | None = None
     reasoning_s: float | None = None
     left_out: LeftOutView | None = None
+    params: dict[str, object] | None = None
+    seeds: tuple[int, ...] = ()
 
 
 class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,11 +112,17 @@ class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
     context_overflow: str | None = None
 
 
-class GenerationView(msgspec.Struct, frozen=True):
-    """A running reply and the message it writes."""
+class GenerationView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A running reply and the message it writes.
+
+    Attributes:
+        phase: The latest event of a reply without new text that says what it waits for; None
+            where it waits for nothing or was not told yet.
+    """
 
     id: str
     message_id: str
+    phase: msgspec.Struct | None = None
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from webui.cli.models import load, models, unload
 from webui.cli.ps import ps
 from webui.cli.serve import UnknownModel, serve
 from webui.cli.user import user
-from webui.errors import WebuiError
+from webui.errors import WebuiError, in_one_line
 
 OWN_FLAGS = frozenset({"--help", "-h", "--version"})
 
@@ -75,5 +75,4 @@ def main() -> None:
 def line(message: str, hint: str = "") -> str:
     """Return an error as one line for a terminal; a name in it cannot move the cursor."""
     message = printable(" ".join(message.split()).removesuffix("."))
-    hint = printable(hint)
-    return f"Error: {message}. {hint}" if hint else f"Error: {message}"
+    return f"Error: {in_one_line(message, printable(hint))}"

@@ -118,7 +118,7 @@ class FakeEngine:
         if request_id in self._live:
             raise Conflict(f"The request {request_id} is already running")
         grammar_of(request)
-        asked, request = request, self._cut.cut(request) or request
+        asked, request = request, self._cut.cut(request)
         num_prompt = self._num_prompt(request)
         cut = trimmed(asked, request)
         arrived_s = time.monotonic()
@@ -220,7 +220,8 @@ class FakeEngine:
                 if detokenizer.is_stopped:
                     reason = FinishReason.STOP
                 elif num_done >= max_tokens:
-                    reason = FinishReason.LENGTH
+                    is_full = num_done >= room
+                    reason = FinishReason.CONTEXT if is_full else FinishReason.LENGTH
             if reason is not None:
                 text += detokenizer.finish()
             if text or (reason is not None and num_done > num_told):
@@ -245,7 +246,7 @@ class FakeEngine:
             raise InvalidRequest("The conversation is empty", field="messages")
         for message in messages:
             _check_text(message.text, "messages")
-        num_prompt = len(_prompt_tokens(messages))
+        num_prompt = len(_prompt_tokens(messages, continue_last=request.continue_last))
         limit = self._info.context_length
         if num_prompt > limit:
             raise ContextLengthExceeded(
@@ -320,9 +321,10 @@ def _check_text(text: str, field: str) -> None:
         ) from error
 
 
-def _prompt_tokens(messages: Sequence[Message]) -> list[int]:
+def _prompt_tokens(messages: Sequence[Message], *, continue_last: bool = False) -> list[int]:
     """Return a number for each word, and one for each end of a message."""
-    return [0] * sum(len(tokens(message.text)) + 1 for message in messages)
+    num_tokens = sum(len(tokens(message.text)) + 1 for message in messages)
+    return [0] * (num_tokens - continue_last)
 
 
 def _messages(request: GenerateRequest) -> tuple[Message, ...]:

@@ -35,7 +35,8 @@ class FinishReason(StrEnum):
     """Why a sequence ended."""
 
     STOP = "stop"  # an end-of-generation token or a stop string
-    LENGTH = "length"  # max_tokens or the context is used up
+    LENGTH = "length"  # max_tokens are written, or the model had no memory left for more
+    CONTEXT = "context"  # the context is full
     ABORT = "abort"  # somebody pressed Stop
 
 
@@ -86,6 +87,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         grammar: What the reply must keep to, see `AnswerForm`; empty leaves it free.
         json_schema: The same as a schema.
         grammar_triggers: What either waits for, see `AnswerForm`.
+        is_seed_drawn: The seed was drawn, not asked for: who gives way to others in the middle of a
+            reply may go on with another one, and tells it by `Reseeded`.
         keep_state: What was read may be kept for the next request of the same owner, in memory
             and on disk; False leaves no trace.
         num_shared_messages: So many messages at the beginning are the administrator's and the
@@ -103,6 +106,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     grammar: str = ""
     json_schema: str = ""
     grammar_triggers: tuple[GrammarTrigger, ...] = ()
+    is_seed_drawn: bool = False
     keep_state: bool = True
     num_shared_messages: int = 0
 
@@ -159,6 +163,10 @@ class Shifted(msgspec.Struct, frozen=True, tag="shifted"):
     num_tokens: int
 
 
+class Reseeded(msgspec.Struct, frozen=True, tag="reseeded"):
+    """From here on the reply is written with another seed than the drawn one."""
+
+
 class Prefill(msgspec.Struct, frozen=True, tag="prefill"):
     """`done` of `total` prompt tokens are read; `cached` of them came from the cache."""
 
@@ -203,7 +211,7 @@ class Finish(msgspec.Struct, frozen=True, tag="finish"):
     timings: Timings
 
 
-Delta = Queued | Trimmed | Shifted | Prefill | Text | Finish
+Delta = Queued | Trimmed | Shifted | Reseeded | Prefill | Text | Finish
 
 
 class Pooling(StrEnum):

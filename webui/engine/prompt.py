@@ -65,16 +65,7 @@ class PromptMaker:
             return request, self._plain(request.plain_text)
         if not request.messages:
             raise InvalidRequest("The conversation is empty", field="messages")
-        cut = self._cut.cut(request)
-        if cut is None:
-            raise ContextLengthExceeded(
-                f"The last message and the system prompt alone have "
-                f"{self._cut.num_kept_tokens(request)} tokens; the context of this model holds "
-                f"{self._max_tokens}",
-                "Shorten it, or load the model with a longer context.",
-                field="messages",
-            )
-        request = cut
+        request = self._cut.cut(request)
         self._check_length([message.text for message in request.messages])
         prompt = self._render(request.messages, continue_last=request.continue_last)
         if not prompt:
@@ -169,6 +160,6 @@ class PromptMaker:
             f"The conversation has {num_tokens} tokens; the context of this model holds "
             f"{self._max_tokens}",
             "Shorten the message, start a new conversation, load the model with a longer context, "
-            "or let older turns be left out (Parameters, `When the context is full`).",
+            "or let older turns be left out (Parameters, “When the context is full”).",
             field="messages",
         )

@@ -6,13 +6,13 @@ Knows messages, the template and the tokenizer of one model; which turns go is c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from webui.engine.interface import Trimmed
 from webui.engine.overflow import ContextOverflow, CountedMessage, choose_left_out, prompt_room
-from webui.errors import InvalidRequest
+from webui.errors import ContextLengthExceeded, InvalidRequest
 from webui.messages import Message, Role
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from webui.engine.interface import GenerateRequest
 
-    Render = Callable[[Sequence[Message]], list[int]]
     Count = Callable[[str], int]
 
 # Of the newest text so much is counted exactly; what lies before is left out in any case.
@@ -28,7 +27,16 @@ COUNTED_CHARS = 1_000_000
 GUESSED_CHARS_PER_TOKEN = 4
 GUESSED_FRAME_TOKENS = 8
 MAX_TRIES = 8
+LEAST_REPLY_SHARE = 16  # a conversation is cut that leaves less of the context for the reply
 FAR_TOO_LONG = 2  # as a multiple of the context
+
+
+class Render(Protocol):
+    """Returns the tokens of a conversation, open for a reply or at the end of its last one."""
+
+    def __call__(
+        self, messages: Sequence[Message], *, continue_last: bool = False
+    ) -> list[int]: ...
 
 
 class PromptCut:
@@ -36,7 +44,7 @@ class PromptCut:
 
     Args:
         context_length: Of the model.
-        render: Returns the tokens of a conversation that ends in the opening of a reply.
+        render: Makes the tokens of a conversation.
         count: Returns the tokens of a text.
     """
 
@@ -46,34 +54,66 @@ class PromptCut:
         self._count = count
         self._frame_tokens: int | None = None
 
-    def cut(self, request: GenerateRequest) -> GenerateRequest | None:
-        """Return the request without what does not fit; None if it cannot be made to fit.
+    def cut(self, request: GenerateRequest) -> GenerateRequest:
+        """Return the request without what does not fit.
 
         A conversation that fits, and one whose owner wants no cut, comes back as it is.
+
+        Raises:
+            ContextLengthExceeded: What no cut leaves out is too long, or is a reply behind which
+                there is no room to go on.
         """
         policy = ContextOverflow(request.params.context_overflow)
         if policy is ContextOverflow.STOP or request.plain_text is not None:
             return request
         counted = self._counted(request.messages)
         num_tokens = sum(message.num_tokens for message in counted)
+        least_room = self._least_room(request, policy)
         # Counts are a little high: what is not far too long is rendered whole to be sure.
-        if num_tokens <= FAR_TOO_LONG * self._context_length and self._fits(request.messages):
+        is_near = num_tokens <= FAR_TOO_LONG * self._context_length
+        if is_near and self._num_tokens(request, request.messages) <= least_room:
             return request
-        room = prompt_room(self._context_length, request.params.max_tokens)
-        # A last message that leaves no room for a long reply gets a short one.
-        for bound in (room, self._context_length):
+        bounds = [prompt_room(self._context_length, request.params.max_tokens), least_room]
+        if not request.continue_last:
+            # A last message that leaves no room for a long reply gets a short one.
+            bounds.append(self._context_length)
+        for bound in bounds:
             cut = self._cut_to(request, counted, policy, bound)
             if cut is not None:
                 return cut
-        return None
+        raise self._refusal(request)
 
-    def num_kept_tokens(self, request: GenerateRequest) -> int:
+    def _least_room(self, request: GenerateRequest, policy: ContextOverflow) -> int:
+        """Return how many tokens a conversation may have that is sent whole."""
+        if policy is ContextOverflow.SHIFT:  # which makes room while it is written
+            return self._context_length
+        share = self._context_length // LEAST_REPLY_SHARE
+        return self._context_length - min(request.params.max_tokens, share)
+
+    def _refusal(self, request: GenerateRequest) -> ContextLengthExceeded:
+        num_tokens = self._num_kept_tokens(request)
+        what = "The last message and the system prompt"
+        hint = "Shorten it, or load the model with a longer context."
+        if request.continue_last:
+            what = "The last message, the system prompt and the reply so far"
+            hint = "Begin a new conversation, or load the model with a longer context."
+        return ContextLengthExceeded(
+            f"{what} alone have {num_tokens} tokens; the context of this model holds "
+            f"{self._context_length}",
+            hint,
+            field="messages",
+        )
+
+    def _num_kept_tokens(self, request: GenerateRequest) -> int:
         """Return how long the part of a conversation is that no cut leaves out."""
         messages = request.messages
         head = num_leading_system(messages)
         users = [at for at, message in enumerate(messages) if message.role is Role.USER]
         last = max(users[-1] if users else head, head)
-        return len(self._render(messages[:head] + messages[last:]))
+        return self._num_tokens(request, messages[:head] + messages[last:])
+
+    def _num_tokens(self, request: GenerateRequest, messages: Sequence[Message]) -> int:
+        return len(self._render(messages, continue_last=request.continue_last))
 
     def _cut_to(
         self,
@@ -88,7 +128,7 @@ class PromptCut:
             if left_out is None:
                 return None
             kept = request.messages[: left_out.start] + request.messages[left_out.stop :]
-            too_many = len(self._render(kept)) - room
+            too_many = self._num_tokens(request, kept) - room
             if too_many <= 0:
                 return msgspec.structs.replace(
                     request,
@@ -97,9 +137,6 @@ class PromptCut:
                 )
             tighter += too_many
         return None
-
-    def _fits(self, messages: Sequence[Message]) -> bool:
-        return len(self._render(messages)) <= self._context_length
 
     def _counted(self, messages: Sequence[Message]) -> list[CountedMessage]:
         frame = self._frame()

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from webui.engine.interface import Queued
-
 if TYPE_CHECKING:
+    from webui.engine.interface import Queued
     from webui.engine.scheduler import Scheduler
 
 MIN_NEWS_S = 1.0
@@ -47,8 +46,7 @@ class QueueNews:
         self._looked_s = now_s
         told, self._told = self._told, {}
         news: dict[str, Queued] = {}
-        for request_id, place in self._scheduler.places(now_s).items():
-            queued = Queued(place, self._scheduler.eta_s(place))
+        for request_id, queued in self._scheduler.outlook(now_s).items():
             last = told.get(request_id)
             if last is None or (now_s - last.at_s >= MIN_NEWS_S and _differs(queued, last.queued)):
                 news[request_id] = queued

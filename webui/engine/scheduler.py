@@ -21,11 +21,12 @@ from webui.engine.prompt_reading import PromptReading
 from webui.engine.runner import Row, RowFailed, Verified
 from webui.engine.sequence import Phase, Sequence
 from webui.engine.waiting import AGING_S, WaitingQueue
+from webui.engine.waiting_times import WaitingTimes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
-    from webui.engine.interface import ModelInfo
+    from webui.engine.interface import ModelInfo, Queued
     from webui.engine.resident_slots import ResidentSlots
     from webui.engine.runner import RowResult
     from webui.engine.sequence import Vocabulary
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 RESERVED_REPLY_TOKENS = 256
 QUANTUM_TOKENS = 64
 REREAD_SHARE = 8  # a quantum is longer by one token for so many that must be read again
-NEW_SERVICE_SHARE = 0.25  # weight of the latest reply in the mean length of replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,6 @@ class Scheduler:
         quantum_tokens: int = QUANTUM_TOKENS,
     ) -> None:
         assert 0 < info.num_slots <= max_batch_tokens
-        self._num_slots = info.num_slots
         self._max_batch_tokens = max_batch_tokens
         self._waiting = WaitingQueue() if waiting is None else waiting
         self._cells = KVPool(
@@ -80,7 +79,7 @@ class Scheduler:
         self._served = Ledger()
         self._shares = DecodeShares()
         self._reading = PromptReading(self._reading_turn)
-        self._service_s: float | None = None
+        self._times = WaitingTimes()
 
     @property
     def num_waiting(self) -> int:
@@ -124,7 +123,7 @@ class Scheduler:
             Busy: The queue, or its owner's part of it, is full.
         """
         present = {s.owner for s in self._running.values()} | set(self._waiting.owners)
-        self._waiting.add(sequence, self.eta_s(1) or 1.0)
+        self._waiting.add(sequence, self._times.next_s(self._running.values()) or 1.0)
         if sequence.owner not in present:
             self._served.settle(present)
 
@@ -254,6 +253,7 @@ class Scheduler:
             elif result is not None:
                 self._served.charge(sequence.owner, 1)
                 sequence.take(result, vocabulary, now_s)
+            self._times.note(sequence, now_s)
             if sequence.phase is Phase.ENDED:
                 self._end(sequence)
             touched.append(sequence)
@@ -294,17 +294,11 @@ class Scheduler:
             self._vacate(sequence)
         return failed
 
-    def places(self, now_s: float) -> dict[str, int]:
-        """Return the place of each waiting request; 1 is next."""
+    def outlook(self, now_s: float) -> dict[str, Queued]:
+        """Return of each waiting request its place, 1 being next, and when it gets a slot."""
         busy = Counter(sequence.owner for sequence in self._running.values())
         order = self._waiting.order(busy, self._served, now_s)
-        return {sequence.request_id: place for place, sequence in enumerate(order, 1)}
-
-    def eta_s(self, place: int) -> float | None:
-        """Guess when the request at a place gets a slot, from how long replies took so far."""
-        if self._service_s is None:
-            return None
-        return round(self._service_s * place / self._num_slots, 1)
+        return self._times.outlook(self._running.values(), order)
 
     def _cells_for(self, sequence: Sequence) -> int:
         """Return the cells without which a sequence does not start."""
@@ -351,15 +345,11 @@ class Scheduler:
 
     def _end(self, sequence: Sequence) -> None:
         self._vacate(sequence)
-        timings = sequence.timings()
-        took_s = timings.prefill_s + timings.decode_s
-        if self._service_s is None:
-            self._service_s = took_s
-        else:
-            self._service_s += NEW_SERVICE_SHARE * (took_s - self._service_s)
+        self._times.end(sequence)
 
     def _vacate(self, sequence: Sequence) -> None:
         del self._running[sequence.slot]
+        self._times.leave(sequence)
         prefix = sequence.prefix()
         if prefix is not None and sequence.num_reply and sequence.phase is not Phase.ENDED:
             prefix = replace(prefix, is_unfinished=True)

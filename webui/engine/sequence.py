@@ -5,7 +5,6 @@ Knows no other sequence and no clock; whoever calls says what time it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,19 +15,20 @@ from webui.engine.interface import (
     FinishReason,
     Prefill,
     Priority,
+    Reseeded,
     Shifted,
     Text,
     Timings,
-    TokenLogprob,
     Usage,
 )
 from webui.engine.states import Prefix
+from webui.engine.written import Written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
     from webui.engine.drafting import Draft
-    from webui.engine.interface import Delta, GenerateRequest
+    from webui.engine.interface import Delta, GenerateRequest, TokenLogprob
     from webui.engine.runner import Sampled
     from webui.sampling_params import SamplingParams
 
@@ -50,14 +50,6 @@ class Phase(Enum):
     PREFILL = "prefill"
     DECODE = "decode"
     ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """A token that was chosen but not yet told."""
-
-    data: bytes
-    logprob: TokenLogprob | None
 
 
 class Sequence:
@@ -108,9 +100,7 @@ class Sequence:
         self.num_read = 0  # tokens that lie in the KV cache
         self.num_cached = 0
         self.slot = -1
-        self.arrival = 0
-        self.picked_at = 0
-        self.doubted_until = 0
+        self.arrival = self.picked_at = self.doubted_until = 0
         self.draft: Draft | None = None
         self._num_drafted, self._num_accepted = 0, 0
         self.phase = Phase.WAITING
@@ -121,14 +111,16 @@ class Sequence:
         self._num_shifted, self._num_untold_shifted = 0, 0
         self._max_reply = min(request.params.max_tokens, MAX_SHIFTED_CONTEXTS * context_length)
         # A grammar must be able to read its whole reply again.
-        if request.params.context_overflow != "shift" or request.grammar:
+        self._may_shift = request.params.context_overflow == "shift" and not request.grammar
+        if not self._may_shift:
             self._max_reply = min(self._max_reply, max(1, context_length - len(prompt)))
         self.is_rewound = False
+        self._is_reseeded = self._has_untold_seed = False
         self._detokenizer = Detokenizer(request.params.stop)
         self._banned_strings = BannedStrings(request.params.banned_strings)
         self._banned_tokens: dict[int, set[int]] = {}  # by position
         self._num_rewinds = 0
-        self._held: list[_Written] = []  # may begin a banned string: the last of `tokens`
+        self._held: list[Written] = []  # may begin a banned string: the last of `tokens`
         self._text = ""
         self._num_untold = 0
         self._logprobs: list[TokenLogprob] = []
@@ -166,9 +158,14 @@ class Sequence:
     @property
     def can_yield(self) -> bool:
         """Whether a new sampler may go on where its old one stood, and nobody could tell."""
-        params = self.request.params
-        is_same = params.temperature == 0 and not self._num_shifted
-        return self.num_reply == 0 or is_same or params.seed < 0
+        request = self.request
+        return self._is_same_anew or request.params.seed < 0 or request.is_seed_drawn
+
+    @property
+    def _is_same_anew(self) -> bool:
+        """Whether a new sampler with the same seed goes on exactly as the old one would."""
+        is_greedy = self.request.params.temperature == 0
+        return self.num_reply == 0 or (is_greedy and not self._num_shifted)
 
     @property
     def num_since_place(self) -> int:
@@ -216,6 +213,8 @@ class Sequence:
     def give_up_slot(self) -> None:
         """Wait again; what was read counts no more."""
         assert self.phase in {Phase.PREFILL, Phase.DECODE}
+        if self.request.is_seed_drawn and not self._is_same_anew and not self._is_reseeded:
+            self._is_reseeded = self._has_untold_seed = True
         self.slot = -1
         self.num_read = 0
         self.phase = Phase.WAITING
@@ -251,8 +250,8 @@ class Sequence:
         self.draft = None
 
     def end_full(self) -> None:
-        """End because no cell is left for its next token."""
-        self._end(FinishReason.LENGTH)
+        """End because no cell is left for its next token: its context is full, or the pool is."""
+        self._end(FinishReason.LENGTH if self.num_places > 0 else FinishReason.CONTEXT)
 
     def read(self, num_tokens: int) -> None:
         """Note that the next tokens lie in the KV cache."""
@@ -272,7 +271,7 @@ class Sequence:
             return
         self.tokens.append(sampled.token)
         data = b"" if is_eog else vocabulary.token_bytes(sampled.token)
-        self._held.append(_Written(data, _token_logprob(sampled, vocabulary)))
+        self._held.append(Written.of(sampled, data, vocabulary))
         first = self._banned_strings.feed(data)
         if first is not None:
             self._rewind(first)
@@ -281,7 +280,9 @@ class Sequence:
         if self._detokenizer.is_stopped:
             self._end(FinishReason.STOP)
         elif self.num_reply >= self._max_reply:
-            self._end(FinishReason.LENGTH)
+            is_full = self.num_places <= 0 and not self._may_shift
+            is_full = is_full or self.num_reply < self.request.params.max_tokens
+            self._end(FinishReason.CONTEXT if is_full else FinishReason.LENGTH)
 
     def take_verified(
         self, chosen: Several[Sampled], num_drafted: int, vocabulary: Vocabulary, now_s: float
@@ -306,9 +307,10 @@ class Sequence:
     def sampler_params(self) -> SamplingParams:
         """Return how to sample from here on; each rewind goes on with a seed of its own."""
         params = self.request.params
-        if params.seed < 0 or not self._num_rewinds:
+        if params.seed < 0 or not (self._num_rewinds or self._is_reseeded):
             return params
-        return params.model_copy(update={"seed": (params.seed + self._num_rewinds) % NUM_SEEDS})
+        seed = -1 if self._is_reseeded else (params.seed + self._num_rewinds) % NUM_SEEDS
+        return params.model_copy(update={"seed": seed})
 
     def banned_here(self) -> frozenset[int]:
         """Return the tokens that began a banned string where the next one stands."""
@@ -325,6 +327,9 @@ class Sequence:
         if self.phase is not Phase.WAITING and not self._num_shifted and done > self._prefill_told:
             self._prefill_told = done
             told.append(Prefill(done, self.num_prompt, self.num_cached))
+        if self._has_untold_seed:
+            told.append(Reseeded())
+            self._has_untold_seed = False
         if self._num_untold_shifted:
             told.append(Shifted(self._num_untold_shifted))
             self._num_untold_shifted = 0
@@ -391,10 +396,3 @@ class Sequence:
         self._text += self._detokenizer.finish()
         self.finish_reason = reason
         self.phase = Phase.ENDED
-
-
-def _token_logprob(sampled: Sampled, vocabulary: Vocabulary) -> TokenLogprob | None:
-    if sampled.logprob is None:
-        return None
-    top = tuple((vocabulary.token_bytes(token), chance) for token, chance in sampled.top)
-    return TokenLogprob(vocabulary.token_bytes(sampled.token), sampled.logprob, top)

@@ -119,7 +119,7 @@ class Tally:
             num_drafted_tokens=self._num_drafted_tokens,
             num_accepted_tokens=self._num_accepted_tokens,
             num_stopped=self._ended[FinishReason.STOP],
-            num_full=self._ended[FinishReason.LENGTH],
+            num_full=self._ended[FinishReason.LENGTH] + self._ended[FinishReason.CONTEXT],
             num_aborted=self._ended[FinishReason.ABORT],
             num_failed=self._num_failed,
             prefill_s=self._prefill_s,

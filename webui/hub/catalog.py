@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from webui.errors import LoadFailed, NotFound
+from webui.errors import LoadFailed, NotFound, in_one_line
 from webui.hub.gguf import GGUFHeader, read_header
 from webui.hub.gguf_format import DEAD_FORMATS
 
@@ -241,7 +241,7 @@ class Catalog:
         try:
             read = _Read(state.st_size, state.st_mtime_ns, read_header(path, adapters=True), None)
         except LoadFailed as error:
-            said = f"{error.message}. {error.hint}".rstrip(". ")
+            said = in_one_line(error.message, error.hint).removesuffix(".")
             read = _Read(state.st_size, state.st_mtime_ns, None, said)
         self._read[path] = read
         return read

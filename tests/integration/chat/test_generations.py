@@ -4,20 +4,22 @@ import asyncio
 import logging
 from contextlib import aclosing
 
+import msgspec
 import pytest
 
 from webui.actor import Actor
-from webui.chat.events import Done, Failed, LeftOut, Loading, Notice, Prefill, Queued
+from webui.chat.events import Done, Failed, Hello, LeftOut, Loading, Notice, Prefill, Queued
 from webui.chat.events import Text as TextEvent
 from webui.chat.views import LeftOutView
 from webui.engine import interface as engine_interface
-from webui.engine.interface import EngineState, FinishReason, Priority, Text
+from webui.engine.interface import EngineState, FinishReason, Priority, Reseeded, Text
 from webui.engine.pool import EnginePool
 from webui.errors import (
     Busy,
     Conflict,
     ContextLengthExceeded,
     EngineDied,
+    EngineError,
     ModelNotLoaded,
     NotFound,
     PermissionDenied,
@@ -400,3 +402,85 @@ async def test_conversation_has_its_own_way_when_the_context_is_full(house, engi
     assert engine.requests[-1].params.context_overflow == "stop"
     with pytest.raises(NotFound):
         await house.conversations.set_context_overflow(house.other, view.id, "shift")
+
+
+async def test_seed_that_was_drawn_is_asked_saved_and_told(house, engine, finish):
+    await house.parameters.save(house.me, SamplingParams(top_k=7))
+    conversation_id, turn = await house.begin()
+    engine.put(Text("a", 1), finish)
+    done = await house.ended(turn)
+    request = engine.requests[0]
+    assert request.is_seed_drawn
+    assert turn.messages[1].seeds == done.message.seeds == (request.params.seed,)
+    assert done.message.params == {"top_k": 7}
+    saved = await house.row(conversation_id, turn.generation.message_id)
+    assert (saved.params, saved.seeds) == ({"top_k": 7}, (request.params.seed,))
+
+
+async def test_seed_that_was_asked_for_is_kept_and_each_part_has_its_own(house, engine, finish):
+    await house.parameters.save(house.me, SamplingParams(seed=5))
+    conversation_id, turn = await house.begin()
+    engine.put(Text("a", 1), msgspec.structs.replace(finish, reason=FinishReason.LENGTH))
+    await house.ended(turn)
+    assert not engine.requests[0].is_seed_drawn
+    await house.parameters.save(house.me, SamplingParams(seed=6))
+    again = await house.conversations.continue_reply(
+        house.me, conversation_id, turn.generation.message_id
+    )
+    engine.put(Text("b", 1), finish)
+    assert (await house.ended(again)).message.seeds == (5, 6)
+    saved = await house.row(conversation_id, turn.generation.message_id)
+    assert saved.seeds == (5, 6)
+
+
+async def test_part_that_wrote_nothing_has_no_seed(house, engine, finish):
+    conversation_id, turn = await house.begin()
+    message_id, told = turn.generation.message_id, []
+    for deltas in ([EngineError("It failed")], [Text("a", 1), finish], [EngineError("It failed")]):
+        if told:
+            turn = await house.conversations.continue_reply(house.me, conversation_id, message_id)
+        engine.put(*deltas)
+        end = await house.ended(turn)
+        message = end.message if isinstance(end, Done) else end.message_view
+        saved = await house.row(conversation_id, turn.generation.message_id)
+        assert saved.seeds == message.seeds
+        told.append(message.seeds)
+    seed = engine.requests[1].params.seed
+    assert told == [(), (seed,), (seed,)]
+
+
+async def test_seed_that_did_not_hold_is_not_told(house, engine, finish):
+    conversation_id, turn = await house.begin()
+    engine.put(Text("a", 1), Reseeded(), Text("b", 1), finish)
+    assert (await house.ended(turn)).message.seeds == (-1,)
+    saved = await house.row(conversation_id, turn.generation.message_id)
+    assert saved.seeds == (-1,)
+
+
+async def test_full_context_is_kept_with_the_reply(house, engine, finish):
+    conversation_id, turn = await house.begin()
+    engine.put(Text("a", 1), msgspec.structs.replace(finish, reason=FinishReason.CONTEXT))
+    assert (await house.ended(turn)).message.finish_reason == "context"
+    saved = await house.row(conversation_id, turn.generation.message_id)
+    assert saved.finish_reason == "context"
+
+
+async def test_who_comes_late_hears_at_once_what_replies_wait_for(house, engine, finish):
+    conversation_id, turn = await house.begin()
+    engine.put(engine_interface.Queued(3, 40.0))
+    queued = await house.told(turn, Queued)
+    snapshot = await house.conversations.get(house.me, conversation_id)
+    assert snapshot.generation.phase == queued
+    async with aclosing(house.generations.follow(house.me, None)) as batches:
+        hello, late = await anext(batches)
+        assert (late.event, late.n) == (queued, hello.n)
+    async with aclosing(house.generations.follow(house.me, snapshot.cursor)) as batches:
+        assert [type(entry.event) for entry in await anext(batches)] == [Hello], "it is known"
+    async with aclosing(house.generations.follow(house.other, None)) as batches:
+        assert len(await anext(batches)) == 1, "nobody else is told"
+    engine.put(Text("a", 1))
+    await house.told(turn, TextEvent)
+    snapshot = await house.conversations.get(house.me, conversation_id)
+    assert snapshot.generation.phase is None
+    engine.put(finish)
+    await house.ended(turn)

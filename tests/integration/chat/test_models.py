@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -21,6 +22,7 @@ from webui.errors import (
     PermissionDenied,
 )
 from webui.hub.catalog import Catalog
+from webui.hub.starter import adopt_starter
 from webui.jobs import Jobs
 from webui.settings import Settings
 from webui.storage import settings as settings_table
@@ -394,6 +396,47 @@ async def test_starter_that_fails_says_why_and_may_be_tried_again(open_models, t
         assert ended.status == "failed"
         assert "missing.gguf" in ended.error
         await house.models.starter(house.me, tmp_path / "missing.gguf")
+
+
+async def test_starter_is_fetched_once_however_often_it_is_asked_for(
+    open_models, models_dir, tmp_path, monkeypatch
+):
+    (models_dir / "tiny.gguf").rename(tmp_path / "given.gguf")
+    may_end = threading.Event()
+
+    def fetch(models_dir, progress, cancelled):
+        may_end.wait(30)
+        return adopt_starter(tmp_path / "given.gguf", models_dir)
+
+    monkeypatch.setattr("webui.chat.models.fetch_starter", fetch)
+    async with open_models() as house:
+        jobs = await asyncio.gather(*(house.models.starter(house.me) for _ in range(3)))
+        assert len({job.id for job in jobs}) == 1
+        assert len(await house.jobs.list(house.me)) == 1
+        assert not (await house.models.list(house.me)).starter.available
+        with pytest.raises(Conflict):
+            await house.models.starter(house.me, tmp_path / "given.gguf")
+        with pytest.raises(Conflict):
+            await house.models.starter(house.other)
+        may_end.set()
+        assert (await house.jobs.wait(house.me, jobs[0].id)).status == "done"
+        again = await house.models.starter(house.me)
+        assert again.id != jobs[0].id
+        await house.jobs.wait(house.me, again.id)
+
+
+async def test_starter_that_was_cancelled_before_it_began_may_be_tried_again(
+    open_models, monkeypatch
+):
+    monkeypatch.setattr("webui.chat.models.fetch_starter", lambda *_: pytest.fail("it was begun"))
+    async with open_models() as house:
+        job = await house.models.starter(house.me)
+        await house.jobs.cancel(house.me, job.id)
+        assert (await house.jobs.wait(house.me, job.id)).status == "cancelled"
+        again = await house.models.starter(house.me)
+        assert again.id != job.id
+        await house.jobs.cancel(house.me, again.id)
+        await house.jobs.wait(house.me, again.id)
 
 
 async def test_permissions_are_asked_for(open_models, models_dir):

@@ -111,7 +111,12 @@ async def test_model_name_with_odd_characters_does_not_break_a_chunk(client, run
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("reason", "said"),
-    [(FinishReason.STOP, "stop"), (FinishReason.LENGTH, "length"), (FinishReason.ABORT, "stop")],
+    [
+        (FinishReason.STOP, "stop"),
+        (FinishReason.LENGTH, "length"),
+        (FinishReason.CONTEXT, "length"),
+        (FinishReason.ABORT, "stop"),
+    ],
 )
 async def test_finish_reason_is_the_dialects(client, runtime, stream, reason, said) -> None:
     runtime.generations.script = [Finish(reason, FINISH.usage, FINISH.timings)]

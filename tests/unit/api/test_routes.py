@@ -217,6 +217,8 @@ async def test_conversation_is_read_whole(client) -> None:
         "error": None,
         "reasoning_s": None,
         "left_out": None,
+        "params": None,
+        "seeds": [],
     }
 
 

@@ -174,7 +174,7 @@ class EngineContract:
             pytest.skip("needs an engine with a small context")
         request = make_request(QUESTIONS[1], max_tokens=1_000_000, ignore_eos=True)
         finish = (await collect(engine, request))[-1]
-        assert finish.reason is FinishReason.LENGTH
+        assert finish.reason is FinishReason.CONTEXT
         assert finish.usage.prompt_tokens + finish.usage.completion_tokens == limit
 
     async def test_together_equals_one_at_a_time(self, engine):

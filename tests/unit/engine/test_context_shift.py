@@ -66,7 +66,7 @@ def test_nothing_is_read_again_and_nothing_is_left_for_others():
 def test_others_end_where_the_context_is_full(policy):
     runner = FakeRunner(FakeOptions(context_length=48, slots=1))
     deltas, _ = play(runner, job(overflow=policy))
-    assert deltas[-1].reason is FinishReason.LENGTH
+    assert deltas[-1].reason is FinishReason.CONTEXT
     assert deltas[-1].usage.completion_tokens == 48 - len(PROMPT)
     assert runner.num_shifts == 0
 
@@ -74,7 +74,7 @@ def test_others_end_where_the_context_is_full(policy):
 def test_reply_ends_where_the_memory_cannot_be_shifted():
     runner = FakeRunner(FakeOptions(context_length=48, slots=1, can_shift=False))
     deltas, _ = play(runner, job())
-    assert deltas[-1].reason is FinishReason.LENGTH
+    assert deltas[-1].reason is FinishReason.CONTEXT
     assert deltas[-1].usage.completion_tokens == 48 - len(PROMPT)
 
 

@@ -460,17 +460,24 @@ def test_busy_is_told_with_its_pause():
     assert told.retry_after_s > 0
 
 
-def test_waiting_ones_hear_their_place_only_when_it_changes():
+def test_waiting_ones_hear_their_place_and_an_estimate_that_sinks():
     loop = make_loop(FakeRunner(FakeOptions(slots=1)), look_s=0.3)
     for name in "abc":
-        send(loop, Job("ann", (97,), 20, (), 0), name)
-    places = {"b": [], "c": []}
+        send(loop, Job("ann", (97,), 20, (), 0, ignores_eos=True), name)
+    told = {"b": [], "c": []}
     while loop.has_work:
         for message in loop.step():
             for output in message.items:
                 if isinstance(output.delta, Queued):
-                    places[output.request_id].append(output.delta.place)
-    assert places == {"b": [1], "c": [2, 1]}
+                    told[output.request_id].append(output.delta)
+    places = {name: [queued.place for queued in news] for name, news in told.items()}
+    assert {name: sorted(set(said)) for name, said in places.items()} == {"b": [1], "c": [1, 2]}
+    for news in told.values():
+        assert news[0].eta_s is None, "nothing is measured yet"
+        estimates = [queued.eta_s for queued in news[1:]]
+        assert len(estimates) > 3
+        assert estimates == sorted(estimates, reverse=True)
+        assert estimates[-1] < estimates[0] / 4
 
 
 def test_failed_step_is_told_to_its_requests_and_leaves_a_clean_slot():

@@ -128,3 +128,44 @@ def test_any_conversation_is_cut_to_fit_or_refused(turns, system, policy, max_to
         assert messages == kept[: told.first] + gone + kept[told.first :]
     else:
         assert kept == messages
+
+
+def cut_short(num_turns, num_chars):
+    """Return a conversation whose last reply is to be written on."""
+    return (*talk(num_turns), Message(Role.ASSISTANT, "r" * num_chars))
+
+
+@pytest.mark.parametrize("policy", CUTTING)
+def test_conversation_that_leaves_no_room_for_a_reply_is_cut_though_it_fits(policy):
+    whole = talk(6, size=20)
+    num_tokens = len(cut(whole, "stop", context_length=1000)[1]) + 1
+    _, text, told = cut(whole, policy, context_length=num_tokens + 10)
+    assert told is not None
+    assert len(text) + 1 <= num_tokens + 10 - 50
+    short = num_tokens + 10, 5  # a reply of five tokens at most has room
+    assert cut(whole, policy, *short)[2] is None
+
+
+@pytest.mark.parametrize("policy", CUTTING)
+def test_reply_that_filled_the_context_goes_on_without_older_turns(policy):
+    whole = cut_short(4, 60)
+    num_tokens = len(cut(whole, "stop", context_length=1000, continue_last=True)[1]) + 1
+    _, text, told = cut(whole, policy, context_length=num_tokens, continue_last=True)
+    assert told is not None
+    assert text.endswith("user: the last question\nassistant: " + "r" * 60)
+    assert len(text) + 1 <= num_tokens - 50
+
+
+@pytest.mark.parametrize("policy", CUTTING)
+def test_reply_that_fills_the_context_by_itself_is_not_written_on_word_by_word(policy):
+    whole = cut_short(2, 345)
+    with pytest.raises(ContextLengthExceeded, match=r"reply so far alone have 39\d .* 400") as told:
+        cut(whole, policy, continue_last=True)
+    assert "new conversation" in told.value.hint
+
+
+def test_reply_that_fills_the_context_goes_on_where_the_context_is_shifted():
+    whole = cut_short(0, 345)
+    num_tokens = len(cut(whole, "stop", context_length=1000, continue_last=True)[1]) + 1
+    made, _, told = cut(whole, "shift", context_length=num_tokens, continue_last=True)
+    assert (made.messages, told) == (whole, None)

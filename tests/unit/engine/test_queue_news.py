@@ -15,11 +15,12 @@ class Line:
     def num_waiting(self):
         return len(self.names)
 
-    def places(self, now_s):
-        return {name: place for place, name in enumerate(self.names, 1)}
-
-    def eta_s(self, place):
-        return None if self.each_s is None else self.each_s * place
+    def outlook(self, now_s):
+        each_s = self.each_s
+        return {
+            name: Queued(place, None if each_s is None else each_s * place)
+            for place, name in enumerate(self.names, 1)
+        }
 
 
 def test_newcomer_hears_its_place_at_once_and_the_others_nothing():

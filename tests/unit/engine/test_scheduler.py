@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.engine.contract import make_request
 from tests.unit.engine.fake_runner import EOS, FakeOptions, FakeRunner
-from webui.engine.interface import FinishReason, Priority
+from webui.engine.interface import FinishReason, Priority, Queued
 from webui.engine.runner import Sampled
 from webui.engine.scheduler import Admitted, Scheduler
 from webui.engine.sequence import Phase, Sequence
@@ -37,6 +37,10 @@ def step(scheduler, token=A, max_prefill=16, now_s=1.0):
     rows = scheduler.schedule(max_prefill)
     results = [Sampled(token) if row.sample else None for row in rows]
     return rows, scheduler.update(rows, results, VOCABULARY, now_s)
+
+
+def places_of(scheduler, now_s):
+    return {name: queued.place for name, queued in scheduler.outlook(now_s).items()}
 
 
 def served(scheduler, num_steps=1000):
@@ -108,7 +112,7 @@ def test_person_with_nothing_running_gets_the_next_free_slot():
     while scheduler.num_waiting == 3:
         step(scheduler)
     scheduler.admit(0.0)
-    assert "b0" not in scheduler.places(0.0)
+    assert "b0" not in places_of(scheduler, 0.0)
 
 
 def test_chat_goes_before_api_before_background():
@@ -122,7 +126,7 @@ def test_places_foretell_the_order_of_service():
     scheduler = make_scheduler(num_slots=1)
     for name, owner in (("a0", "ann"), ("a1", "ann"), ("a2", "ann"), ("b0", "bob"), ("c0", "cid")):
         scheduler.add(make(name, owner))
-    places = scheduler.places(0.0)
+    places = places_of(scheduler, 0.0)
     assert sorted(places.values()) == [1, 2, 3, 4, 5]
     assert served(scheduler) == sorted(places, key=places.get)
 
@@ -160,7 +164,7 @@ def test_abort_of_one_who_waits_and_of_nobody():
     scheduler.add(make("a"))
     assert scheduler.abort("a") is not None
     assert scheduler.abort("a") is None
-    assert (scheduler.num_waiting, scheduler.places(0.0)) == (0, {})
+    assert (scheduler.num_waiting, places_of(scheduler, 0.0)) == (0, {})
     assert scheduler.admit(0.0) == Admitted([], [])
 
 
@@ -184,7 +188,7 @@ def test_max_tokens_context_and_eog_end_with_their_reasons():
         ended |= {s.request_id: (s.finish_reason, s.num_reply) for s in touched}
     assert ended == {
         "max": (FinishReason.LENGTH, 2),
-        "context": (FinishReason.LENGTH, 2),
+        "context": (FinishReason.CONTEXT, 2),
     }
     scheduler.add(make("eog"))
     _, touched = step(scheduler, token=EOS)
@@ -196,17 +200,36 @@ def test_prompt_as_long_as_the_context_gets_one_token():
     scheduler.add(make("full", num=512))
     step(scheduler, max_prefill=600)  # all but the last token, to see who else comes
     _, touched = step(scheduler, max_prefill=600)
-    assert [(s.finish_reason, s.num_reply) for s in touched] == [(FinishReason.LENGTH, 1)]
+    assert [(s.finish_reason, s.num_reply) for s in touched] == [(FinishReason.CONTEXT, 1)]
 
 
-def test_eta_is_unknown_until_a_reply_has_ended():
-    scheduler = make_scheduler(num_slots=2)
-    assert scheduler.eta_s(1) is None
-    scheduler.add(make("a", max_tokens=2))
-    step(scheduler, now_s=0.5)
+def test_estimate_is_unknown_until_tokens_are_measured_then_counts_what_runs():
+    scheduler = make_scheduler(num_slots=1)
+    scheduler.add(make("a", max_tokens=19))
+    step(scheduler, now_s=0.0)
     step(scheduler, now_s=1.0)
-    step(scheduler, now_s=5.0)
-    assert scheduler.eta_s(2) == 4.5
+    scheduler.add(make("b", "bob", max_tokens=5))
+    scheduler.add(make("c", "cem", max_tokens=5))
+    assert scheduler.outlook(1.0) == {"b": Queued(1), "c": Queued(2)}
+    for now_s in range(3, 17, 2):
+        step(scheduler, now_s=float(now_s))
+    told = []
+    for now_s in (17.0, 19.0, 21.0):
+        step(scheduler, now_s=now_s)
+        told.append([queued.eta_s for queued in scheduler.outlook(now_s).values()])
+    # Two seconds a token: the first has 10, 9, 8 more to write, the second five.
+    assert told == [[20.0, 30.0], [18.0, 28.0], [16.0, 26.0]]
+
+
+def test_full_queue_says_when_the_next_reply_ends():
+    scheduler = make_scheduler(num_slots=1, max_waiting=1)
+    scheduler.add(make("a", max_tokens=19))
+    for now_s in (0, *range(1, 19, 2)):
+        step(scheduler, now_s=float(now_s))
+    scheduler.add(make("b"))
+    with pytest.raises(Busy) as caught:
+        scheduler.add(make("c"))
+    assert caught.value.retry_after_s == 20.0
 
 
 def test_owners_are_remembered_for_a_bounded_time():
@@ -231,7 +254,7 @@ def test_background_gives_up_its_slot_at_once_and_comes_back():
     scheduler.add(make("chat", "bob", max_tokens=1))
     admitted = scheduler.admit(2.0)
     assert ([s.request_id for s in admitted.placed], admitted.vacated) == (["chat"], [0])
-    assert scheduler.places(2.0) == {"back": 1}
+    assert places_of(scheduler, 2.0) == {"back": 1}
     names = served(scheduler)
     assert names == ["chat", "back"]
 

@@ -1,10 +1,13 @@
 from dataclasses import dataclass
 
+import pytest
+
 from tests.unit.engine.contract import make_request
 from webui.engine.interface import (
     Finish,
     FinishReason,
     Prefill,
+    Reseeded,
     Text,
     Timings,
     TokenLogprob,
@@ -181,3 +184,67 @@ def test_random_seed_stays_random_after_a_rewind():
     take(sequence, b"a")
     assert sequence.is_rewound
     assert sequence.sampler_params().seed == -1
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "reason", "num"),
+    [
+        (2, FinishReason.LENGTH, 2),
+        (96, FinishReason.CONTEXT, 96),  # both at once: to write on would need room
+        (1000, FinishReason.CONTEXT, 96),
+    ],
+)
+def test_end_by_length_tells_a_full_context_from_enough_tokens(max_tokens, reason, num):
+    sequence = placed(max_tokens=max_tokens)
+    while sequence.finish_reason is None:
+        take(sequence, b"a")
+    assert (sequence.finish_reason, sequence.num_reply) == (reason, num)
+
+
+@pytest.mark.parametrize(
+    ("num_prompt", "reason"), [(4, FinishReason.LENGTH), (99, FinishReason.CONTEXT)]
+)
+def test_end_for_want_of_cells_tells_a_full_context_from_a_full_pool(num_prompt, reason):
+    sequence = make(num_prompt, max_tokens=50)
+    sequence.place(0, 0, 2.0)
+    sequence.read(num_prompt - 1)
+    take(sequence, b"a")
+    if sequence.finish_reason is None:
+        sequence.end_full()
+    assert sequence.finish_reason is reason
+
+
+def write_and_yield(**fields):
+    sequence = placed(temperature=1.0, **fields)
+    take(sequence, b"a")
+    sequence.deltas()
+    assert sequence.can_yield
+    sequence.give_up_slot()
+    sequence.place(0, 1, 4.0)
+    sequence.read(3)
+    take(sequence, b"b")
+    return sequence
+
+
+def test_drawn_seed_that_does_not_hold_is_told_before_what_is_written_with_another():
+    sequence = write_and_yield(seed=7, is_seed_drawn=True)
+    assert [type(delta) for delta in sequence.deltas()] == [Prefill, Reseeded, Text]
+    assert sequence.sampler_params().seed == -1
+    take(sequence, b"c")
+    assert [type(delta) for delta in sequence.deltas()] == [Text], "once is enough"
+
+
+def test_drawn_seed_holds_where_nothing_was_written_before_the_slot_was_given_up():
+    sequence = placed(temperature=1.0, seed=7, is_seed_drawn=True)
+    sequence.give_up_slot()
+    sequence.place(0, 1, 4.0)
+    sequence.read(2)
+    take(sequence, b"b")
+    assert Reseeded() not in sequence.deltas()
+    assert sequence.sampler_params().seed == 7
+
+
+def test_seed_that_was_asked_for_keeps_its_slot():
+    sequence = placed(temperature=1.0, seed=7)
+    take(sequence, b"a")
+    assert not sequence.can_yield

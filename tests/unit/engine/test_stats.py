@@ -84,8 +84,8 @@ def test_messages_are_counted_by_outcome():
     tally.note_message(ipc.Heartbeat(0.1))
     tally.note_abort(usage)
     stats = stats_of(tally)
-    assert (stats.num_stopped, stats.num_full, stats.num_aborted, stats.num_failed) == (1, 1, 2, 1)
-    assert (stats.num_drafted_tokens, stats.num_accepted_tokens) == (16, 4)
+    assert (stats.num_stopped, stats.num_full, stats.num_aborted, stats.num_failed) == (1, 2, 2, 1)
+    assert (stats.num_drafted_tokens, stats.num_accepted_tokens) == (20, 5)
     assert (stats.num_reply_tokens, stats.num_embedded_tokens) == (3, 17)
 
 

@@ -272,8 +272,9 @@ class CompletionStream(Response):
 
 
 def finish_reason(finish: Finish) -> str:
-    """Return why a completion ended, in the dialect, which has no word for our aborting."""
-    return "length" if finish.reason is FinishReason.LENGTH else "stop"
+    """Return why a completion ended, in the dialect: it knows neither our aborting nor contexts."""
+    is_cut = finish.reason in {FinishReason.LENGTH, FinishReason.CONTEXT}
+    return "length" if is_cut else "stop"
 
 
 def no_reason() -> EngineError:

@@ -191,7 +191,7 @@ def find_model(name: str | None, models_dir: Path) -> Path:
     usable = [file for file in catalog.list() if not file.error]
     if not usable:
         raise LoadFailed(
-            f"there is no model in {models_dir}", "Start `webui --starter` once, or use --model."
+            f"there is no model in {models_dir}", "Start “webui --starter” once, or use --model."
         )
     return usable[0].path
 

@@ -15,7 +15,7 @@ export class Chat {
   constructor(transcript, models, { toModel, toNew }) {
     this.transcript = transcript;
     this.models = models;
-    this.thread = new Thread(transcript, { toModel, toNew });
+    this.thread = new Thread(transcript, models, { toModel, toNew });
     this.composer = new Composer(transcript, { thread: this.thread, pill: new ModelPill(models, { toModel }).node });
     const ask = (text) => {
       this.composer.fill(text);

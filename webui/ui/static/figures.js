@@ -9,7 +9,8 @@ import { decimal, duration, integer, moment } from "./format.js";
 import { icon } from "./icons.js";
 import { t } from "./strings.js";
 
-const REASONS = new Set(["stop", "length", "abort"]);
+const LONG = 30; // characters that need a line of their own
+const REASONS = new Set(["stop", "length", "context", "abort"]);
 
 export class AnswerFigures {
   constructor(messageId) {
@@ -30,7 +31,7 @@ export class AnswerFigures {
     const key = JSON.stringify(rows);
     if (this.drawn === key) return;
     this.drawn = key;
-    this.details.replaceChildren(...rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+    this.details.replaceChildren(...rows.map(([name, value]) => el("div", { class: value.length > LONG ? "whole" : null }, el("dt", {}, name), el("dd", {}, value))));
   }
 
   #fold(isFolded) {
@@ -63,6 +64,18 @@ function tooltipOf({ usage }) {
   return parts.join("\n");
 }
 
+/** The seed of each part that was written in one go. */
+function seedOf({ seeds }) {
+  return (seeds ?? []).map((seed) => (seed < 0 ? t("figures.no_seed") : String(seed))).join(", ");
+}
+
+/** The parameters that were not the defaults, as the API writes them. */
+function paramsOf({ params }) {
+  if (!params) return null;
+  const parts = Object.entries(params).map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`);
+  return parts.join(" · ") || t("figures.defaults");
+}
+
 /** Name and value of each figure that is known. */
 function rowsOf(message) {
   const { usage, timings, finish_reason: reason, model, created_at: time } = message;
@@ -78,6 +91,8 @@ function rowsOf(message) {
     ["guesses", guessed],
     ["reason", REASONS.has(reason) ? t(`figures.reason_${reason}`) : reason],
     ["model", model],
+    ["seed", seedOf(message)],
+    ["params", paramsOf(message)],
     ["time", moment(time)],
   ];
   return rows.filter(([, value]) => value).map(([name, value]) => [t(`figures.${name}`), value]);

@@ -44,6 +44,13 @@ export function duration(seconds, { whole = false } = {}) {
   return t("app.minutes", { n: integer(Math.floor(all / 60)), seconds: integer(all % 60) });
 }
 
+/** A guess, as exact as guesses are: 7.3 → "7 s", 41.3 → "40 s", 186 → "3 min". */
+export function roughly(seconds) {
+  if (seconds >= 87.5) return t("app.whole_minutes", { n: integer(Math.round(seconds / 60)) });
+  const step = seconds < 10 ? 1 : 5;
+  return t("app.seconds", { n: integer(Math.max(1, Math.round(seconds / step) * step)) });
+}
+
 export function percent(fraction) {
   return new Intl.NumberFormat(language, { style: "percent" }).format(fraction);
 }

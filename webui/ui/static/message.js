@@ -4,14 +4,12 @@
  * Draws a row of `Transcript`; decides nothing. Clicks are told by `data-act`.
  */
 import { el, setText } from "./dom.js";
+import { Ending } from "./ending.js";
 import { AnswerFigures } from "./figures.js";
-import { duration, integer, moment, percent } from "./format.js";
+import { duration, moment, percent, roughly } from "./format.js";
 import { icon } from "./icons.js";
 import { MarkdownView } from "./markdown.js";
 import { t } from "./strings.js";
-
-const ACT_WORDS = { model: "chat.choose_model", drop_oldest: "overflow.drop_oldest", cut_middle: "overflow.cut_middle", model_longer: "overflow.longer", new: "overflow.new" };
-const CONTINUABLE = new Set(["stopped", "interrupted", "error"]);
 
 function button(act, name, label) {
   return el("button", { type: "button", class: "act", data: { act }, "aria-label": label, title: label }, icon(name));
@@ -20,9 +18,8 @@ function button(act, name, label) {
 export class MessageView {
   #timer = 0;
 
-  /** `isCut` says whether older turns of this conversation are left out where there is no room. */
-  constructor(message, { isCut = () => false } = {}) {
-    this.isCut = isCut;
+  /** `around` is what its ending must know: `transcript` and `models`. */
+  constructor(message, around = {}) {
     this.isUser = message.role === "user";
     this.body = el("div", { class: "message-body" });
     this.versions = el(
@@ -41,10 +38,10 @@ export class MessageView {
     this.acts = el("div", { class: "acts", role: "group" }, this.versions, this.copy, edit, this.retry, this.continue, this.figures?.line, this.made);
     this.node = el("article", { class: "message", data: { id: message.id, role: message.role } }, this.body, this.acts, this.figures?.details);
     this.node.setAttribute("aria-label", this.isUser ? t("chat.you") : t("chat.assistant"));
-    if (!this.isUser) this.#buildAnswer();
+    if (!this.isUser) this.#buildAnswer(around);
   }
 
-  #buildAnswer() {
+  #buildAnswer(around) {
     this.thoughtLabel = el("span", { class: "thought-label" });
     this.thought = new MarkdownView();
     this.thinking = el("details", { class: "thinking", hidden: true }, el("summary", {}, this.thoughtLabel, icon("chevron")), this.thought.node);
@@ -52,8 +49,8 @@ export class MessageView {
     this.state = el("p", { class: "state", hidden: true });
     this.markdown = new MarkdownView();
     this.calls = el("div", { class: "calls" });
-    this.end = el("div", { class: "ending", hidden: true });
-    this.body.append(this.thinking, this.markdown.node, this.calls, this.state, this.end);
+    this.ending = new Ending(around);
+    this.body.append(this.thinking, this.markdown.node, this.calls, this.state, this.ending.node);
   }
 
   /** Bring the row up to date. `versions`: the message and its siblings. */
@@ -71,7 +68,7 @@ export class MessageView {
     this.markdown.set(message.text, { live: message.running });
     this.#drawCalls();
     this.#drawState();
-    this.#drawEnding();
+    this.drawEnding();
     this.figures.draw(message);
   }
 
@@ -130,39 +127,9 @@ export class MessageView {
     bar.setAttribute("aria-label", words);
   }
 
-  /** How it ended, when that was not its own full stop, and what to do next. */
-  #drawEnding() {
-    const { status, running, error, finish_reason: reason, text, reasoning, toolCalls } = this.message;
-    const canContinue = !running && (CONTINUABLE.has(status) || reason === "length") && Boolean(text || reasoning);
-    this.continue.hidden = !canContinue;
-    this.end.replaceChildren();
-    this.end.className = "ending";
-    if (!running && (error || status === "error")) this.#drawError(error, canContinue);
-    else if (!running && status === "stopped") this.#note(t("chat.stopped"), canContinue);
-    else if (!running && status === "interrupted") this.#note(t("chat.interrupted"), canContinue);
-    else if (!running && reason === "length") this.#note(t("chat.length"), canContinue);
-    else if (!running && !text && !reasoning && !toolCalls.length) this.#note(t("chat.no_text"), false);
-    const { left_out: leftOut } = this.message;
-    if (!running && leftOut?.tokens) this.end.prepend(el("span", { class: "shifted" }, t("overflow.shifted", { count: leftOut.tokens, tokens: integer(leftOut.tokens) })));
-    this.end.hidden = !this.end.firstChild;
-  }
-
-  #note(words, canContinue) {
-    this.end.append(el("span", {}, words));
-    const act = canContinue ? ["continue", t("chat.continue")] : ["retry", t("chat.retry")];
-    this.end.append(el("button", { type: "button", class: "small-button", data: { act: act[0] } }, act[1]));
-  }
-
-  #drawError(error, canContinue) {
-    this.end.classList.add("error");
-    const words = el("div", { class: "ending-text" }, el("strong", {}, error?.message ?? t("chat.failed")));
-    if (error?.hint) words.append(el("span", {}, error.hint));
-    const act = canContinue ? "continue" : "retry";
-    let acts = [act];
-    if (error?.code === "model_not_loaded") acts = ["model", act];
-    if (error?.code === "context_length_exceeded") acts = this.isCut() ? ["model_longer", "new", act] : ["drop_oldest", "cut_middle", "model_longer", "new"];
-    const buttons = acts.map((name) => el("button", { type: "button", class: "small-button", data: { act: name } }, t(ACT_WORDS[name] ?? `chat.${name}`)));
-    this.end.append(icon("warning"), words, el("div", { class: "choices" }, buttons));
+  /** How it ended; what can be done then depends on the models that are there. */
+  drawEnding() {
+    if (!this.isUser) this.continue.hidden = !this.ending.draw(this.message);
   }
 
   #drawMade({ created_at: time, model, running }) {
@@ -219,7 +186,7 @@ export class MessageView {
 /** Words and, where there is one, the fraction done of a phase. */
 function describe(phase) {
   if (phase?.type === "queued") {
-    const eta = phase.eta_s === null ? null : duration(Math.max(1, phase.eta_s), { whole: true });
+    const eta = phase.eta_s === null ? null : roughly(phase.eta_s);
     return [eta ? t("chat.queued_eta", { place: phase.place, time: eta }) : t("chat.queued", { place: phase.place }), null];
   }
   if (phase?.type === "loading") return [t("chat.loading", { percent: percent(phase.fraction) }), phase.fraction];

@@ -92,7 +92,7 @@ export class Models extends Emitter {
       this.emit("change");
     } else if (event.type === "jobs" && event.job.kind.includes(STARTER)) {
       this.starterJob = event.job;
-      if (event.job.status === "done") this.load();
+      if (event.job.status !== "running") this.load();
       this.emit("change");
     }
   }

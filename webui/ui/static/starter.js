@@ -12,6 +12,7 @@ export class StarterCard {
     this.note = el("p", { class: "starter-note", hidden: true });
     this.bar = el("progress", { max: "1", "aria-label": t("model.starter_progress") });
     this.get = el("button", { type: "button", class: "button primary", on: { click: () => this.#run(() => models.fetchStarter()) } });
+    this.isAsking = false; // a second click wants nothing else
     this.get.append(icon("download"), el("span", {}, t("model.starter_get")));
     const cancel = { type: "button", class: "button", on: { click: () => this.#run(() => models.cancelStarter()) } };
     this.cancel = el("button", cancel, t("model.cancel"));
@@ -20,10 +21,14 @@ export class StarterCard {
   }
 
   async #run(action) {
+    if (this.isAsking) return;
+    this.isAsking = true;
     try {
       await action();
     } catch (error) {
       toastError(error);
+    } finally {
+      this.isAsking = false;
     }
   }
 

@@ -12,6 +12,7 @@ import { t } from "./strings.js";
 import { announce, Reader, toast, toastError } from "./toast.js";
 
 const CUTS = new Set(["drop_oldest", "cut_middle", "shift"]);
+const TURNS = new Set(["retry", "continue", ...CUTS]);
 const PAINT_EVERY_MS = 33;
 const SHOWN_AT_ONCE = 30;
 const FILLED_IN_A_GO = 20;
@@ -25,12 +26,14 @@ export class Thread {
   #idle = 0;
   #isFresh = true;
   #reader = new Reader();
+  #isAsking = false; // a turn is on its way to the server
 
   #gap = null; // says what stands above it and is not sent
 
   /** `toModel` leads to the Model tab, `toNew` to a new conversation with a text in its composer. */
-  constructor(transcript, { toModel, toNew }) {
+  constructor(transcript, models, { toModel, toNew }) {
     this.transcript = transcript;
+    this.models = models;
     this.toModel = toModel;
     this.toNew = toNew;
     this.list = el("div", { class: "thread", role: "log", "aria-label": t("chat.conversation"), "aria-live": "off" });
@@ -48,6 +51,7 @@ export class Thread {
     this.transcript.on("message", (id) => this.#schedule(id));
     this.transcript.on("turn", (turn) => this.#onTurn(turn));
     this.transcript.on("ended", (id) => this.#onEnded(id));
+    this.models.on("change", () => this.#rows.forEach((row) => row.drawEnding()));
   }
 
   /** Where the reader stands, so that a page that loads itself anew can go back there. */
@@ -113,7 +117,7 @@ export class Thread {
   #row(message) {
     let view = this.#rows.get(message.id);
     if (!view) {
-      view = new MessageView(message, { isCut: () => CUTS.has(this.transcript.conversation?.context_overflow) });
+      view = new MessageView(message, this);
       this.#rows.set(message.id, view);
     }
     view.update(message, this.transcript.versions(message));
@@ -235,12 +239,26 @@ export class Thread {
       else if (name === "next") this.#switch(message, +1);
       else if (name === "model" || name === "model_longer") this.toModel();
       else if (name === "new") this.toNew(this.transcript.messages.get(message.parent_id)?.text ?? "");
-      else if (this.transcript.busy) toast(t("chat.busy"));
-      else if (name === "retry") await this.transcript.retry(message.id);
-      else if (name === "continue") await this.transcript.continueReply(message.id);
-      else if (CUTS.has(name)) await this.#cut(name, message);
+      else if (TURNS.has(name)) await this.#ask(name, message);
     } catch (error) {
       toastError(error);
+    }
+  }
+
+  /** Ask for a reply, once: a second click wants nothing else. */
+  async #ask(name, message) {
+    if (this.#isAsking) return;
+    if (this.transcript.busy) {
+      toast(t("chat.busy"));
+      return;
+    }
+    this.#isAsking = true;
+    try {
+      if (name === "retry") await this.transcript.retry(message.id);
+      else if (name === "continue") await this.transcript.continueReply(message.id);
+      else await this.#cut(name, message);
+    } finally {
+      this.#isAsking = false;
     }
   }
 

@@ -36,7 +36,7 @@ export function toast(text, { action = null, kind = "info" } = {}) {
 /** Show what went wrong, with what to do about it. */
 export function toastError(error) {
   console.debug(error);
-  toast(error.hint ? `${error.message}. ${error.hint}` : error.message, { kind: "error" });
+  toast(error.hint ? `${error.message.replace(/\.$/, "")}. ${error.hint}` : error.message, { kind: "error" });
 }
 
 /* ---- what a screen reader hears besides */

@@ -11,6 +11,7 @@ import { Emitter } from "./emitter.js";
 import { parseCursor } from "./events.js";
 
 const RUNNING = new Set(["pending", "streaming"]);
+const WAITS = new Set(["queued", "loading", "prefill"]);
 
 /** Emits "open" (another conversation), "structure" (rows came or went), "message" (id), "failed" (error), "notice". */
 export class Transcript extends Emitter {
@@ -176,10 +177,19 @@ export class Transcript extends Emitter {
     const before = this.messages;
     this.messages = new Map(snapshot.messages.map((view) => [view.id, place(view, n, before.get(view.id))]));
     this.generation = snapshot.generation;
+    this.#adoptPhase(snapshot.generation);
     this.loading = false;
     this.#follow(snapshot.conversation);
     this.#cover(snapshot.cursor);
     this.emit("structure");
+  }
+
+  /** Take over what the running reply waits for; what this tab knew of that may be over. */
+  #adoptPhase(generation) {
+    const message = this.messages.get(generation?.message_id);
+    if (!message?.running) return;
+    if (generation.phase) message.phase = generation.phase;
+    else if (WAITS.has(message.phase?.type)) message.phase = null;
   }
 
   #merge(turn) {
