@@ -2,18 +2,27 @@
 
 Pure: knows the tokens and the seconds of the steps it is told; knows neither clocks nor llama.cpp.
 A spinning barrier waits for the slowest thread, so that one busy neighbour makes all threads
-slow: the best number changes while the engine runs. Steps of decoding and of reading prompts are
-searched apart, because memory bounds the one and arithmetic the other. A trial is compared with
-the steps just before it and with steps of its own size only, by medians; what trials lose is
-bounded by a share of all time.
+slow: the best number changes while the engine runs. Steps of decoding and of reading prompts
+(`reading_threads`) are searched apart, because memory bounds the one and arithmetic the other;
+what one finds the others look into soon. A trial of decoding is compared with the steps just
+before it and with steps of its own size only, by medians; what trials lose is bounded by a share
+of all time. Where it is known that others keep the cores busy, more threads are hardly tried.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from enum import StrEnum
+from math import inf
 from statistics import median
+from typing import TYPE_CHECKING
 
-PROMPT_TOKENS = 16  # a step of so many reads a prompt, or is as heavy as one that does
+from webui.engine.reading_threads import CROWDED_PAUSE_S, SLACK_CORES, ReadingThreads
+
+if TYPE_CHECKING:
+    from webui.engine.reading_threads import ReadStep
+
+LARGE_TOKENS = 16  # steps of so many are compared with others of about their size
 WINDOW_STEPS = 5
 OUTLIERS = 3  # so many bad steps end a trial early, and so many of another size end a comparison
 PLAIN = 1.3  # two steps so much slower than before end a trial
@@ -27,6 +36,14 @@ MIN_PAUSE_S = 2.0
 MAX_PAUSE_S = 120.0  # after the dearest trial, so that a neighbour's leaving is found in time
 
 
+class StepKind(StrEnum):
+    """What a step does, as far as its threads are concerned."""
+
+    DECODE = "decode"
+    PROMPT = "prompt"
+    MIXED = "mixed"  # reads while replies are being written
+
+
 class ThreadChoice:
     """Choose the threads of each step.
 
@@ -36,25 +53,60 @@ class ThreadChoice:
     """
 
     def __init__(self, start: int, max_threads: int) -> None:
+        self._max = max_threads
         self._decode = _Search(start, max_threads)
-        self._prompt = _Search(start, max_threads)
+        self._readings = {
+            kind: ReadingThreads(start, max_threads) for kind in (StepKind.PROMPT, StepKind.MIXED)
+        }
+        self._latest = StepKind.PROMPT  # of those that read
 
-    def threads(self, num_tokens: int) -> int:
-        """Return the threads for a step of so many tokens."""
-        return self._search(num_tokens).present
+    def threads(self, kind: StepKind) -> int:
+        """Return the threads of the next step."""
+        return self._decode.present if kind is StepKind.DECODE else self._readings[kind].present
+
+    def settled(self, kind: StepKind) -> int:
+        """Return the threads of steps outside of trials."""
+        return self._decode.settled if kind is StepKind.DECODE else self._readings[kind].settled
+
+    def candidate(self, kind: StepKind) -> int | None:
+        """Return the number that steps which read are tried with; None outside of trials."""
+        return None if kind is StepKind.DECODE else self._readings[kind].candidate
+
+    def trial_tokens(self, kind: StepKind) -> int | None:
+        """Return how many tokens the next step of a trial is to read and write in all."""
+        return None if kind is StepKind.DECODE else self._readings[kind].trial_tokens
 
     @property
     def present(self) -> tuple[int, int]:
         """The threads of steps that decode, and of those that read prompts."""
-        return self._decode.present, self._prompt.present
+        return self._decode.present, self._readings[self._latest].settled
 
-    def note(self, num_tokens: int, step_s: float) -> None:
-        """Learn from a step that took the threads it was told to take."""
-        size = num_tokens if num_tokens < PROMPT_TOKENS else -num_tokens.bit_length()
-        self._search(num_tokens).note(size, step_s / num_tokens, step_s)
+    def note_others(self, num_cores: float) -> None:
+        """Learn how many cores other processes keep busy; what is not known is not told."""
+        room = self._max - num_cores
+        self._decode.note_room(room)
+        for reading in self._readings.values():
+            reading.note_room(room)
 
-    def _search(self, num_tokens: int) -> _Search:
-        return self._decode if num_tokens < PROMPT_TOKENS else self._prompt
+    def note_decode(self, num_tokens: int, step_s: float) -> None:
+        """Learn from a step that read no prompt."""
+        size = num_tokens if num_tokens < LARGE_TOKENS else -num_tokens.bit_length()
+        before = self._decode.settled
+        self._decode.note(size, step_s / num_tokens, step_s)
+        if self._decode.settled != before:
+            for reading in self._readings.values():
+                reading.suggest(self._decode.settled)
+
+    def note_reading(self, kind: StepKind, step: ReadStep) -> None:
+        """Learn from a step that read."""
+        reading = self._readings[kind]
+        self._latest = kind
+        before = reading.settled
+        reading.note(step)
+        if reading.settled != before:
+            for other in self._readings.values():
+                if other is not reading:
+                    other.suggest(reading.settled)
 
 
 class _Search:
@@ -62,7 +114,7 @@ class _Search:
 
     def __init__(self, start: int, max_threads: int) -> None:
         self.present = start
-        self._settled = start
+        self.settled = start
         self._max = max_threads
         self._is_fixed = max_threads <= 1 or max_threads < start
         self._stride = max(1, max_threads // 4)
@@ -76,6 +128,23 @@ class _Search:
         self._pause_s = 0.0
         self._since_s = 0.0  # spent in steps since the last trial
         self._reference = 0.0
+        self._room = inf  # cores that others leave; endless where that is not known
+
+    def note_room(self, cores: float) -> None:
+        """Learn how many cores others leave; a change for this number is looked into at once."""
+        before, self._room = self._room, cores + SLACK_CORES
+        more = self.settled + 1
+        if self._room < self.settled <= before:
+            self._look(-1)
+        elif before < more <= self._room and before != inf:
+            self._look(1)
+
+    def _look(self, direction: int) -> None:
+        """Try a direction as soon as there is something to compare it with."""
+        self._direction = direction
+        self._stride = 1
+        self._num_failed = 0
+        self._pause_s = 0.0
 
     def note(self, size: int, cost: float, step_s: float) -> None:
         """Learn from a step.
@@ -87,7 +156,7 @@ class _Search:
         """
         if self._is_fixed or not self._is_known_size(size):
             return
-        if self.present != self._settled:
+        if self.present != self.settled:
             self._note_trial(cost, step_s)
             return
         self._since_s += step_s
@@ -103,7 +172,7 @@ class _Search:
         if self._num_strange >= OUTLIERS or not self._size:
             self._size = size
             self._num_strange = 0
-            self.present = self._settled
+            self.present = self.settled
             self._forget_costs()
             return True
         return False
@@ -123,14 +192,19 @@ class _Search:
             self._stride = 1
             self._num_failed = 0
             self._begin(-1 if cost > reference else 1)
-        elif self._since_s >= self._pause_s:
+        elif self._since_s >= self._due_s():
             self._begin(self._direction)
+
+    def _due_s(self) -> float:
+        is_up = self._direction > 0 or self.settled == 1
+        is_crowded = is_up and self.settled < self._max and self.settled + 1 > self._room
+        return max(self._pause_s, CROWDED_PAUSE_S) if is_crowded else self._pause_s
 
     def _begin(self, direction: int) -> None:
         """Try a neighbour, on the other side where there is none on this."""
         for way in (direction, -direction):
-            candidate = min(self._max, max(1, self._settled + way * self._stride))
-            if candidate != self._settled:
+            candidate = min(self._max, max(1, self.settled + way * self._stride))
+            if candidate != self.settled:
                 self._direction = way
                 self.present = candidate
                 self._trial.clear()
@@ -151,7 +225,7 @@ class _Search:
                 self._lose()
 
     def _win(self) -> None:
-        self._settled = self.present
+        self.settled = self.present
         self._stride *= 2
         self._num_failed = 0
         self._pause_s = 0.0
@@ -161,7 +235,7 @@ class _Search:
         self._reference = median(self._trial)
 
     def _lose(self) -> None:
-        self.present = self._settled
+        self.present = self.settled
         self._direction = -self._direction
         self._num_failed += 1
         is_narrow = self._stride == 1

@@ -39,6 +39,7 @@ from webui.engine.mail import (
 )
 from webui.engine.model_draft import ModelDraft
 from webui.engine.model_loop import ModelLoop
+from webui.engine.neighbours import Neighbours
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.prefix_cache import PrefixCache
 from webui.engine.preparer import Preparer
@@ -152,6 +153,7 @@ class _Worker:
             cache=cache,
             drafting=drafting,
             step_abort=self._step_abort,
+            num_busy_cores=Neighbours().num_busy_cores,
         )
 
     def _open_cache(
