@@ -299,9 +299,14 @@ class GenerationLoop:
             self._runner.set_threads(num_threads, num_threads)
             self._drafting.set_threads(num_threads, num_threads)
         try:
-            with self._step_abort.step((s.request_id for s in sequences), self._runner.set_abort):
+            ids = (sequence.request_id for sequence in sequences)
+            limit_s = self._pace.limit_s(rows)
+            with self._step_abort.step(ids, self._runner.set_abort, limit_s):
                 results = self._runner.forward(rows)
-        except StepAborted:  # the mail that says why is here, or on its way
+        except StepAborted:  # too slow, or the mail that says why is here, or on its way
+            if self._step_abort.is_too_slow:
+                now_s = self._clock()
+                self._pace.note_broken(rows, now_s - begun_s, now_s)
             self._undo(rows, sequences)
             return [], []
         except EngineError as error:

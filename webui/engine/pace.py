@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.runner import Row
 
+# A step that waits at every barrier for a core that somebody took lasts ten times as long or more.
+MAX_READING_FACTOR = 2.5
+MAX_DECODE_FACTOR = 4.0
+MIN_LIMIT_S = 0.2
+
 
 class Pace:
     """Plans each step by what the steps before it took.
@@ -73,6 +78,24 @@ class Pace:
         self._num_threads = num_threads
         return num_threads
 
+    def limit_s(self, rows: Several[Row]) -> float | None:
+        """Return after what time a step is sooner made anew with fewer threads; None is never."""
+        if not self._has_choice or self._num_threads == 1:
+            return None
+        kind = self._kind(rows)
+        num_tokens = sum(len(row.tokens) for row in rows)
+        if kind is StepKind.DECODE:
+            usual_s = self._threads.decode_s(num_tokens)
+            factor = MAX_DECODE_FACTOR
+        else:
+            usual_s = self._budget.expected_s(num_tokens, self._threads.settled(kind))
+            factor = MAX_READING_FACTOR
+        return None if usual_s is None else max(factor * usual_s, MIN_LIMIT_S)
+
+    def note_broken(self, rows: Several[Row], step_s: float, now_s: float) -> None:
+        """Learn from a step that was broken off at its limit."""
+        self._note_threads(rows, step_s, now_s, is_broken=True)
+
     def note(self, rows: Several[Row], step_s: float, now_s: float) -> None:
         """Learn from a step.
 
@@ -81,21 +104,23 @@ class Pace:
             step_s: How long this model took for it.
             now_s: When it ended.
         """
+        self._note_threads(rows, step_s, now_s, is_broken=False)
         num_tokens = sum(len(row.tokens) for row in rows)
-        self._note_threads(rows, num_tokens, step_s, now_s)
         if not any(row.num_draft for row in rows):
             self._budget.note(num_tokens, step_s, self._num_threads)
 
     def _note_threads(
-        self, rows: Several[Row], num_tokens: int, step_s: float, now_s: float
+        self, rows: Several[Row], step_s: float, now_s: float, *, is_broken: bool
     ) -> None:
         if not self._has_choice:
             return
         if (num_cores := self._num_busy_cores()) is not None:
             self._threads.note_others(num_cores)
         kind = self._kind(rows)
+        num_tokens = sum(len(row.tokens) for row in rows)
         if kind is StepKind.DECODE:
-            self._threads.note_decode(num_tokens, step_s)
+            note = self._threads.note_broken_decode if is_broken else self._threads.note_decode
+            note(num_tokens, step_s)
             return
         before = self._threads.candidate(kind)
         chunks = [row for row in rows if not row.sample]
@@ -107,6 +132,7 @@ class Pace:
             now_s,
             self._budget.expected_s(num_tokens, self._threads.settled(kind)),
             is_late=kind is StepKind.MIXED and step_s > self._budget.max_gap_s,
+            is_broken=is_broken,
         )
         self._threads.note_reading(kind, step)
         candidate = self._threads.candidate(kind)

@@ -48,6 +48,7 @@ class ReadStep:
         expected_s: What a step of this size should take with the settled number; None is not
             known.
         is_late: Whether it took longer than those who write may have to wait.
+        is_broken: Whether it was broken off at its limit and must be made anew.
     """
 
     num_tokens: int
@@ -56,6 +57,7 @@ class ReadStep:
     ended_s: float
     expected_s: float | None = None
     is_late: bool = False
+    is_broken: bool = False
 
     @property
     def token_s(self) -> float:
@@ -223,14 +225,21 @@ class ReadingThreads:
             return
         self._num_steady += 1
         is_slow = step.expected_s is not None and step.step_s > ALARM * step.expected_s
-        is_rested = step.ended_s - self._ended_s >= ALARM_PAUSE_S
+        is_rested = step.is_broken or step.ended_s - self._ended_s >= ALARM_PAUSE_S
         if (is_slow or step.is_late) and self.settled > 1 and is_rested:
-            self._stride = 1
-            self._begin(-1, step.num_tokens, is_urgent=is_slow)
+            self._alarm(step, is_slow=is_slow)
         elif self._num_steady >= REFERENCE_STEPS and step.num_tokens >= LEAST_TOKENS:
             direction = self._possible()
             if step.ended_s >= self._due(direction):
                 self._begin(direction, step.num_tokens, is_urgent=False)
+
+    def _alarm(self, step: ReadStep, *, is_slow: bool) -> None:
+        """Try fewer threads at once; take as many as others leave where that is known."""
+        self._stride = 1
+        self._begin(-1, step.num_tokens, is_urgent=is_slow)
+        if self._trial is not None and is_slow and self._room < self.settled:
+            self._trial.threads = max(1, int(self._room))
+            self._end(self._trial, step.ended_s, is_better=True)
 
     def _possible(self) -> int:
         """Return the direction to go in, the other one at the end of the numbers."""

@@ -90,12 +90,19 @@ class ThreadChoice:
 
     def note_decode(self, num_tokens: int, step_s: float) -> None:
         """Learn from a step that read no prompt."""
-        size = num_tokens if num_tokens < LARGE_TOKENS else -num_tokens.bit_length()
         before = self._decode.settled
-        self._decode.note(size, step_s / num_tokens, step_s)
+        self._decode.note(_size(num_tokens), step_s / num_tokens, step_s)
         if self._decode.settled != before:
             for reading in self._readings.values():
                 reading.suggest(self._decode.settled)
+
+    def decode_s(self, num_tokens: int) -> float | None:
+        """Return how long a step that reads no prompt should take; None is not known."""
+        return self._decode.usual(_size(num_tokens), num_tokens)
+
+    def note_broken_decode(self, num_tokens: int, step_s: float) -> None:
+        """Learn from a step that took so long that it was broken off."""
+        self._decode.fall(step_s / num_tokens, step_s)
 
     def note_reading(self, kind: StepKind, step: ReadStep) -> None:
         """Learn from a step that read."""
@@ -107,6 +114,11 @@ class ThreadChoice:
             for other in self._readings.values():
                 if other is not reading:
                     other.suggest(reading.settled)
+
+
+def _size(num_tokens: int) -> int:
+    """Return what steps have in common that may be compared."""
+    return num_tokens if num_tokens < LARGE_TOKENS else -num_tokens.bit_length()
 
 
 class _Search:
@@ -129,6 +141,7 @@ class _Search:
         self._since_s = 0.0  # spent in steps since the last trial
         self._reference = 0.0
         self._room = inf  # cores that others leave; endless where that is not known
+        self._is_falling = False  # a step was broken off
 
     def note_room(self, cores: float) -> None:
         """Learn how many cores others leave; a change for this number is looked into at once."""
@@ -163,6 +176,30 @@ class _Search:
         self._before.append(cost)
         if len(self._before) == WINDOW_STEPS:
             self._consider()
+
+    def usual(self, size: int, num_tokens: int) -> float | None:
+        """Return how long a step of this size takes outside of trials; None is not known."""
+        is_known = size == self._size and len(self._before) == WINDOW_STEPS
+        return median(self._before) * num_tokens if is_known else None
+
+    def fall(self, cost: float, step_s: float) -> None:
+        """Take fewer threads at once, as after an alarm: a step took so long that it was broken off.
+
+        Args:
+            cost: Seconds for each token, at least.
+            step_s: Seconds in all.
+        """
+        if self._is_fixed:
+            return
+        if self.present > self.settled:
+            self._lost_s += step_s
+            self._lose()
+        elif self.present == self.settled > 1:
+            self._before.extend([cost] * WINDOW_STEPS)
+            self._reference = cost
+            self._look(-1)
+            self._begin(-1)
+            self._is_falling = True
 
     def _is_known_size(self, size: int) -> bool:
         if size == self._size:
@@ -228,7 +265,8 @@ class _Search:
         self.settled = self.present
         self._stride *= 2
         self._num_failed = 0
-        self._pause_s = 0.0
+        self._pause_s = MIN_PAUSE_S if self._is_falling else 0.0
+        self._is_falling = False
         self._since_s = 0.0
         self._before.clear()
         self._before.extend(self._trial)
@@ -236,6 +274,7 @@ class _Search:
 
     def _lose(self) -> None:
         self.present = self.settled
+        self._is_falling = False
         self._direction = -self._direction
         self._num_failed += 1
         is_narrow = self._stride == 1

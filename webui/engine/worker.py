@@ -142,8 +142,11 @@ class _Worker:
         self._prompts.start(prepare)
         model = ModelDraft(opened.drafter, time.monotonic) if opened.drafter else None
         drafting = Drafting(runner, opened.max_draft, model=model, looks_up=opened.looks_up)
-        if opened.max_draft and not _can_drop_tail(runner):
+        chooses_threads = runner.info.max_threads > 1
+        if (opened.max_draft or chooses_threads) and not _can_drop_tail(runner):
             drafting.stop()
+        elif chooses_threads:  # what is broken off can be made anew
+            threading.Thread(target=self._step_abort.watch, name="limits", daemon=True).start()
         if disk is not None:
             disk.wait_listed()
         return GenerationLoop(

@@ -67,6 +67,7 @@ class Engine:
 
     def __init__(self, machine: Machine, num_decoding: int = 0, fixed: int = 0) -> None:
         self.machine = machine
+        self.can_break = False
         self.num_decoding = num_decoding
         self.budget = PrefillBudget(2048, 0.017, GAP_S)
         self.threads = fixed or max(1, machine.cores - 1)
@@ -87,8 +88,8 @@ class Engine:
             num = min(most, PROMPT_TOKENS - self.depth)
             rows = [Row(0, [1] * num, self.depth, sample=False)]
             rows += [Row(1 + i, [1], 9, sample=True) for i in range(self.num_decoding)]
-            self.step(rows)
-            self.depth = (self.depth + num) % PROMPT_TOKENS
+            if self.step(rows):
+                self.depth = (self.depth + num) % PROMPT_TOKENS
         return self.steps[-num_steps:]
 
     def decode(self, num_steps: int) -> list[Step]:
@@ -97,13 +98,19 @@ class Engine:
             self.step([Row(1, [1], 9, sample=True)])
         return self.steps[-num_steps:]
 
-    def step(self, rows: list[Row]) -> None:
+    def step(self, rows: list[Row]) -> bool:
+        """Make a step; return whether it came to its end."""
         self.threads = self.pace.change_threads(rows) or self.threads
         num_tokens = sum(len(row.tokens) for row in rows)
         step_s = self.machine.step_s(self.threads, num_tokens, self.depth)
+        limit_s = self.pace.limit_s(rows) if self.can_break else None
+        is_broken = limit_s is not None and step_s > limit_s
+        step_s = min(step_s, limit_s or step_s)
         self.now_s += step_s
-        self.pace.note(rows, step_s, self.now_s)
+        note = self.pace.note_broken if is_broken else self.pace.note
+        note(rows, step_s, self.now_s)
         self.steps.append(Step(self.threads, num_tokens - self.num_decoding, step_s, self.now_s))
+        return not is_broken
 
     def run_s(self, seconds: float) -> list[Step]:
         """Make steps for so many seconds; return them."""
@@ -219,6 +226,41 @@ def test_neighbour_makes_few_gaps_too_long():
     engine.run_s(20)
     machine.num_busy = 1
     assert sum(step.step_s > GAP_S for step in engine.run_s(60)) <= 2
+
+
+@pytest.mark.parametrize("is_seen", [False, True])
+def test_steps_that_a_neighbour_spoils_are_broken_off_and_made_with_fewer_threads(is_seen):
+    machine = Machine(is_seen=is_seen)
+    engine = Engine(machine, 3)
+    engine.can_break = True
+    engine.run_s(20)
+    for _ in range(3):
+        machine.num_busy = 1
+        after = engine.run(5)
+        assert after[0].threads == 2
+        assert [step.threads for step in after[1:]] == ([1] * 4 if is_seen else [1, 2, 1, 1])
+        assert max(step.step_s for step in after) <= 2.5 * GAP_S
+        assert sum(step.step_s for step in after[1:3]) <= 2 * GAP_S
+        machine.num_busy = 0
+        engine.run_s(MAX_PAUSE_S + 5)
+
+
+def test_step_of_decoding_that_a_neighbour_spoils_is_made_with_fewer_threads():
+    engine = Engine(Machine(), 0)
+    engine.can_break = True
+    engine.decode(60)
+    engine.machine.num_busy = 1
+    spoilt = next(step for step in engine.decode(60) if step.threads == 2)
+    after = engine.steps[engine.steps.index(spoilt) :]
+    assert spoilt.step_s <= GAP_S
+    assert [step.threads for step in after[1:8]] == [1] * 7
+
+
+def test_single_thread_has_no_limit():
+    engine = Engine(Machine(num_busy=1, is_seen=True), 3)
+    engine.run(20)
+    assert engine.threads == 1
+    assert engine.pace.limit_s([Row(0, [1] * 64, 0, sample=False)]) is None
 
 
 def test_lone_slow_step_changes_nothing():
