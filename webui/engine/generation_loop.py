@@ -59,7 +59,7 @@ class GenerationLoop:
         cache: Keeps what was read; one in memory when left out.
         drafting: Guesses tokens for the model to check; None guesses none.
         step_abort: Ends a step that nobody wants any more; the loop's own ends none.
-        num_busy_cores: Says how many cores other processes keep busy; None is not known.
+        num_free_cores: Says how many cores other processes leave; None is not known.
 
     Attributes:
         tally: Counts what is done.
@@ -74,7 +74,7 @@ class GenerationLoop:
         cache: PrefixCache | None = None,
         drafting: Drafting | None = None,
         step_abort: StepAbort | None = None,
-        num_busy_cores: Callable[[], float | None] = lambda: None,
+        num_free_cores: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._runner = runner
         self._clock = clock
@@ -92,7 +92,7 @@ class GenerationLoop:
         self._told_s = clock()
         self._queue_news = QueueNews(self._scheduler)
         self._has_newcomers = False
-        self._pace = Pace(runner.info, budget, num_busy_cores)
+        self._pace = Pace(runner.info, budget, num_free_cores)
 
     @property
     def has_work(self) -> bool:

@@ -32,18 +32,18 @@ class Pace:
     Args:
         info: Of the open model.
         budget: How much of the prompts a step may read.
-        num_busy_cores: Says how many cores other processes keep busy; None is not known.
+        num_free_cores: Says how many cores other processes leave; None is not known.
     """
 
     def __init__(
         self,
         info: ModelInfo,
         budget: PrefillBudget,
-        num_busy_cores: Callable[[], float | None],
+        num_free_cores: Callable[[], float | None],
     ) -> None:
         self._info = info
         self._budget = budget
-        self._num_busy_cores = num_busy_cores
+        self._num_free_cores = num_free_cores
         self._threads = ThreadChoice(info.num_threads, info.max_threads)
         self._num_threads = info.num_threads
         self._has_choice = info.max_threads > 1
@@ -114,8 +114,8 @@ class Pace:
     ) -> None:
         if not self._has_choice:
             return
-        if (num_cores := self._num_busy_cores()) is not None:
-            self._threads.note_others(num_cores)
+        if (num_cores := self._num_free_cores()) is not None:
+            self._threads.note_room(num_cores)
         kind = self._kind(rows)
         num_tokens = sum(len(row.tokens) for row in rows)
         if kind is StepKind.DECODE:

@@ -235,11 +235,12 @@ class ReadingThreads:
 
     def _alarm(self, step: ReadStep, *, is_slow: bool) -> None:
         """Try fewer threads at once; take as many as others leave where that is known."""
-        self._stride = 1
-        self._begin(-1, step.num_tokens, is_urgent=is_slow)
-        if self._trial is not None and is_slow and self._room < self.settled:
-            self._trial.threads = max(1, int(self._room))
-            self._end(self._trial, step.ended_s, is_better=True)
+        self._stride, self._direction = 1, -1
+        if is_slow and self._room < self.settled:
+            trial = _Trial(max(1, int(self._room)), step.num_tokens, is_urgent=True)
+            self._end(trial, step.ended_s, is_better=True)
+        else:
+            self._begin(-1, step.num_tokens, is_urgent=is_slow)
 
     def _possible(self) -> int:
         """Return the direction to go in, the other one at the end of the numbers."""

@@ -53,7 +53,6 @@ class ThreadChoice:
     """
 
     def __init__(self, start: int, max_threads: int) -> None:
-        self._max = max_threads
         self._decode = _Search(start, max_threads)
         self._readings = {
             kind: ReadingThreads(start, max_threads) for kind in (StepKind.PROMPT, StepKind.MIXED)
@@ -81,12 +80,11 @@ class ThreadChoice:
         """The threads of steps that decode, and of those that read prompts."""
         return self._decode.present, self._readings[self._latest].settled
 
-    def note_others(self, num_cores: float) -> None:
-        """Learn how many cores other processes keep busy; what is not known is not told."""
-        room = self._max - num_cores
-        self._decode.note_room(room)
+    def note_room(self, cores: float) -> None:
+        """Learn how many cores other processes leave; what is not known is not told."""
+        self._decode.note_room(cores)
         for reading in self._readings.values():
-            reading.note_room(room)
+            reading.note_room(cores)
 
     def note_decode(self, num_tokens: int, step_s: float) -> None:
         """Learn from a step that read no prompt."""

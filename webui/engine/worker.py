@@ -156,7 +156,7 @@ class _Worker:
             cache=cache,
             drafting=drafting,
             step_abort=self._step_abort,
-            num_busy_cores=Neighbours().num_busy_cores,
+            num_free_cores=Neighbours().num_free_cores,
         )
 
     def _open_cache(

@@ -75,7 +75,7 @@ class Engine:
         self.pace = Pace(
             msgspec.structs.replace(runner.info, num_threads=self.threads),
             self.budget,
-            lambda: float(machine.num_busy) if machine.is_seen else None,
+            lambda: float(machine.cores - machine.num_busy) if machine.is_seen else None,
         )
         self.now_s = 0.0
         self.depth = 0

@@ -155,12 +155,12 @@ def test_decoding_and_prompts_are_searched_apart() -> None:
 def test_others_who_keep_the_cores_busy_leave_no_room_for_trials() -> None:
     machine = Machine(2, 2, num_busy=1)
     choice = begin(machine)
-    choice.note_others(1.0)
+    choice.note_room(1.0)
     assert set(run(choice, machine, DECODE, 2000)) == {1}  # 80 s
     machine.num_busy = 0
-    choice.note_others(0.1)
+    choice.note_room(1.9)
     assert run(choice, machine, DECODE, 20).count(2) > 10
-    choice.note_others(1.0)
+    choice.note_room(1.0)
     assert 1 in run(choice, machine, DECODE, 6), "one who comes is looked into before he is felt"
 
 
