@@ -26,7 +26,6 @@ PLAIN_GAIN = 0.85  # what a block must show to end a trial, and one pair of an u
 GAIN = 0.97  # what all blocks of a trial must show, so that noise changes nothing
 PLAIN_LOSS = 1.25  # what one pair must show
 LOSS = 1.02  # what a block must show
-HOPELESS = 2.0  # a step so much slower than what it should take is not paired at all
 ALARM = 1.5  # a step so much slower than expected makes fewer threads worth a try at once
 ALARM_PAUSE_S = 1.0
 LOST_SHARE = 0.01  # of all time may be lost by trials
@@ -113,12 +112,6 @@ class _Trial:
 
     def note(self, step: ReadStep) -> bool | None:
         """Take in a step; return whether the number on trial is better, None if that is open."""
-        is_first_try = not self.ratios and self.half is None
-        if is_first_try and not self.is_urgent and step.expected_s is not None:
-            lost_s = step.step_s - step.expected_s
-            if lost_s > (HOPELESS - 1) * step.expected_s:
-                self.lost_s += lost_s
-                return False
         half, self.half = self.half, None
         if half is None and step.num_tokens >= LEAST_TOKENS:
             self.half = step

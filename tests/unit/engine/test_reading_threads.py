@@ -289,6 +289,33 @@ def test_trial_is_not_misled_by_a_jump_to_a_short_context():
     assert reading.settled == 1
 
 
+def test_core_that_becomes_free_is_tried_at_once_whatever_was_in_vain_before():
+    reading, now_s = ReadingThreads(1, 2), 0.0
+    trials = []
+    for free, num_steps in ((2.0, 250), (1.0, 5), (2.0, 10)):
+        reading.note_room(free)
+        trials.append([])
+        for step in range(num_steps):
+            step_s = 0.9 if reading.present == 2 else 0.3
+            now_s += step_s
+            reading.note(ReadStep(64, 64 * step, step_s, now_s))
+            if reading.candidate:
+                trials[-1].append(step)
+    assert trials[0][0] == 1, "as soon as there are steps to compare with"
+    assert trials[2][0] == 0
+    assert len(trials[0]) < 30
+    assert trials[1] == []
+
+
+def test_steps_far_apart_are_no_pair():
+    reading, now_s = ReadingThreads(1, 2), 0.0
+    for pause_s in (0.0, 0.0, *[60.0] * 20):
+        step_s = 0.1 if reading.present == 2 else 0.3
+        now_s += pause_s + step_s
+        reading.note(ReadStep(reading.trial_tokens or 64, 0, step_s, now_s))
+    assert reading.settled == 1, "the machine may have been another one a minute ago"
+
+
 def test_what_decoding_found_helps_the_first_prompt():
     engine = Engine(Machine(), 0)
     engine.decode(40)
