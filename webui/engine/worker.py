@@ -2,9 +2,10 @@
 
 Knows the socket and the threads; what is computed is the business of `model_loop`. The main
 thread runs the loop, a reader thread takes mail, one thread makes prompts and one the tokens of
-texts (see `preparer`), a heartbeat thread says how long the present step takes. The loop's
-mail queue is the only hand-over; one lock keeps frames of loop and heartbeat apart. A
-cancel that makes the running step useless ends it at once (`step_abort`).
+texts (see `preparer`), a heartbeat thread says how long the present step takes, one ends steps
+that take much longer than they should. The loop's mail queue is the only hand-over; one lock keeps
+frames of loop and heartbeat apart. A cancel that makes the running step useless ends it at once
+(`step_abort`).
 """
 
 from __future__ import annotations
