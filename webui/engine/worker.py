@@ -300,7 +300,9 @@ def _warm_up(runner: ModelRunner) -> float:
 def _can_drop_tail(runner: ModelRunner) -> bool:
     """Return whether the model can forget the last token it read and keep those before."""
     first = runner.bos_id if runner.bos_id >= 0 else runner.tokenize("Hello", special=False)[0]
+    runner.open_sampler(0, SamplingParams(temperature=0), [first])
     runner.forward([Row(0, [first, first], 0, sample=False)])
+    runner.close_sampler(0)
     can_drop = runner.forget(0, 1)
     runner.forget(0, 0)
     return can_drop
