@@ -22,6 +22,7 @@ from webui.engine.mail import (
     StatesListed,
     StateWritten,
 )
+from webui.engine.pace import Pace
 from webui.engine.prefix_cache import PrefixCache
 from webui.engine.queue_news import QueueNews
 from webui.engine.runner import RowFailed, StepAborted
@@ -30,9 +31,7 @@ from webui.engine.sequence import Phase, Sequence
 from webui.engine.state_keeper import StateKeeper
 from webui.engine.stats import EngineStats
 from webui.engine.step_abort import StepAbort
-from webui.engine.surplus import SURPLUS_SHARE
 from webui.engine.tally import Tally
-from webui.engine.threads import ThreadChoice
 from webui.errors import Busy, EngineError, WebuiError
 
 if TYPE_CHECKING:
@@ -61,6 +60,7 @@ class GenerationLoop:
         drafting: Guesses tokens for the model to check; None guesses none.
         step_abort: Ends a step that nobody wants any more; the loop's own ends none.
         tell: Tells the web process at once which replies are begun.
+        num_free_cores: Says how many cores other processes leave; None is not known.
 
     Attributes:
         tally: Counts what is done.
@@ -76,9 +76,9 @@ class GenerationLoop:
         drafting: Drafting | None = None,
         step_abort: StepAbort | None = None,
         tell: Callable[[Begun], None] | None = None,
+        num_free_cores: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._runner = runner
-        self._budget = budget
         self._clock = clock
         self._scheduler = scheduler or Scheduler(
             runner.info, max_batch_tokens=runner.max_batch_tokens
@@ -95,7 +95,7 @@ class GenerationLoop:
         self._told_s = clock()
         self._queue_news = QueueNews(self._scheduler)
         self._has_newcomers = False
-        self._threads = ThreadChoice(runner.info.num_threads, runner.info.max_threads)
+        self._pace = Pace(runner.info, budget, num_free_cores)
 
     @property
     def has_work(self) -> bool:
@@ -105,7 +105,7 @@ class GenerationLoop:
     @property
     def spare_tokens(self) -> int:
         """How many tokens another kind of step may read now without anybody waiting long."""
-        return self._budget.tokens(num_decoding=self._scheduler.num_decoding)
+        return self._pace.plan(num_decoding=self._scheduler.num_decoding)[0]
 
     @property
     def idle_s(self) -> float | None:
@@ -115,7 +115,7 @@ class GenerationLoop:
     @property
     def present(self) -> EngineStats:
         """How things stand now, and what the cache was good for."""
-        counts, (decode_threads, prompt_threads) = self._cache.counts, self._threads.present
+        counts, (decode_threads, prompt_threads) = self._cache.counts, self._pace.threads
         return EngineStats(
             num_slot_tokens=counts.num_slot_tokens,
             num_ram_tokens=counts.num_ram_tokens,
@@ -123,7 +123,7 @@ class GenerationLoop:
             num_running=self._scheduler.num_running,
             waiting=self._scheduler.waiting_by_priority(),
             decode_threads=decode_threads,
-            prompt_threads=self._runner.info.num_prompt_threads or prompt_threads,
+            prompt_threads=prompt_threads,
             cached_ram_bytes=self._cache.num_ram_bytes,
             cached_disk_bytes=self._cache.num_disk_bytes,
         )
@@ -167,10 +167,7 @@ class GenerationLoop:
         """Give out slots and cells, make one forward pass, return what is new."""
         failures = self._admit()
         told = [*self._grow(), *self._tell_places()]
-        num_decoding = self._scheduler.num_decoding
-        rows = self._scheduler.schedule(
-            self._budget.tokens(num_decoding=num_decoding), self._budget.tokens_in(SURPLUS_SHARE)
-        )
+        rows = self._scheduler.schedule(*self._pace.plan(num_decoding=self._scheduler.num_decoding))
         if rows:
             news, failed = self._forward(rows)
             told += news
@@ -303,13 +300,18 @@ class GenerationLoop:
         begun_s = self._clock()
         sequences = self._scheduler.sequences(rows)
         rows = self._drafting.extend(rows, sequences, self._scheduler.num_spare_cells)
-        if num_threads := self._threads.change(sum(len(row.tokens) for row in rows)):
+        if num_threads := self._pace.change_threads(rows):
             self._runner.set_threads(num_threads, num_threads)
             self._drafting.set_threads(num_threads, num_threads)
         try:
-            with self._step_abort.step((s.request_id for s in sequences), self._runner.set_abort):
+            ids = (sequence.request_id for sequence in sequences)
+            limit_s = self._pace.limit_s(rows)
+            with self._step_abort.step(ids, self._runner.set_abort, limit_s):
                 results = self._runner.forward(rows)
-        except StepAborted:  # the mail that says why is here, or on its way
+        except StepAborted:  # too slow, or the mail that says why is here, or on its way
+            if self._step_abort.is_too_slow:
+                now_s = self._clock()
+                self._pace.note_broken(rows, now_s - begun_s, now_s)
             self._undo(rows, sequences)
             return [], []
         except EngineError as error:
@@ -317,7 +319,7 @@ class GenerationLoop:
         now_s = self._clock()
         touched = self._scheduler.update(rows, results, self._runner, now_s)
         self._keeper.share(touched)
-        self._note_step(rows, results, sequences, now_s - begun_s)
+        self._note_step(rows, results, sequences, begun_s, now_s)
         self._untold.update((sequence.request_id, sequence) for sequence in touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
@@ -335,17 +337,16 @@ class GenerationLoop:
         rows: Several[Row],
         results: Several[RowResult],
         sequences: Several[Sequence],
-        step_s: float,
+        begun_s: float,
+        now_s: float,
     ) -> None:
         """Let all learn from a step who plan the next ones."""
+        step_s = now_s - begun_s
         self.tally.note_step(rows, sequences, step_s)
         self._drafting.note(rows, results, sequences, step_s)
         step_s -= self._drafting.model_s  # which says nothing about steps of this model
         self._scheduler.note_step(rows, step_s)
-        num_tokens = sum(len(row.tokens) for row in rows)
-        self._threads.note(num_tokens, step_s)
-        if not any(row.num_draft for row in rows):
-            self._budget.note(num_tokens, step_s)
+        self._pace.note(rows, step_s, now_s)
 
     def _drop_wrong_guesses(self, rows: Several[Row], sequences: Several[Sequence]) -> None:
         """Drop the cells of guesses that did not hold; one that ended keeps none of them, too."""

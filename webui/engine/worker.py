@@ -2,9 +2,10 @@
 
 Knows the socket and the threads; what is computed is the business of `model_loop`. The main
 thread runs the loop, a reader thread takes mail, one thread makes prompts and one the tokens of
-texts (see `preparer`), a heartbeat thread says how long the present step takes. The loop's
-mail queue is the only hand-over; one lock keeps frames of loop and heartbeat apart. A
-cancel that makes the running step useless ends it at once (`step_abort`).
+texts (see `preparer`), a heartbeat thread says how long the present step takes, one ends steps
+that take much longer than they should. The loop's mail queue is the only hand-over; one lock keeps
+frames of loop and heartbeat apart. A cancel that makes the running step useless ends it at once
+(`step_abort`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from webui.engine.mail import (
 )
 from webui.engine.model_draft import ModelDraft
 from webui.engine.model_loop import ModelLoop
+from webui.engine.neighbours import Neighbours
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.prefix_cache import PrefixCache
 from webui.engine.preparer import Preparer
@@ -141,8 +143,11 @@ class _Worker:
         self._prompts.start(prepare)
         model = ModelDraft(opened.drafter, time.monotonic) if opened.drafter else None
         drafting = Drafting(runner, opened.max_draft, model=model, looks_up=opened.looks_up)
-        if opened.max_draft and not _can_drop_tail(runner):
+        chooses_threads = runner.info.max_threads > 1
+        if (opened.max_draft or chooses_threads) and not _can_drop_tail(runner):
             drafting.stop()
+        elif chooses_threads:  # what is broken off can be made anew
+            threading.Thread(target=self._step_abort.watch, name="limits", daemon=True).start()
         if disk is not None:
             disk.wait_listed()
         return GenerationLoop(
@@ -153,6 +158,7 @@ class _Worker:
             drafting=drafting,
             step_abort=self._step_abort,
             tell=self._send,
+            num_free_cores=Neighbours().num_free_cores,
         )
 
     def _open_cache(
@@ -295,7 +301,9 @@ def _warm_up(runner: ModelRunner) -> float:
 def _can_drop_tail(runner: ModelRunner) -> bool:
     """Return whether the model can forget the last token it read and keep those before."""
     first = runner.bos_id if runner.bos_id >= 0 else runner.tokenize("Hello", special=False)[0]
+    runner.open_sampler(0, SamplingParams(temperature=0), [first])
     runner.forward([Row(0, [first, first], 0, sample=False)])
+    runner.close_sampler(0)
     can_drop = runner.forget(0, 1)
     runner.forget(0, 0)
     return can_drop

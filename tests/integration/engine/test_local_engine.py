@@ -241,8 +241,9 @@ async def test_stats_are_summed_over_deaths_and_new_ones_are_told_rarely():
         assert len(told) == num_told, "nothing is told while nothing happens"
 
 
-async def test_threads_change_under_the_watchdog_and_are_told():
-    async with opened(step_s=0.04, max_threads=4, scales=True) as engine:
+@pytest.mark.parametrize("can_cut", [True, False])
+async def test_threads_change_under_the_watchdog_and_are_told(can_cut):
+    async with opened(step_s=0.04, max_threads=4, scales=True, can_cut=can_cut) as engine:
         pid = engine.pid
         assert engine.stats.decode_threads in {0, 1}  # 0 until it first tells
         async with aclosing(engine.generate(make_request("hello", **ENDLESS))) as deltas:

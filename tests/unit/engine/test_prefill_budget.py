@@ -2,7 +2,8 @@ import random
 
 import pytest
 
-from webui.engine.prefill_budget import AIMED_SHARE, ALONE_STEP_S, SMALL_TOKENS, PrefillBudget
+from webui.engine.prefill_budget import AIMED_SHARE, ALONE_STEP_S, PrefillBudget
+from webui.engine.step_costs import SMALL_TOKENS
 
 
 class Machine:

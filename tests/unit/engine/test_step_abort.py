@@ -1,6 +1,7 @@
 """When a step is broken off, and when it must not be."""
 
 import socket
+import threading
 
 import pytest
 
@@ -58,6 +59,42 @@ def test_quit_ends_every_step():
     with abort.step(["c"], flag):
         assert flag.is_set
     assert not flag.is_set
+
+
+def test_step_ends_at_its_limit_and_not_before():
+    now_s = [10.0]
+    abort, flag = StepAbort(lambda: now_s[0]), Flag()
+    with abort.step(["a"], flag, 0.5):
+        now_s[0] = 10.4
+        abort.look()
+        assert not flag.is_set
+        now_s[0] = 10.6
+        abort.look()
+        assert flag.is_set
+    assert abort.is_too_slow
+    abort.look()
+    assert not flag.is_set, "there is no step"
+    with abort.step(["a"], flag):
+        assert not abort.is_too_slow
+        now_s[0] = 99.0
+        abort.look()
+        assert not flag.is_set, "it has no limit"
+
+
+def test_watch_breaks_a_step_off_by_itself():
+    reached = threading.Event()
+
+    def set_flag(*, is_set):
+        if is_set:
+            reached.set()
+
+    abort = StepAbort()
+    threading.Thread(target=abort.watch, daemon=True).start()
+    for _ in range(2):
+        reached.clear()
+        with abort.step(["a"], set_flag, 0.0):
+            assert reached.wait(5)
+        assert abort.is_too_slow
 
 
 @pytest.mark.parametrize(
@@ -171,3 +208,27 @@ def test_close_keeps_what_was_read_for_replies_that_still_run():
     assert not loop.has_work
     (left,) = loop._scheduler.residents.held().values()
     assert left == len(runner._cells[0])
+
+
+def test_steps_beyond_their_limit_are_made_again_and_learnt_from():
+    runner = FakeRunner(FakeOptions(slots=2, context_length=512, max_threads=2))
+    now_s = [0.0]
+    abort = StepAbort(lambda: now_s[0])
+    loop = make_loop(runner, abort)
+    slow, learnt = {2, 5, 6}, []
+
+    def compute(rows):
+        if runner.num_steps in slow:
+            now_s[0] += 1.0
+        abort.look()
+
+    runner.on_step = compute
+    loop._pace.limit_s = lambda rows: 0.5
+    loop._pace.note_broken = lambda rows, step_s, now_s: learnt.append(len(rows))
+    one = job("ann", b"ab" * 30)
+    send(loop, one, "x")
+    told = []
+    while loop.has_work:
+        told += [o.delta for m in loop.step() if isinstance(m, Outputs) for o in m.items]
+    assert runner.num_aborted == len(learnt) == 3
+    assert text_of(told) == text_of(alone(one, 512))

@@ -15,7 +15,7 @@ from webui.cli.bench.served_scenarios import (
     SeveralStreams,
 )
 from webui.cli.bench.speculation_scenario import Speculation
-from webui.cli.bench.threads_scenario import AdaptiveThreads
+from webui.cli.bench.threads_scenario import AdaptiveReading, AdaptiveThreads
 from webui.errors import NotFound
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     SharedPrompt(),
     BusyCore(),
     AdaptiveThreads(),
+    AdaptiveReading(),
     PoolFilled(),
     WorkerMemory(),
     Speculation(),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DECODE = "decode tok/s"
 WARM_UP_TOKENS = 384  # the search for the best number has ended by then
 REPLY_TOKENS = 512  # long enough to hold some of the trials that go on for ever
+READ = "prompt tok/s"
+PROMPT_TOKENS = 4000
 
 
 class AdaptiveThreads(Scenario):
@@ -31,6 +33,7 @@ class AdaptiveThreads(Scenario):
     name = "adaptive_threads"
     title = "default threads, idle machine, against the best fixed number"
     path: ClassVar[str] = BELOW_HTTP
+    metric: ClassVar[str] = DECODE
     bars = (at_least(DECODE, 0.97, "the best fixed number of threads"),)
     has_peer: ClassVar[bool] = False
     is_by_threads: ClassVar[bool] = False
@@ -47,13 +50,33 @@ class AdaptiveThreads(Scenario):
         for pair in range(1, contest.num_pairs + 1):
             order = (None, best) if pair % 2 else (best, None)
             rated = {number: asyncio.run(self._rate(contest, number, pair)) for number in order}
-            yield {DECODE: Pair(rated[None], rated[best])}
+            yield {self.metric: Pair(rated[None], rated[best])}
 
     async def _rate(self, contest: Contest, threads: int | None, seed: int) -> float:
         """Return the tokens a second of a reply, once the engine has found its number."""
         async with own_engine(contest.model, self.shape(threads), speculation="off") as engine:
             await ask_as(engine, "a", prompt(64, 0), WARM_UP_TOKENS)
             return (await ask_as(engine, "a", prompt(64, seed), REPLY_TOKENS)).tokens_per_s
+
+
+class AdaptiveReading(AdaptiveThreads):
+    """The first long prompt after the load, with threads as the engine chooses."""
+
+    name = "adaptive_threads_reading"
+    title = "default threads, idle machine: the first 4k prompt, against the best fixed number"
+    metric: ClassVar[str] = READ
+    bars = (at_least(READ, 0.9, "the best fixed number of threads"),)  # it begins with one less
+
+    @override
+    def shape(self, threads: int | None) -> Shape:
+        return Shape(threads, num_streams=1, context_length=6144)
+
+    @override
+    async def _rate(self, contest: Contest, threads: int | None, seed: int) -> float:
+        """Return the prompt tokens read in a second, from the first on."""
+        async with own_engine(contest.model, self.shape(threads), speculation="off") as engine:
+            reply = await ask_as(engine, "a", prompt(PROMPT_TOKENS, seed), 1)
+            return reply.prompt_tokens / reply.first_token_s
 
 
 def fixed_numbers(num_cores: int) -> list[int]:

@@ -127,7 +127,8 @@ class LlamaCppOptions(BaseModel):
         ge=0,
         le=MAX_THREADS,
         title="Threads for the prompt",
-        description="Processor threads that read the prompt; 0 takes as many as write the reply.",
+        description="Processor threads that read the prompt; 0 takes as many as write the reply, "
+        "or lets the engine find the best number where neither is set.",
     )
     batch_size: Annotated[int, Control("Compute", step=64, soft_max=4096)] = Field(
         default=2048,

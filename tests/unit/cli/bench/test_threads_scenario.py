@@ -8,7 +8,13 @@ import pytest
 
 from webui.cli.bench import threads_scenario
 from webui.cli.bench.scenario import Contest
-from webui.cli.bench.threads_scenario import DECODE, AdaptiveThreads, fixed_numbers
+from webui.cli.bench.threads_scenario import (
+    DECODE,
+    READ,
+    AdaptiveReading,
+    AdaptiveThreads,
+    fixed_numbers,
+)
 
 RATES = {None: 60.0, 1: 42.0, 2: 61.0, 3: 30.0, 4: 20.0}  # by the threads that were asked for
 
@@ -21,7 +27,10 @@ def test_numbers_double_up_to_all_cores(num_cores, numbers):
     assert fixed_numbers(num_cores) == numbers
 
 
-def test_pairs_are_of_the_free_choice_and_the_best_number_in_turns(monkeypatch):
+@pytest.mark.parametrize(
+    ("scenario", "metric"), [(AdaptiveThreads(), DECODE), (AdaptiveReading(), READ)]
+)
+def test_pairs_are_of_the_free_choice_and_the_best_number_in_turns(monkeypatch, scenario, metric):
     opened: list[int | None] = []
 
     @asynccontextmanager
@@ -31,12 +40,14 @@ def test_pairs_are_of_the_free_choice_and_the_best_number_in_turns(monkeypatch):
         yield shape.threads
 
     async def ask_as(engine, owner, text, max_tokens):
+        if metric == READ:
+            return SimpleNamespace(prompt_tokens=RATES[engine] * 2, first_token_s=2.0)
         return SimpleNamespace(tokens_per_s=RATES[engine])
 
     monkeypatch.setattr(threads_scenario, "own_engine", own_engine)
     monkeypatch.setattr(threads_scenario, "ask_as", ask_as)
     monkeypatch.setattr(threads_scenario.psutil, "cpu_count", lambda logical: 4)
     contest = Contest(Path("m.gguf"), Path("peer"), None, num_pairs=2, soak_s=0)
-    pairs = [pair[DECODE] for pair in AdaptiveThreads().run(contest)]
+    pairs = [pair[metric] for pair in scenario.run(contest)]
     assert [(pair.ours, pair.reference) for pair in pairs] == [(60.0, 61.0)] * 2
     assert opened == [1, 2, 3, 4, None, 2, 2, None]
