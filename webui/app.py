@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import webui
 from webui.accounts.accounts import Accounts
+from webui.accounts.api_keys import ApiKeys
 from webui.accounts.users import Users
 from webui.actor import local_actor
 from webui.api.http_app import create_http_app
@@ -124,6 +125,7 @@ def _construct(settings: Settings) -> Runtime:
         database=database,
         accounts=accounts,
         users=Users(database, accounts),
+        api_keys=ApiKeys(database, accounts),
         pool=pool,
         catalog=catalog,
         events=events,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from webui.accounts.accounts import Accounts
+    from webui.accounts.api_keys import ApiKeys
     from webui.accounts.users import Users
     from webui.chat.conversations import Conversations
     from webui.chat.embeddings import Embeddings
@@ -34,6 +35,7 @@ class Runtime:
         database: The store; faces do not touch it but through use cases.
         accounts: Use cases of one's own account, and who sends a request.
         users: Use cases of administrators.
+        api_keys: Use cases of keys for programs.
         pool: The loaded model.
         catalog: The model files on disk.
         events: What happens, by owner, for the streams of the page.
@@ -50,6 +52,7 @@ class Runtime:
     database: Database
     accounts: Accounts
     users: Users
+    api_keys: ApiKeys
     pool: EnginePool
     catalog: Catalog
     events: EventLog

@@ -199,10 +199,11 @@ class Conversations:
         self, actor: Actor, conversation_id: str, question: records.Question
     ) -> Turn:
         owner = actor.user_id
+        self._generations.check_model(actor)
         with self._generations.reserve(owner, conversation_id):
             params = await self._parameters.get(actor)
             asked = await self._database.run(records.ask, owner, conversation_id, question, params)
-            generation = self._generations.start(_order(owner, asked))
+            generation = self._generations.start(_order(actor, asked))
         view = self._changed(actor, asked.conversation)
         live = self._generations.live(conversation_id)
         messages = [live.get(message.id, message) for message in asked.messages]
@@ -220,7 +221,7 @@ class Conversations:
         return view
 
 
-def _order(owner: str, asked: records.Asked) -> Order:
+def _order(actor: Actor, asked: records.Asked) -> Order:
     """Return what is to be written; a reply without a word is begun anew, not written on."""
     reply, params = asked.reply, asked.params
     is_continuation = bool(reply.text.strip() or reply.reasoning.strip())
@@ -230,11 +231,12 @@ def _order(owner: str, asked: records.Asked) -> Order:
         prompt = build_prompt(asked.path, params.system_prompt)
     return Order(
         generation_id=asked.generation_id,
-        owner=owner,
+        owner=actor.user_id,
         conversation_id=asked.conversation.id,
         message=reply,
         prompt=prompt,
         params=params,
         is_continuation=is_continuation,
         sources=sources(asked.path, params.system_prompt),
+        models=actor.models,
     )

@@ -18,17 +18,17 @@ from webui.chat.events import JobChanged, ModelsChanged
 from webui.chat.parameters import invalid
 from webui.chat.views import (
     AdapterCard,
-    ModelCard,
     ModelList,
     ModelStatus,
     StarterView,
     job_view,
+    model_card,
     status_view,
 )
 from webui.engine.loader import ModelSpec, NamesFiles
 from webui.engine.pool_status import PoolState
 from webui.errors import Conflict, LoadFailed, WebuiError
-from webui.hub.starter import STARTER_BYTES, adopt_starter, fetch_starter
+from webui.hub.starter import STARTER_BYTES, STARTER_FILE, adopt_starter, fetch_starter
 from webui.loaders import LOADERS
 from webui.storage import settings as settings_table
 
@@ -105,7 +105,7 @@ class Models:
         files = await asyncio.to_thread(self._catalog.list)
         is_available = not self._is_fetching and all(file.error for file in files)
         return ModelList(
-            [_card(file) for file in files if not file.is_adapter],
+            [model_card(file) for file in files if not file.is_adapter],
             self.status,
             StarterView(is_available, STARTER_BYTES),
             [
@@ -141,10 +141,13 @@ class Models:
             LoadFailed: The file is no model that can be loaded, or no adapter.
             InvalidRequest: An option is out of its bounds or unknown; names the field.
             Conflict: Another load runs.
+            PermissionDenied: The actor may not load models, or not this one.
         """
         actor.require(Permission.LOAD_MODELS)
         self._check_idle()
-        return await self._begin(await self._file(model_id), options, force=force)
+        file = await self._file(model_id)
+        actor.require_model(file.id)
+        return await self._begin(file, options, force=force)
 
     async def _begin(
         self, file: ModelFile, options: ModelOptions | None = None, *, force: bool = False
@@ -210,6 +213,7 @@ class Models:
             Conflict: It is being fetched.
         """
         actor.require(Permission.DOWNLOAD_MODELS)
+        actor.require_model(STARTER_FILE)
         if self._is_fetching:
             raise Conflict("The starter model is being fetched already", "Wait for its end.")
 
@@ -382,17 +386,4 @@ def _loader_of(path: Path, loaders: Sequence[Loader] = LOADERS) -> Loader:
     known = ", ".join(known for loader in loaders for known in loader.formats)
     raise LoadFailed(
         f"{path.name} is of a kind that cannot be loaded", f"Kinds that can be: {known}."
-    )
-
-
-def _card(file: ModelFile) -> ModelCard:
-    return ModelCard(
-        id=file.id,
-        name=file.name,
-        size_bytes=file.size_bytes,
-        quantization=file.quantization or None,
-        parameters=file.num_parameters,
-        context_length=file.context_length,
-        architecture=file.architecture or None,
-        error=file.error,
     )

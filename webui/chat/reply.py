@@ -45,6 +45,7 @@ class Order:
         prompt: What the model reads.
         is_continuation: Whether the last message of the prompt is the reply itself.
         sources: Of which saved messages each of the prompt is made.
+        models: Ids of the models that may write it; None means any.
     """
 
     generation_id: str
@@ -55,6 +56,7 @@ class Order:
     params: SamplingParams
     is_continuation: bool = False
     sources: tuple[tuple[str, ...], ...] = ()
+    models: frozenset[str] | None = None
 
 
 class _Ids(TypedDict):
