@@ -23,7 +23,7 @@ from webui.storage import users
 from webui.storage.tables import ApiKeyRow, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -138,7 +138,7 @@ class ApiKeys:
         await self._database.run(_delete, actor, actor.user_id, key_id, sender)
         self._accounts.keys.end(key_id)
 
-    async def list_of(self, actor: Actor, user_id: str) -> list[ApiKeyCard]:
+    async def list_of(self, actor: Actor, user_id: str) -> Sequence[ApiKeyCard]:
         """Return somebody's keys, newest first.
 
         Raises:
