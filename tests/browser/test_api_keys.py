@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import LOOKS, PHONE
 from tests.serving import Server
+from tests.tiny_gguf import write_tiny_gguf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +25,13 @@ ANN, BOB = "four words in a row", "another row of words"
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One with an administrator and somebody else."""
-    server = Server(tmp_path_factory.mktemp("keys") / "data", "--fake-engine", "60").start()
+    """One with an administrator, somebody else, and files of two models."""
+    folder = tmp_path_factory.mktemp("keys")
+    (folder / "models").mkdir()
+    for name in ("hearth-1b", "hearth-7b"):
+        write_tiny_gguf(folder / "models" / f"{name}.gguf")
+    flags = ("--models-dir", str(folder / "models"), "--fake-engine", "60")
+    server = Server(folder / "data", *flags).start()
     server.token = server.claim("Ann", ANN)
     server.ask("POST", "/api/users", {"name": "Bob", "password": BOB})
     server.wait_for_ui()
@@ -79,7 +85,8 @@ def test_key_is_made_shown_once_used_and_revoked(house: Server, open_page) -> No
     examples = sheet.locator(".example pre")
     expect(examples).to_have_count(2)
     expect(examples.first).to_contain_text(f"curl {house.url}/v1/chat/completions")
-    expect(examples.last).to_contain_text(f'base_url="{house.url}/v1", api_key="{key}"')
+    expect(examples.last).to_contain_text(f'base_url="{house.url}/v1"')
+    expect(examples.last).to_contain_text(f'api_key="{key}"')
     row = sheet.locator(".rows li", has_text="Editor")
     expect(row).to_contain_text(f"{key[:11]}… · never used · until")
     expect(row).to_contain_text("Chat and texts, List of models, any model")
@@ -106,6 +113,23 @@ def test_example_runs_as_it_is_shown(house: Server, open_page) -> None:
     status, answer = house.request("POST", "/v1/chat/completions", body, headers)
     assert status == 200
     assert json.loads(answer)["choices"][0]["message"]["content"]
+
+
+def test_key_is_kept_to_the_models_that_were_chosen(house: Server, open_page) -> None:
+    page = open_page(house.url, may_be_refused=True)
+    sheet = open_sheet(page, "Bob", BOB, "Your account")
+    sheet.get_by_role("button", name="Make a key…").click()
+    sheet.get_by_label("hearth-7b").check()
+    sheet.get_by_label("What it is for").fill("One model")
+    sheet.get_by_role("button", name="Make the key").click()
+    row = sheet.locator(".rows li", has_text="One model")
+    expect(row).to_contain_text("List of models, hearth-7b.gguf")
+    key = sheet.locator(".given-password code").inner_text()
+    headers = {"authorization": f"Bearer {key}", "cookie": ""}
+    body = {"messages": [{"role": "user", "content": "x"}]}
+    status, answer = house.request("POST", "/v1/chat/completions", body, headers)
+    assert status == 403
+    assert b"hearth-7b.gguf" in answer
 
 
 def test_administrator_revokes_a_key_of_somebody(house: Server, open_page) -> None:

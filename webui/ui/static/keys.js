@@ -23,10 +23,10 @@ export function keysSection() {
   const draw = () => drawKeys(list).catch(toastError);
   const close = () => place.replaceChildren(button(t("keys.make_open"), open));
   const open = async () => {
-    const { form, first } = makeForm(await api.models(), (made) => {
+    const { form, first } = makeForm(await api.models(), async (made) => {
       close();
-      give(given, made).catch(toastError);
-      draw();
+      await draw();
+      await give(given, made).catch(toastError);
     });
     given.replaceChildren();
     place.replaceChildren(form);
@@ -105,7 +105,10 @@ function python(server, key, model) {
   return [
     "from openai import OpenAI",
     "",
-    `client = OpenAI(base_url="${server}/v1", api_key="${key}")`,
+    "client = OpenAI(",
+    `    base_url="${server}/v1",`,
+    `    api_key="${key}",`,
+    ")",
     "reply = client.chat.completions.create(",
     `    model=${JSON.stringify(model)},`,
     '    messages=[{"role": "user", "content": "Hello"}],',
