@@ -68,12 +68,14 @@ class Actor:
         name: What people see.
         permissions: What this caller may do.
         role: What it is on this server.
+        models: Ids of the models that the key it came with opens; None means any.
     """
 
     user_id: str
     name: str
     permissions: frozenset[Permission]
     role: UserRole = UserRole.USER
+    models: frozenset[str] | None = None
 
     def require(self, permission: Permission) -> None:
         """Check one permission.
@@ -86,6 +88,31 @@ class Actor:
                 f"{self.name} may not do this (needs the permission '{permission}')",
                 "Ask the administrator of this server.",
             )
+
+    def require_model(self, model_id: str | None) -> None:
+        """Check that the key it came with, if it was one, opens a model.
+
+        Raises:
+            PermissionDenied: It does not.
+        """
+        check_model(self.models, model_id)
+
+
+def check_model(models: frozenset[str] | None, model_id: str | None) -> None:
+    """Check that a key opens a model.
+
+    Args:
+        models: Ids of those it opens; None means any.
+        model_id: None where there is none any more.
+
+    Raises:
+        PermissionDenied: It does not.
+    """
+    if models is not None and model_id not in models:
+        raise PermissionDenied(
+            f"this API key does not open the model '{model_id or ''}'",
+            f"It opens {', '.join(sorted(models))}.",
+        )
 
 
 def local_actor() -> Actor:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import webui
 from webui.accounts.accounts import Accounts
+from webui.accounts.api_keys import ApiKeys
 from webui.accounts.users import Users
 from webui.actor import local_actor
 from webui.administration.administration import Administration
@@ -139,6 +140,7 @@ def _construct(settings: Settings) -> Runtime:
         users=Users(database, accounts),
         administration=Administration(database, backups, generations, settings),
         backups=backups,
+        api_keys=ApiKeys(database, accounts),
         pool=pool,
         catalog=catalog,
         events=events,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from webui.accounts.accounts import Accounts
+    from webui.accounts.api_keys import ApiKeys
     from webui.accounts.users import Users
     from webui.administration.administration import Administration
     from webui.administration.reading import Reading
@@ -40,6 +41,7 @@ class Runtime:
         users: Use cases of administrators for accounts.
         reading: Use cases of administrators who look into chats.
         administration: Use cases of administrators for the server as a whole.
+        api_keys: Use cases of keys for programs.
         pool: The loaded model.
         catalog: The model files on disk.
         events: What happens, by owner, for the streams of the page.
@@ -59,6 +61,7 @@ class Runtime:
     administration: Administration
     reading: Reading
     backups: Backups
+    api_keys: ApiKeys
     pool: EnginePool
     catalog: Catalog
     events: EventLog

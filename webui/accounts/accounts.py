@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from webui.accounts import first_run, names, passwords
 from webui.accounts.identity import Identity, Sender, Source
+from webui.accounts.known_keys import KnownKeys
 from webui.accounts.passwords import Passwords
 from webui.accounts.sessions import Sessions, actor_of
 from webui.accounts.throttle import Throttle
@@ -83,6 +84,7 @@ class Accounts:
         throttle: Throttle | None = None,
     ) -> None:
         self.sessions = Sessions(database)
+        self.keys = KnownKeys(database)
         self.passwords = passwords or Passwords()
         self._database = database
         self._throttle = throttle or Throttle()
@@ -335,11 +337,13 @@ class Accounts:
         await self._on_shut_out(user_id)  # what still writes would find its rows gone
         await self._database.run(_remove, actor, user_id, sender)
         self.sessions.end_all(user_id)
+        self.keys.end_all(user_id)
         await self._on_gone(user_id)
 
     async def shut_out(self, user_id: str) -> None:
         """Cut off what somebody still has open, once their sign-ins are gone."""
         self.sessions.end_all(user_id)
+        self.keys.end_all(user_id)
         await self._on_shut_out(user_id)
         await self.empty_left_guests()
 

@@ -39,17 +39,32 @@ class Sender:
     device: str = ""
 
 
+class EndpointGroup(StrEnum):
+    """What of the API a key may open; everything else is for people."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+    MODELS = "models"
+    METRICS = "metrics"
+    MANAGE = "manage"
+    CONVERSATIONS = "conversations"
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What a key opens.
 
     Attributes:
-        endpoints: Groups of routes; None opens all that keys may open.
+        endpoints: Words for groups of endpoints; None opens all that keys may open.
         models: Ids of models; None means any.
     """
 
     endpoints: frozenset[str] | None = None
     models: frozenset[str] | None = None
+
+    def has(self, group: EndpointGroup) -> bool:
+        """Whether a group of endpoints is open."""
+        return self.endpoints is None or group in self.endpoints
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

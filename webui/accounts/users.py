@@ -15,7 +15,7 @@ from webui.accounts.first_run import ALPHABET
 from webui.accounts.views import AuditView, UserView, audit_view, user_view
 from webui.actor import GRANTABLE, LOCAL_USER_ID, Permission, UserRole
 from webui.errors import Conflict, InvalidRequest, NotFound
-from webui.storage import audit, users
+from webui.storage import api_keys, audit, users
 from webui.storage import sessions as session_rows
 from webui.storage.tables import UserRow, utc_now
 
@@ -164,7 +164,7 @@ class Users:
     async def reset_password(
         self, actor: Actor, user_id: str, sender: Sender, *, password: str | None = None
     ) -> str | None:
-        """Set somebody's password; their sign-ins end.
+        """Set somebody's password; their sign-ins end, and their API keys.
 
         Returns:
             The password where it was made up and must be changed; nobody can read it again.
@@ -207,6 +207,7 @@ class Users:
         )
         row = await self._database.run(_change, actor, user_id, wanted, sender)
         self._accounts.sessions.refresh(row)
+        self._accounts.keys.refresh(row)
         if wanted.is_disabled:
             await self._accounts.shut_out(user_id)
         return user_view(row)
@@ -257,6 +258,7 @@ def _set_password(
     row = _get(session, user_id)
     row.password_hash, row.must_change_password = password_hash, must_change
     session_rows.delete_all(session, user_id)
+    api_keys.delete_all(session, user_id)
     note(session, actor, "reset_password", row.name, sender)
 
 

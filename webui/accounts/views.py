@@ -10,7 +10,7 @@ import msgspec
 from webui.actor import permissions_of
 
 if TYPE_CHECKING:
-    from webui.storage.tables import AuditRow, SessionRow, UserRow
+    from webui.storage.tables import ApiKeyRow, AuditRow, SessionRow, UserRow
 
 
 class UserView(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +43,36 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: datetime
     expires_at: datetime
     is_current: bool
+
+
+class ApiKeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A key, to its owner.
+
+    Attributes:
+        prefix: How it begins.
+        endpoints: Groups of endpoints that it opens, or null for all that keys may open.
+        models: Ids of models that it opens, or null for all.
+        is_expired: It opens nothing any more.
+    """
+
+    id: str
+    name: str
+    prefix: str
+    endpoints: list[str] | None
+    models: list[str] | None
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    is_expired: bool
+
+
+class ApiKeyCard(msgspec.Struct, frozen=True, kw_only=True):
+    """A key, to administrators: enough to tell it from others and to revoke it."""
+
+    id: str
+    name: str
+    prefix: str
+    owner: str
 
 
 class AuditView(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +112,26 @@ def session_view(row: SessionRow, current_id: str) -> SessionView:
         expires_at=row.expires_at,
         is_current=row.id == current_id,
     )
+
+
+def api_key_view(row: ApiKeyRow, now: datetime) -> ApiKeyView:
+    """Return what its owner sees of a key."""
+    return ApiKeyView(
+        id=row.id,
+        name=row.name,
+        prefix=row.prefix,
+        endpoints=row.endpoints,
+        models=row.models,
+        created_at=row.created_at,
+        last_used_at=row.last_used_at,
+        expires_at=row.expires_at,
+        is_expired=row.expires_at is not None and row.expires_at <= now,
+    )
+
+
+def api_key_card(row: ApiKeyRow, owner: UserRow) -> ApiKeyCard:
+    """Return what administrators see of a key."""
+    return ApiKeyCard(id=row.id, name=row.name, prefix=row.prefix, owner=owner.name)
 
 
 def audit_view(row: AuditRow) -> AuditView:

@@ -1,7 +1,8 @@
 """Who it is, before any route: whoever is nobody gets no further than what is public.
 
-Pure ASGI, behind the gate. Knows cookies and the few public paths; what a token is worth is for
-`accounts` to say. Shut by default: a route that nobody thought of is not open.
+Pure ASGI, behind the gate. Knows cookies, keys in headers and the few public paths; what a token or
+key is worth is for `accounts` to say, what a key opens stands in `key_scope`. Shut by default: a
+route that nobody thought of is not open.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from urllib.parse import quote
 
 from starlette.responses import RedirectResponse
 
-from webui.accounts.identity import Identity, Sender, device_of
+from webui.accounts.identity import Identity, Sender, Source, device_of
+from webui.accounts.known_keys import InvalidApiKey
+from webui.api.key_scope import check_scope
 from webui.api.page import FIRST_RUN, PAGE, SIGN_IN
 from webui.errors import NotAuthenticated, PermissionDenied
 
@@ -57,8 +60,10 @@ class Door:
         """Serve one request.
 
         Raises:
-            NotAuthenticated: It comes from nobody, and is not for the public.
+            NotAuthenticated: It comes from nobody, and is not for the public; the API key is wrong.
             PasswordChangeRequired: Something else goes before.
+            PermissionDenied: The API key does not open this.
+            TooManyAttempts: Too many wrong keys came from there.
         """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -67,11 +72,9 @@ class Door:
         accounts: Accounts = runtime.accounts
         state = scope.setdefault("state", {})
         state["sender"] = sender = sender_of(scope)
-        identity = await accounts.identify(
-            token_of(scope["headers"]), sender, is_local=_is_local(sender.address)
-        )
-        state["identity"] = identity
         path = scope["path"]
+        identity = await _identify(scope, sender, accounts)
+        state["identity"] = identity
         if identity is None or identity.must_change_password:
             answer = _stop(scope, identity, runtime.settings.root_path, accounts)
             if answer is not None:
@@ -81,6 +84,28 @@ class Door:
             await self._app(scope, receive, send)
         else:
             await _Line(identity, receive, send).serve(self._app, scope)
+
+
+async def _identify(scope: Scope, sender: Sender, accounts: Accounts) -> Identity | None:
+    """Return who it is; where a key is shown, no cookie is looked at.
+
+    Raises:
+        InvalidApiKey: The key is no good.
+        PermissionDenied: It does not open this path.
+        TooManyAttempts: Too many wrong ones came from there.
+    """
+    path, headers = scope["path"], scope["headers"]
+    keys = keys_of(headers)
+    if not keys or not accounts.is_claimed:  # editors show a key that stands for none
+        token = None if keys else token_of(headers)
+        return await accounts.identify(token, sender, is_local=_is_local(sender.address))
+    if path in PUBLIC or path.startswith(PUBLIC_FILES):
+        return None
+    if len(keys) > 1:
+        raise InvalidApiKey("two different API keys were sent", "Send one.")
+    identity = await accounts.keys.identify(keys.pop(), sender)
+    check_scope(identity.scope, path)
+    return identity
 
 
 def _stop(
@@ -117,6 +142,7 @@ class _Line:
 
     def __init__(self, identity: Identity, receive: Receive, send: Send) -> None:
         self._ended = identity.ended
+        self._is_key = identity.source is Source.API_KEY
         self._receive = receive
         self._send = send
         self._is_read = False
@@ -133,6 +159,8 @@ class _Line:
         await app(scope, self._take, self._give)
         if not self._is_cut or self._is_over:
             return
+        if not self._has_begun and self._is_key:
+            raise InvalidApiKey("the API key was revoked meanwhile, or ran out", "Make a new one.")
         if not self._has_begun:
             raise NotAuthenticated("the sign-in was ended meanwhile", "Sign in anew.")
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -192,6 +220,19 @@ def token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
                 continue
             tokens += [jar[COOKIE].value] if COOKIE in jar else []
     return tokens[0] if len(tokens) == 1 else None
+
+
+def keys_of(headers: Iterable[tuple[bytes, bytes]]) -> set[str]:
+    """Return the API keys in the headers; `Authorization: Bearer` and `x-api-key` are the same."""
+    keys = set()
+    for name, value in headers:
+        text = value.decode("latin-1").strip()
+        scheme, _, credentials = text.partition(" ")
+        if name == b"x-api-key":
+            keys.add(text)
+        elif name == b"authorization" and scheme.lower() == "bearer":
+            keys.add(credentials.strip())
+    return keys
 
 
 def keep_token(response: Response, token: str, scope: Scope, root_path: str) -> None:

@@ -200,11 +200,12 @@ class Conversations:
         self, actor: Actor, conversation_id: str, question: records.Question
     ) -> Turn:
         owner = actor.user_id
+        self._generations.check_model(actor)
         with self._generations.reserve(owner, conversation_id):
             wanted = await self._parameters.get(actor)
             params = drawn(wanted)
             asked = await self._database.run(records.ask, owner, conversation_id, question, params)
-            order = _order(owner, asked, is_seed_drawn=params.seed != wanted.seed)
+            order = _order(actor, asked, is_seed_drawn=params.seed != wanted.seed)
             generation = self._generations.start(order)
         view = self._changed(actor, asked.conversation)
         live = self._generations.live(conversation_id)
@@ -223,7 +224,7 @@ class Conversations:
         return view
 
 
-def _order(owner: str, asked: records.Asked, *, is_seed_drawn: bool) -> Order:
+def _order(actor: Actor, asked: records.Asked, *, is_seed_drawn: bool) -> Order:
     """Return what is to be written; a reply without a word is begun anew, not written on."""
     reply, params = asked.reply, asked.params
     is_continuation = bool(reply.text.strip() or reply.reasoning.strip())
@@ -233,7 +234,7 @@ def _order(owner: str, asked: records.Asked, *, is_seed_drawn: bool) -> Order:
         prompt = build_prompt(asked.path, params.system_prompt)
     return Order(
         generation_id=asked.generation_id,
-        owner=owner,
+        owner=actor.user_id,
         conversation_id=asked.conversation.id,
         message=reply,
         prompt=prompt,
@@ -241,4 +242,5 @@ def _order(owner: str, asked: records.Asked, *, is_seed_drawn: bool) -> Order:
         is_continuation=is_continuation,
         sources=sources(asked.path, params.system_prompt),
         is_seed_drawn=is_seed_drawn,
+        models=actor.models,
     )

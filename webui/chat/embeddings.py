@@ -72,11 +72,13 @@ class Embeddings:
             InvalidRequest: There are too many texts, one is too long, the model makes no vectors
                 or none of this size; names the field as the dialect does.
             ModelNotLoaded: None is loaded or on its way.
+            PermissionDenied: The actor may not chat, or not with this model.
             WebuiError: What the engine raises.
         """
         actor.require(Permission.CHAT)
         _check_texts(texts, "input", query_bytes=0)
         engine = await self._pool.acquire(LOAD_WAIT_S)
+        actor.require_model(self._pool.current_id)
         info = engine.info
         if size is not None and info.can_embed and size != info.embedding_size:
             raise InvalidRequest(
@@ -103,6 +105,7 @@ class Embeddings:
             InvalidRequest: There are too many documents, a text is too long, or the model cannot
                 rank; names the field as the dialect does.
             ModelNotLoaded: None is loaded or on its way.
+            PermissionDenied: The actor may not chat, or not with this model.
             WebuiError: What the engine raises.
         """
         actor.require(Permission.CHAT)
@@ -115,6 +118,7 @@ class Embeddings:
             )
         _check_texts(documents, "documents", query_bytes=query_bytes)
         engine = await self._pool.acquire(LOAD_WAIT_S)
+        actor.require_model(self._pool.current_id)
         result = await engine.embed(_request(actor, documents, query))
         scores = [struct.unpack("<f", data)[0] for data in result.vectors]
         ranked = [Ranked(index, score) for index, score in enumerate(scores)]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from webui.actor import Permission
+from webui.actor import Permission, check_model
 from webui.chat.events import ConversationChanged, Entry
 from webui.chat.prompt import api_prompt, engine_params
 from webui.chat.reply import Order, Reply
@@ -124,6 +124,15 @@ class Generations:
         finally:
             self._reserved.discard(key)
 
+    def check_model(self, actor: Actor) -> None:
+        """Check at once that the actor's key opens the loaded model; one on its way is not known.
+
+        Raises:
+            PermissionDenied: It does not.
+        """
+        if self._pool.current is not None:
+            actor.require_model(self._pool.current_id)
+
     def start(self, order: Order) -> GenerationView:
         """Begin to write a reply whose row is committed; does not wait."""
         reply = Reply(order, self._clock)
@@ -227,10 +236,12 @@ class Generations:
 
         Raises:
             ModelNotLoaded: None is loaded or on its way.
+            PermissionDenied: The actor may not chat, or not with this model.
             WebuiError: What the engine raises.
         """
         actor.require(Permission.CHAT)
         engine = await self._pool.acquire(LOAD_WAIT_S)
+        actor.require_model(self._pool.current_id)
         request = GenerateRequest(
             request_id=secrets.token_urlsafe(16),
             owner=actor.user_id,
@@ -283,6 +294,7 @@ class Generations:
         order = reply.order
         self._tell_loading(self._pool.status, [reply])
         engine = await self._pool.acquire(LOAD_WAIT_S)
+        check_model(order.models, self._pool.current_id)
         reply.asked(engine.info.name)
         request = GenerateRequest(
             request_id=order.generation_id,

@@ -17,17 +17,17 @@ from webui.chat.events import JobChanged, ModelsChanged
 from webui.chat.starter import StarterJob
 from webui.chat.views import (
     AdapterCard,
-    ModelCard,
     ModelList,
     ModelStatus,
     StarterView,
     job_view,
+    model_card,
     status_view,
 )
 from webui.engine.loader import ModelSpec, NamesFiles
 from webui.engine.pool_status import PoolState
 from webui.errors import Conflict, LoadFailed, WebuiError, in_one_line
-from webui.hub.starter import STARTER_BYTES, adopt_starter, fetch_starter
+from webui.hub.starter import STARTER_BYTES, STARTER_FILE, adopt_starter, fetch_starter
 from webui.storage import settings as settings_table
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Models:
         files = await asyncio.to_thread(self._catalog.list)
         is_available = not self._starter.is_running and all(file.error for file in files)
         return ModelList(
-            [_card(file) for file in files if not file.is_adapter],
+            [model_card(file) for file in files if not file.is_adapter],
             self.status,
             StarterView(is_available, STARTER_BYTES),
             [
@@ -135,10 +135,13 @@ class Models:
                 contradict each other or the file; then it names the field.
             InvalidRequest: An option is out of its bounds or unknown; names the field.
             Conflict: Another load runs.
+            PermissionDenied: The actor may not load models, or not this one.
         """
         actor.require(Permission.LOAD_MODELS)
         self._check_idle()
-        return await self._begin(await self._file(model_id), options, force=force)
+        file = await self._file(model_id)
+        actor.require_model(file.id)
+        return await self._begin(file, options, force=force)
 
     async def _begin(
         self,
@@ -213,6 +216,7 @@ class Models:
             Conflict: It is being fetched from elsewhere, or for somebody else.
         """
         actor.require(Permission.DOWNLOAD_MODELS)
+        actor.require_model(STARTER_FILE)
 
         async def fetch(progress: Progress) -> None:
             with self._pool.expecting():
@@ -333,16 +337,3 @@ class Models:
 
     def _tell(self, *, changed: bool) -> None:
         self._events.broadcast(ModelsChanged(self.status, changed))
-
-
-def _card(file: ModelFile) -> ModelCard:
-    return ModelCard(
-        id=file.id,
-        name=file.name,
-        size_bytes=file.size_bytes,
-        quantization=file.quantization or None,
-        parameters=file.num_parameters,
-        context_length=file.context_length,
-        architecture=file.architecture or None,
-        error=file.error,
-    )

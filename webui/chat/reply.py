@@ -52,6 +52,7 @@ class Order:
         is_continuation: Whether the last message of the prompt is the reply itself.
         sources: Of which saved messages each of the prompt is made.
         is_seed_drawn: Nobody asked for the seed in the parameters.
+        models: Ids of the models that may write it; None means any.
     """
 
     generation_id: str
@@ -63,6 +64,7 @@ class Order:
     is_continuation: bool = False
     sources: tuple[tuple[str, ...], ...] = ()
     is_seed_drawn: bool = False
+    models: frozenset[str] | None = None
 
 
 class _Ids(TypedDict):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from webui.engine.interface import ModelInfo
     from webui.engine.pool_status import PoolStatus
     from webui.engine.stats import EngineStats
+    from webui.hub.catalog import ModelFile
     from webui.jobs import Job
 
 
@@ -252,6 +253,20 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     message: str
     error: str | None
+
+
+def model_card(file: ModelFile) -> ModelCard:
+    """Return what people see of a model file."""
+    return ModelCard(
+        id=file.id,
+        name=file.name,
+        size_bytes=file.size_bytes,
+        quantization=file.quantization or None,
+        parameters=file.num_parameters,
+        context_length=file.context_length,
+        architecture=file.architecture or None,
+        error=file.error,
+    )
 
 
 def status_view(status: PoolStatus) -> ModelStatus:

@@ -35,3 +35,9 @@ def delete(session: Session, owner_id: str, key_id: str) -> ApiKeyRow:
         raise NotFound("There is no such key")
     session.delete(row)
     return row
+
+
+def delete_all(session: Session, owner_id: str) -> None:
+    """Take all keys of an owner away."""
+    for row in session.scalars(owned(ApiKeyRow, owner_id)):
+        session.delete(row)

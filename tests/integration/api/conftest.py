@@ -47,6 +47,12 @@ class Household:
         transport = httpx.ASGITransport(self.app)
         return httpx.AsyncClient(transport=transport, base_url=ORIGIN, headers=headers)
 
+    def program(self, key: str) -> httpx.AsyncClient:
+        """Return a client that shows an API key, as programs do."""
+        headers = {"authorization": f"Bearer {key}"}
+        transport = httpx.ASGITransport(self.app)
+        return httpx.AsyncClient(transport=transport, base_url=ORIGIN, headers=headers)
+
     async def fill(self) -> None:
         """Make the people and sign them in."""
         code = self.runtime.accounts.first_run_code

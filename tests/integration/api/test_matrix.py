@@ -6,6 +6,7 @@ The owner is Bob; what has an id is his. A route that is not in the table fails 
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,6 +46,11 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("PATCH", "/api/users/{user_id}", {"name": "Bob"}, (401, 403, 403, 200, 403)),
     ("POST", "/api/users/{spare_id}/password", None, (401, 403, 403, 200, 403)),
     ("DELETE", "/api/users/{spare_id}", None, (401, 403, 403, 204, 403)),
+    ("GET", "/api/users/{user_id}/keys", None, (401, 403, 403, 200, 403)),
+    ("DELETE", "/api/users/{user_id}/keys/{key_id}", None, (401, 403, 403, 204, 403)),
+    ("GET", "/api/keys", None, (401, 403, 200, 200, 200)),
+    ("POST", "/api/keys", {"name": "x"}, (401, 403, 201, 201, 201)),
+    ("DELETE", "/api/keys/{key_id}", None, (401, 403, 404, 404, 204)),
     ("GET", "/api/audit", None, (401, 403, 403, 200, 403)),
     ("GET", "/api/admin", None, (401, 403, 403, 200, 403)),
     ("GET", "/api/admin/log", None, (401, 403, 403, 200, 403)),
@@ -103,6 +109,7 @@ async def bobs(household: Household) -> dict[str, str]:
     other = next(one["id"] for one in sessions if not one["is_current"])
     database = household.runtime.database
     job = await database.run(jobs.add, household.ids["Bob"], kind="k", title="t")
+    key = await household.clients["Bob"].post("/api/keys", json={"name": "Editor"})
     spare = {"name": f"Spare {conversation_id[:8]}".replace("-", ".").replace("_", ".")}
     made = await household.clients["Ann"].post("/api/users", json=spare)
     return {
@@ -112,13 +119,16 @@ async def bobs(household: Household) -> dict[str, str]:
         "generation_id": generation_id,
         "session_id": other,
         "job_id": job.id,
+        "key_id": key.json()["view"]["id"],
     }
 
 
 async def test_every_route_as_everybody(household: Household) -> None:
     written = {(method, path.replace("{spare_id}", "{user_id}")) for method, path, _, _ in ROUTES}
     assert written == set(inventory(household.app.routes))
-    household.runtime.models._is_fetching = True  # else the administrator's test would fetch it
+    # Else the administrator would really fetch it.
+    others = SimpleNamespace(job=SimpleNamespace(id="x", owner_id="x"), path=None)
+    household.runtime.models._starter._running = others
     wrong = []
     for method, path, body, wanted in ROUTES:
         for name in ORDER:
@@ -135,6 +145,63 @@ async def test_every_route_as_everybody(household: Household) -> None:
             got = await status_of(household, name, method, place, body)
             if got != status:
                 wrong.append(f"{method} {path} as {name or 'stranger'}: {got}, not {status}")
+    assert not wrong, "\n".join(wrong)
+
+
+# What a key opens that opens all that keys may: its owner's things, and what is everybody's.
+OPEN_TO_KEYS = {
+    "/api/conversations",
+    "/api/conversations/{conversation_id}",
+    "/api/conversations/{conversation_id}/messages",
+    "/api/conversations/{conversation_id}/restore",
+    "/api/generations/{generation_id}/stop",
+    "/api/events",
+    "/api/jobs",
+    "/api/jobs/{job_id}/cancel",
+    "/api/models",
+    "/api/models/stats",
+    "/api/models/starter",
+    "/api/models/load",
+    "/api/models/cancel",
+    "/api/models/unload",
+    "/metrics",
+    "/v1/models",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/rerank",
+}
+OPEN_TO_ALL = {"/health", "/ca.crt", "/api/session", "/api/first-run"}
+
+
+async def test_every_route_by_keys(household: Household) -> None:
+    """A key opens to its owner what is in its scope; an administrator's no more than that."""
+    household.runtime.models._is_fetching = True
+    await household.sign_in("Bob")  # a second time
+    for name in ("Ann", "Bob"):
+        made = await household.clients[name].post("/api/keys", json={"name": "All"})
+        narrow = await household.clients[name].post(
+            "/api/keys", json={"name": "One", "endpoints": ["embeddings"]}
+        )
+        household.clients[f"{name}'s key"] = household.program(made.json()["key"])
+        household.clients[f"{name}'s narrow key"] = household.program(narrow.json()["key"])
+    wrong = []
+    column = {"Ann": 3, "Bob": 4}
+    for method, path, body, wanted in ROUTES:
+        for name in ("Ann", "Bob"):
+            ids = await bobs(household) if "{" in path else {}
+            if path.endswith("/restore"):
+                await household.runtime.database.run(
+                    conversations.delete, ids["user_id"], ids["conversation_id"]
+                )
+            place = path.format(**ids)
+            full = wanted[column[name] if path in OPEN_TO_KEYS else 0]
+            full = full if path in OPEN_TO_KEYS | OPEN_TO_ALL else 403
+            narrow = full if path in {"/v1/embeddings", "/v1/rerank", *OPEN_TO_ALL} else 403
+            for who, status in ((f"{name}'s narrow key", narrow), (f"{name}'s key", full)):
+                got = await status_of(household, who, method, place, body)
+                if got != status:
+                    wrong.append(f"{method} {path} as {who}: {got}, not {status}")
     assert not wrong, "\n".join(wrong)
 
 

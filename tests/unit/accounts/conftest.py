@@ -8,6 +8,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from webui.accounts.accounts import Accounts
+from webui.accounts.api_keys import ApiKeys
 from webui.accounts.identity import Sender
 from webui.accounts.passwords import Passwords
 from webui.accounts.throttle import Throttle
@@ -50,6 +51,7 @@ class House:
             self.database, passwords=Passwords(CHEAP), throttle=Throttle(self.clock)
         )
         self.users = Users(self.database, self.accounts)
+        self.api_keys = ApiKeys(self.database, self.accounts)
 
         async def note_shut_out(user_id: str) -> None:
             self.shut_out.append(user_id)

@@ -11,8 +11,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from webui.accounts.accounts import SignedIn
+from webui.accounts.api_keys import MadeKey
 from webui.accounts.identity import Identity, Source
-from webui.accounts.views import UserView
+from webui.accounts.known_keys import invalid_key
+from webui.accounts.views import ApiKeyCard, ApiKeyView, UserView
 from webui.actor import local_actor
 from webui.administration.administration import (
     BackupView,
@@ -132,6 +134,19 @@ SERVER = ServerView(
     storage=StorageView(1, 2, 3, 4, 5),
     backups=[BackupView("x.db", "manual", NOW, 9)],
 )
+KEY = "hs-abcd2345-" + "k" * 43
+KEY_VIEW = ApiKeyView(
+    id="k1",
+    name="Editor",
+    prefix=KEY[:11],
+    endpoints=["chat"],
+    models=None,
+    created_at=NOW,
+    last_used_at=None,
+    expires_at=None,
+    is_expired=False,
+)
+KEY_CARD = ApiKeyCard(id="k1", name="Editor", prefix=KEY[:11], owner="Bob")
 SIGNED_IN = SignedIn("t" * 43, USER)
 VECTOR = struct.pack("<2f", 0.5, -0.25)
 FINISH = Finish(FinishReason.STOP, Usage(5, 2, 3), Timings(0.0, 0.1, 0.2))
@@ -209,6 +224,13 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             reset_password="made-up",
             delete=None,
         ),
+        api_keys=Recorder(
+            list=[KEY_VIEW],
+            make=MadeKey(KEY, KEY_VIEW),
+            delete=None,
+            list_of=[KEY_CARD],
+            delete_of=None,
+        ),
         conversations=Recorder(
             list=Page([CONVERSATION], None),
             create=CONVERSATION,
@@ -263,6 +285,7 @@ class FakeAccounts(Recorder):
         self.is_claimed = False
         self.identity: Identity | None = Identity(actor=local_actor(), source=Source.LOCAL)
         self.shown: list[tuple[Any, ...]] = []
+        self.keys = FakeKeys()
 
     async def identify(self, token: str | None, sender: Sender, *, is_local: bool) -> Any:
         self.shown.append((token, sender, is_local))
@@ -292,6 +315,20 @@ class FakeReading(Recorder):
             list=Page([CONVERSATION], None),
             get=Transcript(CONVERSATION, [MESSAGE], None, "boot:1"),
         )
+
+
+class FakeKeys:
+    """Knows one key, if it was told whose it is; remembers what was shown."""
+
+    def __init__(self) -> None:
+        self.identity: Identity | None = None
+        self.shown: list[str] = []
+
+    async def identify(self, key: str, sender: Sender) -> Identity:
+        self.shown.append(key)
+        if self.identity is None or key != KEY:
+            raise invalid_key()
+        return self.identity
 
 
 class FakeParameters(Recorder):

@@ -10,10 +10,12 @@ from starlette.routing import Mount
 
 from tests.unit.api.fakes import JOB, MESSAGE, STATUS
 from webui import __version__
+from webui.accounts.identity import EndpointGroup
 from webui.accounts.users import UserChange
 from webui.actor import Permission, UserRole
 from webui.api.deps import get_identity
 from webui.api.door import PUBLIC as OPEN
+from webui.api.key_scope import group_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -72,6 +74,11 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("PATCH", "/api/users/{user_id}"),
         ("DELETE", "/api/users/{user_id}"),
         ("POST", "/api/users/{user_id}/password"),
+        ("GET", "/api/users/{user_id}/keys"),
+        ("DELETE", "/api/users/{user_id}/keys/{key_id}"),
+        ("GET", "/api/keys"),
+        ("POST", "/api/keys"),
+        ("DELETE", "/api/keys/{key_id}"),
         ("GET", "/api/audit"),
         ("GET", "/api/admin"),
         ("GET", "/api/admin/log"),
@@ -108,6 +115,33 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("POST", "/v1/completions"),
         ("GET", "/v1/models"),
     }
+
+
+# What no key opens: people, what is theirs, and the page.
+FOR_PEOPLE = {
+    "/api/lan",
+    "/api/sessions",
+    "/api/sessions/{session_id}",
+    "/api/me",
+    "/api/me/password",
+    "/api/users",
+    "/api/users/{user_id}",
+    "/api/users/{user_id}/password",
+    "/api/users/{user_id}/keys",
+    "/api/users/{user_id}/keys/{key_id}",
+    "/api/keys",
+    "/api/keys/{key_id}",
+    "/api/audit",
+    "/api/parameters",
+}
+
+
+def test_every_route_is_in_a_group_that_keys_may_open_or_for_people_alone(app: FastAPI) -> None:
+    paths = {route.path for route in _routes(app.routes) if isinstance(route, APIRoute)}
+    shut = {path for path in paths if group_of(path) is None}
+    assert shut == FOR_PEOPLE | PUBLIC
+    opened = {group for path in paths if (group := group_of(path))}
+    assert opened == set(EndpointGroup)
 
 
 async def test_health_says_how_page_and_model_stand(client) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,8 +25,17 @@ def embeddings(engine: FakeEngine) -> Embeddings:
     async def acquire(_timeout: float) -> FakeEngine:
         return engine
 
-    pool: Any = SimpleNamespace(acquire=acquire)
+    pool: Any = SimpleNamespace(acquire=acquire, current_id="one.gguf")
     return Embeddings(pool)
+
+
+async def test_key_of_another_model_makes_no_vectors(embeddings: Embeddings) -> None:
+    other, this = (replace(ME, models=frozenset({name})) for name in ("two.gguf", "one.gguf"))
+    with pytest.raises(PermissionDenied, match=r"one\.gguf"):
+        await embeddings.embed(other, ["a"])
+    with pytest.raises(PermissionDenied, match=r"one\.gguf"):
+        await embeddings.rank(other, "a", ["a"])
+    assert (await embeddings.embed(this, ["a"])).num_tokens > 0
 
 
 async def test_each_text_has_its_vector(embeddings: Embeddings) -> None:

@@ -1,11 +1,12 @@
 /**
- * The sheet of one's own account: where one is signed in, the password, the end of the account.
+ * The sheet of one's own account: where one is signed in, API keys, the password, the end of it.
  */
 import { api, root } from "./api.js";
 import { el } from "./dom.js";
 import { field, formOf } from "./field.js";
 import { moment } from "./format.js";
-import { makeSheet } from "./sheet.js";
+import { keysSection } from "./keys.js";
+import { button, makeSheet, section } from "./sheet.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
 
@@ -18,6 +19,7 @@ export function showAccount(user) {
     "div",
     {},
     section(t("account.sessions"), list, button(t("account.everywhere"), () => api.signOutEverywhere().then(leave))),
+    user.permissions.includes("api_keys") ? keysSection() : "",
     section(t("account.password"), passwordForm(user)),
     section(t("account.export"), el("p", {}, t("account.export_text"), " ", el("a", { href: `${root}api/me/export`, download: true }, t("account.export_now")))),
     section(t("account.delete"), el("p", {}, t("account.delete_text")), deletion()),
@@ -27,14 +29,6 @@ export function showAccount(user) {
   sheet.addEventListener("close", () => sheet.remove());
   sheet.showModal();
   drawSessions(list).catch(toastError);
-}
-
-const section = (title, ...content) => el("section", {}, el("h3", {}, title), ...content);
-
-/** A plain button; what goes wrong is told. */
-export function button(label, run, { danger = false } = {}) {
-  const press = () => Promise.resolve(run()).catch(toastError);
-  return el("button", { type: "button", class: danger ? "plain danger" : "plain", on: { click: press } }, label);
 }
 
 async function drawSessions(list) {

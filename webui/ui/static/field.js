@@ -34,6 +34,26 @@ export function choice(name, { label, choices, value }) {
   return { name, input, say: () => {}, node: el("div", { class: "field" }, el("label", { for: id }, label), el("div", { class: "field-input" }, input)) };
 }
 
+/** A labelled choice of several; `choices` are [value, label], `chosen` values. */
+export function boxes(name, { label, choices, chosen = [], hint = null }) {
+  const inputs = choices.map(([value]) => el("input", { type: "checkbox", name, value, checked: chosen.includes(value) }));
+  const note = el("p", { class: "field-note" }, hint);
+  const say = (text) => {
+    note.classList.toggle("bad", Boolean(text));
+    note.textContent = text || (hint ?? "");
+  };
+  const labels = choices.map(([, text], index) => el("label", {}, inputs[index], text));
+  const node = el("div", { class: "field" }, el("fieldset", {}, el("legend", {}, label), ...labels), note);
+  node.addEventListener("change", () => say(null));
+  const input = {
+    get value() {
+      return inputs.filter((one) => one.checked).map((one) => one.value);
+    },
+    focus: () => inputs[0]?.focus(),
+  };
+  return { name, input, say, node };
+}
+
 /**
  * The form of `fields`; `send` gets the values by name, `done` what it returned. What the server
  * says of a field stands beside it, what it says of the whole above the button.

@@ -3,13 +3,12 @@
  *
  * A password that the server made up is shown once, to be handed over.
  */
-import { button } from "./account.js";
 import { api } from "./api.js";
 import { copyText, el } from "./dom.js";
 import { choice, field, formOf } from "./field.js";
 import { moment } from "./format.js";
 import { icon } from "./icons.js";
-import { makeSheet } from "./sheet.js";
+import { button, makeSheet } from "./sheet.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
 
@@ -53,9 +52,9 @@ function adding(draw, given) {
 
 async function drawPeople(list, acts) {
   const { users } = await api.users();
-  const open = list.querySelector("details[open]")?.dataset.id;
+  const open = list.querySelector("details[data-id][open]")?.dataset.id;
   list.replaceChildren(...users.map((user) => personRow(user, acts)));
-  for (const one of list.querySelectorAll("details")) one.open = one.dataset.id === open;
+  for (const one of list.querySelectorAll("details[data-id]")) one.open = one.dataset.id === open;
 }
 
 /** One person: a line that opens to what can be done. */
@@ -64,6 +63,7 @@ function personRow(user, { me, canRead, draw, give: handOver }) {
   const change = (what) => api.changeUser(user.id, what).then(draw, async (error) => (await draw(), toastError(error)));
   const acts = el("div", { class: "acts" }, roleOf(user, change));
   if (user.role !== "administrator") acts.append(permissionsOf(user, change));
+  if (user.id !== me.id) acts.append(keysOf(user));
   if (user.id !== me.id) {
     const reset = () => api.resetPassword(user.id).then(({ password }) => handOver(user.name, password));
     const remove = () => (window.confirm(t("people.delete_sure", { name: user.name })) ? api.deleteUser(user.id).then(draw) : null);
@@ -118,6 +118,22 @@ function chatRow(user, { id, title, updated_at: at }) {
   };
   row.addEventListener("toggle", () => row.open && !text.childElementCount && read().catch(toastError));
   return row;
+}
+
+/** The API keys of somebody, asked for when they are wanted. */
+function keysOf(user) {
+  const list = el("ul", { class: "rows" });
+  const draw = async () => {
+    const { keys } = await api.keysOf(user.id);
+    const rows = keys.map((key) => {
+      const words = el("div", { class: "row-words" }, el("span", {}, key.name), el("small", {}, t("keys.begins", { prefix: key.prefix })));
+      return el("li", {}, words, button(t("keys.revoke"), () => (window.confirm(t("keys.revoke_sure", { name: key.name })) ? api.deleteKeyOf(user.id, key.id).then(draw) : null)));
+    });
+    list.replaceChildren(...(rows.length ? rows : [el("li", {}, el("small", {}, t("keys.none")))]));
+  };
+  const part = el("details", { class: "keys-of" }, el("summary", {}, t("keys.title")), list);
+  part.addEventListener("toggle", () => part.open && draw().catch(toastError));
+  return part;
 }
 
 async function drawLog(log) {

@@ -1,11 +1,12 @@
 /**
- * A sheet over the page: a title, a cross, and whatever it shows.
+ * A sheet over the page: a title, a cross, and whatever it shows; sections and plain buttons for it.
  *
  * Esc, the cross and a press beside it close it; the focus returns by itself.
  */
 import { el, phone } from "./dom.js";
 import { icon } from "./icons.js";
 import { t } from "./strings.js";
+import { toastError } from "./toast.js";
 
 /** Make a sheet; `showModal` opens it. */
 export function makeSheet(title, ...content) {
@@ -16,4 +17,12 @@ export function makeSheet(title, ...content) {
   dialog.classList.toggle("narrow", phone.matches);
   document.body.append(dialog);
   return dialog;
+}
+
+export const section = (title, ...content) => el("section", {}, el("h3", {}, title), ...content);
+
+/** A plain button; what goes wrong is told. */
+export function button(label, run, { danger = false } = {}) {
+  const press = () => Promise.resolve(run()).catch(toastError);
+  return el("button", { type: "button", class: danger ? "plain danger" : "plain", on: { click: press } }, label);
 }
