@@ -52,9 +52,9 @@ function adding(draw, given) {
 
 async function drawPeople(list, acts) {
   const { users } = await api.users();
-  const open = list.querySelector("details[data-id][open]")?.dataset.id;
+  const open = list.querySelector("details[open]")?.dataset.id;
   list.replaceChildren(...users.map((user) => personRow(user, acts)));
-  for (const one of list.querySelectorAll("details[data-id]")) one.open = one.dataset.id === open;
+  for (const one of list.querySelectorAll("details")) one.open = one.dataset.id === open;
 }
 
 /** One person: a line that opens to what can be done. */
@@ -131,9 +131,7 @@ function keysOf(user) {
     });
     list.replaceChildren(...(rows.length ? rows : [el("li", {}, el("small", {}, t("keys.none")))]));
   };
-  const part = el("details", { class: "keys-of" }, el("summary", {}, t("keys.title")), list);
-  part.addEventListener("toggle", () => part.open && draw().catch(toastError));
-  return part;
+  return el("div", {}, button(t("keys.title"), draw), list);
 }
 
 async function drawLog(log) {
