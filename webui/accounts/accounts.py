@@ -269,7 +269,9 @@ class Accounts:
     async def sign_out_everywhere(self, actor: Actor, sender: Sender) -> None:
         """End all of one's own sign-ins, and the replies that run."""
         await self._database.run(_end_all, actor, sender)
-        await self.shut_out(actor.user_id)
+        self.sessions.end_all(actor.user_id)  # keys are no sign-ins: they stay
+        await self._on_shut_out(actor.user_id)
+        await self.empty_left_guests()
 
     async def change_password(
         self, identity: Identity, old: str, new: str, sender: Sender

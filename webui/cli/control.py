@@ -104,7 +104,7 @@ class Control:
         except msgspec.DecodeError as error:
             raise NoServerError(
                 f"the answer of the server is not understood: {error}",
-                "Use the `webui` of the version that runs.",
+                "Use the program of the version that runs.",
             ) from error
         refusal = answer.error
         raise RefusedError(refusal.message, refusal.hint, remote_code=refusal.code)
@@ -154,7 +154,7 @@ def connected(data_dir: Path | None, *, wait_s: float = WAIT_S) -> Iterator[Cont
         if not is_in_use(settings.database_path):
             raise NoServerError(
                 f"no server runs on the data folder {settings.data_dir}",
-                "Start it with `webui serve`, or name the folder of another one with --data-dir.",
+                "Start it with webui serve, or name the folder of another one with --data-dir.",
             )
         if time.monotonic() > until:
             raise deaf(settings)

@@ -26,6 +26,8 @@ LOAD = {"model_id": "nothing.gguf"}
 WRONG = {"password": "wrong wrong"}
 CHANGE = {"old": "wrong wrong", "new": PASSWORD}
 
+# Of the starter; else the administrator would really fetch it.
+OTHERS = SimpleNamespace(job=SimpleNamespace(id="x", owner_id="x"), path=None)
 THEIRS = "/api/users/{user_id}/conversations"
 
 # Method, path, body: what a stranger, a guest, another user, the administrator, the owner get.
@@ -126,9 +128,7 @@ async def bobs(household: Household) -> dict[str, str]:
 async def test_every_route_as_everybody(household: Household) -> None:
     written = {(method, path.replace("{spare_id}", "{user_id}")) for method, path, _, _ in ROUTES}
     assert written == set(inventory(household.app.routes))
-    # Else the administrator would really fetch it.
-    others = SimpleNamespace(job=SimpleNamespace(id="x", owner_id="x"), path=None)
-    household.runtime.models._starter._running = others
+    household.runtime.models._starter._running = OTHERS
     wrong = []
     for method, path, body, wanted in ROUTES:
         for name in ORDER:
@@ -176,7 +176,7 @@ OPEN_TO_ALL = {"/health", "/ca.crt", "/api/session", "/api/first-run"}
 
 async def test_every_route_by_keys(household: Household) -> None:
     """A key opens to its owner what is in its scope; an administrator's no more than that."""
-    household.runtime.models._is_fetching = True
+    household.runtime.models._starter._running = OTHERS
     await household.sign_in("Bob")  # a second time
     for name in ("Ann", "Bob"):
         made = await household.clients[name].post("/api/keys", json={"name": "All"})

@@ -200,6 +200,10 @@ class FakeGenerations:
         finally:
             self.is_closed.set()
 
+    async def follow(self, actor: Any, after: str | None) -> AsyncGenerator[Any, None]:
+        yield []
+        await asyncio.Event().wait()
+
     async def stop(self, actor: Any, generation_id: str) -> None:
         if generation_id != "g1":
             raise NotFound("There is no such running reply")

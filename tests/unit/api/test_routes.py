@@ -119,6 +119,14 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
 
 # What no key opens: people, what is theirs, and the page.
 FOR_PEOPLE = {
+    "/api/admin",
+    "/api/admin/backups",
+    "/api/admin/banner",
+    "/api/admin/log",
+    "/api/admin/reading",
+    "/api/me/export",
+    "/api/users/{user_id}/conversations",
+    "/api/users/{user_id}/conversations/{conversation_id}",
     "/api/lan",
     "/api/sessions",
     "/api/sessions/{session_id}",

@@ -118,7 +118,7 @@ async def _add_first(users: Users, command: AddUser) -> AddedUser:
     if command.role not in {None, UserRole.ADMINISTRATOR}:
         raise Conflict(
             f"there is no administrator yet, and {command.name} was to be a {command.role}",
-            "Add the administrator first: `webui user add NAME`.",
+            "Add the administrator first: webui user add NAME.",
         )
     user, made_up = await users.add_first(
         command_line_actor(), command.name, SENDER, password=command.password

@@ -150,7 +150,7 @@ class ControlServer:
             return _refusal(
                 InvalidRequest(
                     f"the server does not understand the command: {error}",
-                    "Use the `webui` of the version that runs.",
+                    "Use the program of the version that runs.",
                 )
             )
         try:

@@ -3,12 +3,12 @@
  *
  * Asks while it is on the screen, and draws what the server says; shows no text of any chat.
  */
-import { button } from "./account.js";
 import { api } from "./api.js";
 import { el, setText } from "./dom.js";
 import { field, formOf } from "./field.js";
 import { bytes, duration, integer, moment } from "./format.js";
 import { showPeople } from "./people.js";
+import { button } from "./sheet.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
 
