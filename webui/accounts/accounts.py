@@ -6,7 +6,6 @@ ended by whoever made this (`on_shut_out`, `on_gone`).
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from webui.storage.tables import UserRow
 
     Hook = Callable[[str], Awaitable[None]]
-
-logger = logging.getLogger(__name__)
 
 FIRST_RUN = "first run"  # where wrong codes are counted; no name has a key like it
 
@@ -108,7 +105,7 @@ class Accounts:
         self._on_shut_out, self._on_gone = on_shut_out, on_gone
 
     async def open(self) -> None:
-        """Find out whether there is an administrator; until then the machine's own user is one."""
+        """Find out whether there is an administrator; else the machine's own user is one."""
         await self._database.run(credentials.delete_expired, utc_now())
         if not await self._database.read(users.is_claimed):
             self._code = first_run.new_code()
@@ -187,9 +184,9 @@ class Accounts:
 
     def _note_claimed(self) -> None:
         """Let nobody in without a sign-in from now on."""
-        local, self._local, self._code = self._local, None, ""
-        if local is not None:
-            local.ended.set()
+        if self._local is not None:
+            self._local.ended.set()
+        self._local, self._code = None, ""
 
     async def sign_in(self, name: str, password: str, sender: Sender) -> SignedIn:
         """Let somebody in by name and password; answer and time tell nothing of who there is.
