@@ -140,9 +140,9 @@ def test_nothing_runs_in_any_other_field(server: Server, page: Page) -> None:
         page.wait_for_timeout(300)
     page.locator(".side-user").click()
     page.get_by_role("menuitem", name="People").click()
-    expect(page.locator(".account .rows details").first).to_be_visible()
+    expect(page.locator(".sheet.account .rows details").first).to_be_visible()
     page.get_by_text("What was done", exact=True).click()
-    expect(page.locator(".account .log li").first).to_be_visible()
+    expect(page.locator(".sheet.account .log li").first).to_be_visible()
     assert page.ran == []
 
 
