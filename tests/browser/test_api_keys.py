@@ -48,7 +48,7 @@ def open_sheet(page: Page, name: str, password: str, item: str) -> Locator:
         page.get_by_role("button", name="Show or hide the sidebar").first.click()
     page.locator(".side-user").click()
     page.get_by_role("menuitem", name=item).click()
-    return page.locator(".account")
+    return page.locator(".sheet.account")
 
 
 def make(sheet: Locator, name: str) -> str:
@@ -95,7 +95,7 @@ def test_key_is_made_shown_once_used_and_revoked(house: Server, open_page) -> No
     sheet.get_by_role("button", name="Close").click()
     page.locator(".side-user").click()
     page.get_by_role("menuitem", name="Your account").click()
-    row = page.locator(".account .rows li", has_text="Editor")
+    row = page.locator(".sheet.account .rows li", has_text="Editor")
     expect(row).to_contain_text("last used")
     assert key not in page.content()
     row.get_by_role("button", name="Revoke").click()

@@ -338,10 +338,10 @@ async def test_engine_that_says_no_reason_is_an_error(client, runtime, stream, s
 async def test_bug_in_mid_stream_is_logged_once_and_told_without_details(
     client, runtime, caplog
 ) -> None:
-    runtime.generations.script = [Text("He", 1), BugError("/home/ada")]
+    runtime.generations.script = [Text("He", 1), BugError("/home/zoe")]
     answer = await _ask(client, stream=True)
     assert _chunks(answer.text)[-1]["error"]["code"] == "internal_error"
-    assert "ada" not in answer.text
+    assert "zoe" not in answer.text
     assert len([record for record in caplog.records if record.exc_info]) == 1
 
 
