@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import webui
 from webui.accounts.accounts import Accounts
+from webui.accounts.groups import Groups
+from webui.accounts.quotas import Quotas
+from webui.accounts.usage import Usage
 from webui.accounts.users import Users
 from webui.actor import local_actor
 from webui.api.http_app import create_http_app
@@ -115,22 +118,31 @@ def _construct(settings: Settings) -> Runtime:
     catalog = Catalog(settings.models_dir or default_models_dir(settings.data_dir))
     jobs = Jobs(database)
     parameters = Parameters(database)
-    generations = Generations(database, pool, events)
+    quotas = Quotas(database)
+    generations = Generations(database, pool, events, quotas)
     states = SavedStates(pool, settings.states_dir)
     accounts = Accounts(database)
-    accounts.tell(on_shut_out=generations.stop_of, on_gone=states.purge)
+
+    async def forget(user_id: str) -> None:
+        await quotas.forget(user_id)
+        await states.purge(user_id)
+
+    accounts.tell(on_shut_out=generations.stop_of, on_gone=forget)
     return Runtime(
         settings=settings,
         database=database,
         accounts=accounts,
         users=Users(database, accounts),
+        groups=Groups(database),
+        quotas=quotas,
+        usage=Usage(database, quotas),
         pool=pool,
         catalog=catalog,
         events=events,
         jobs=jobs,
         lan=Lan(settings),
         generations=generations,
-        embeddings=Embeddings(pool),
+        embeddings=Embeddings(pool, quotas),
         conversations=Conversations(database, generations, parameters, events, states),
         models=Models(pool, catalog, jobs, database, events, settings),
         parameters=parameters,
@@ -144,6 +156,7 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     stack.push_async_callback(runtime.database.close)
     await runtime.accounts.open()
     _start(stack, back_up_daily(Backups(settings.database_path)), "backup")
+    stack.push_async_callback(runtime.quotas.close)
     stack.push_async_callback(runtime.pool.close)
     stack.push_async_callback(runtime.jobs.close)
     stack.push_async_callback(runtime.generations.close)

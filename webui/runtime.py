@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from webui.accounts.accounts import Accounts
+    from webui.accounts.groups import Groups
+    from webui.accounts.quotas import Quotas
+    from webui.accounts.usage import Usage
     from webui.accounts.users import Users
     from webui.chat.conversations import Conversations
     from webui.chat.embeddings import Embeddings
@@ -34,6 +37,9 @@ class Runtime:
         database: The store; faces do not touch it but through use cases.
         accounts: Use cases of one's own account, and who sends a request.
         users: Use cases of administrators.
+        groups: Use cases of administrators: groups and limits.
+        quotas: What everybody may use, and has used.
+        usage: Use cases of what was used.
         pool: The loaded model.
         catalog: The model files on disk.
         events: What happens, by owner, for the streams of the page.
@@ -50,6 +56,9 @@ class Runtime:
     database: Database
     accounts: Accounts
     users: Users
+    groups: Groups
+    quotas: Quotas
+    usage: Usage
     pool: EnginePool
     catalog: Catalog
     events: EventLog

@@ -135,6 +135,7 @@ class Conversations:
         Raises:
             InvalidRequest: The text is empty or too large, or the parent is not a reply.
             Conflict: A reply is being written in this conversation.
+            QuotaExceeded: A limit of the actor does not allow it; nothing is saved.
         """
         actor.require(Permission.CHAT)
         text = clean_text(text)
@@ -164,8 +165,10 @@ class Conversations:
     async def edit(self, actor: Actor, conversation_id: str, message_id: str, text: str) -> Turn:
         """Save another version of a message beside it; what follows stays with the old one."""
         actor.require(Permission.CHAT)
+        text = clean_text(text)
+        await self._generations.quotas.check_storage(actor, len(text.encode()))
         view, message = await self._database.run(
-            records.edit, actor.user_id, conversation_id, message_id, clean_text(text)
+            records.edit, actor.user_id, conversation_id, message_id, text
         )
         view = self._changed(actor, view)
         running = self._generations.running(conversation_id)
@@ -198,11 +201,21 @@ class Conversations:
     async def _save_and_start(
         self, actor: Actor, conversation_id: str, question: records.Question
     ) -> Turn:
-        owner = actor.user_id
+        owner, quotas = actor.user_id, self._generations.quotas
         with self._generations.reserve(owner, conversation_id):
-            params = await self._parameters.get(actor)
-            asked = await self._database.run(records.ask, owner, conversation_id, question, params)
-            generation = self._generations.start(_order(owner, asked))
+            is_new = isinstance(question, records.Sent)
+            await quotas.check_storage(actor, len(question.text.encode()) if is_new else 0)
+            admission = quotas.admission(actor)
+            meter = await admission.enter()
+            try:
+                params = await self._parameters.get(actor)
+                asked = await self._database.run(
+                    records.ask, owner, conversation_id, question, params
+                )
+                generation = self._generations.start(_order(owner, asked), admission, meter)
+            except BaseException:
+                admission.withdraw()
+                raise
         view = self._changed(actor, asked.conversation)
         live = self._generations.live(conversation_id)
         messages = [live.get(message.id, message) for message in asked.messages]

@@ -26,11 +26,21 @@ from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
 from webui.chat.views import ErrorView, GenerationView
 from webui.engine.interface import ANY_FORM, GenerateRequest, Priority
 from webui.engine.pool_status import PoolState
-from webui.errors import Busy, Conflict, EngineDied, EngineError, NotFound, WebuiError
+from webui.errors import (
+    Busy,
+    Conflict,
+    EngineDied,
+    EngineError,
+    NotFound,
+    QuotaExceeded,
+    WebuiError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
+    from webui.accounts.meter import Meter
+    from webui.accounts.quotas import Admission, Quotas
     from webui.actor import Actor
     from webui.chat.events import EventLog
     from webui.chat.views import ConversationView, MessageView
@@ -66,6 +76,7 @@ class Generations:
         database: Where replies are kept.
         pool: Whose engine writes them.
         events: Where their owners hear of them.
+        quotas: What their owners may use.
         tick_s: Seconds between two savings of progress.
         retry_s: Seconds before a last saving that failed is tried again, at first.
         clock: Monotonic seconds.
@@ -76,11 +87,13 @@ class Generations:
         database: Database,
         pool: EnginePool,
         events: EventLog,
+        quotas: Quotas,
         *,
         tick_s: float = TICK_S,
         retry_s: float = RETRY_FIRST_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.quotas = quotas
         self._pool = pool
         self._events = events
         self._saver = Saver(database, events, tick_s=tick_s, retry_s=retry_s)
@@ -119,12 +132,19 @@ class Generations:
         finally:
             self._reserved.discard(key)
 
-    def start(self, order: Order) -> GenerationView:
-        """Begin to write a reply whose row is committed; does not wait."""
+    def start(self, order: Order, admission: Admission, meter: Meter) -> GenerationView:
+        """Begin to write a reply whose row is committed; does not wait.
+
+        Args:
+            order: The reply.
+            admission: Entered; left when the reply has ended.
+            meter: What `admission` returned.
+        """
         reply = Reply(order, self._clock)
         name = order.generation_id
-        stream = asyncio.create_task(self._stream(reply), name=f"stream {name}")
-        task = asyncio.create_task(self._see_through(reply, stream), name=f"reply {name}")
+        stream = asyncio.create_task(self._stream(reply, meter), name=f"stream {name}")
+        seeing = self._see_through(reply, stream, meter, admission)
+        task = asyncio.create_task(seeing, name=f"reply {name}")
         self._runs[name] = _Run(reply, stream, task)
         self._saver.add(reply)
         return GenerationView(name, order.message.id)
@@ -188,10 +208,10 @@ class Generations:
         messages: Sequence[Message],
         params: SamplingParams,
         *,
-        priority: Priority = Priority.API,
         plain_text: str | None = None,
         continue_last: bool = False,
         form: AnswerForm = ANY_FORM,
+        admission: Admission | None = None,
     ) -> AsyncGenerator[Delta, None]:
         """Write a reply that nobody keeps; closing the generator ends it.
 
@@ -201,33 +221,42 @@ class Generations:
             actor: Who asks.
             messages: The conversation; empty when there is a text.
             params: How to sample.
-            priority: Who goes first.
             plain_text: What to write on from, without a chat template.
             continue_last: Write on at the end of the last message.
             form: What the reply must keep to.
+            admission: Of all replies to the same request; None where this is the only one.
 
         Raises:
+            QuotaExceeded: A limit of the actor does not allow it.
             ModelNotLoaded: None is loaded or on its way.
             WebuiError: What the engine raises.
         """
         actor.require(Permission.CHAT)
-        engine = await self._pool.acquire(LOAD_WAIT_S)
-        request = GenerateRequest(
-            request_id=secrets.token_urlsafe(16),
-            owner=actor.user_id,
-            conversation_id=None,
-            priority=priority,
-            messages=() if plain_text is not None else api_prompt(messages, params.system_prompt),
-            plain_text=plain_text,
-            continue_last=continue_last,
-            params=engine_params(params),
-            grammar=form.grammar,
-            json_schema=form.json_schema,
-            grammar_triggers=form.triggers,
-        )
-        async with aclosing(engine.generate(request)) as deltas:
-            async for delta in deltas:
-                yield delta
+        admission = admission or self.quotas.admission(actor)
+        meter, model = await admission.enter(), ""
+        try:
+            engine = await self._pool.acquire(LOAD_WAIT_S)
+            model = engine.info.name
+            request = GenerateRequest(
+                request_id=secrets.token_urlsafe(16),
+                owner=actor.user_id,
+                conversation_id=None,
+                priority=Priority.API,
+                messages=()
+                if plain_text is not None
+                else api_prompt(messages, params.system_prompt),
+                plain_text=plain_text,
+                continue_last=continue_last,
+                params=engine_params(params),
+                grammar=form.grammar,
+                json_schema=form.json_schema,
+                grammar_triggers=form.triggers,
+            )
+            async with aclosing(meter.watch(engine.generate(request))) as deltas:
+                async for delta in deltas:
+                    yield delta
+        finally:
+            admission.leave(meter.spent(model))
 
     async def close(self) -> None:
         """End all replies, keep their text as interrupted, and wait for that; idempotent."""
@@ -247,7 +276,7 @@ class Generations:
         run.stream.cancel()
         await asyncio.wait({run.task}, timeout=STOP_WAIT_S)
 
-    async def _stream(self, reply: Reply) -> None:
+    async def _stream(self, reply: Reply, meter: Meter) -> None:
         """Read the engine to the end of the reply."""
         order = reply.order
         self._tell_loading(self._pool.status, [reply])
@@ -263,14 +292,18 @@ class Generations:
             params=engine_params(order.params),
         )
         append, owner = self._events.append, order.owner
-        async with aclosing(engine.generate(request)) as deltas:
+        async with aclosing(meter.watch(engine.generate(request))) as deltas:
             async for delta in deltas:
                 for event in reply.take(delta):
                     append(owner, event)
+        if meter.is_cut:
+            append(owner, reply.notice(QuotaExceeded.code, NO_TOKENS_LEFT))
         if not reply.is_finished:
             raise EngineError("The engine ended the reply without saying why", "Try again.")
 
-    async def _see_through(self, reply: Reply, stream: asyncio.Task[None]) -> None:
+    async def _see_through(
+        self, reply: Reply, stream: asyncio.Task[None], meter: Meter, admission: Admission
+    ) -> None:
         """Wait for the stream, save the reply for good, then tell."""
         order = reply.order
         try:
@@ -278,12 +311,14 @@ class Generations:
             for event in reply.flush():
                 self._events.append(order.owner, event)
             status, error = self._ending(reply, stream)
-            conversation = await self._saver.finish(reply, reply.end(status, error))
+            spent = meter.spent(reply.model or "")
+            conversation = await self._saver.finish(reply, reply.end(status, error), spent)
         except Exception:  # the rim: a bug must not leave a reply that never ends
             logger.exception("reply %s could not be ended", order.generation_id)
             conversation = await self._end_anyway(reply)
         finally:
             del self._runs[order.generation_id]
+            admission.leave()
         self._keep(reply)
         self._events.append(order.owner, reply.saved())
         if conversation is not None:
@@ -337,4 +372,5 @@ class Generations:
             del self._ended[message_id]
 
 
+NO_TOKENS_LEFT = "The reply ends here: you have used the tokens that you may use a day."
 INTERNAL_ERROR = ErrorView("internal_error", "Internal error", "The log of the server says more.")

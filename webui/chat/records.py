@@ -20,6 +20,7 @@ from webui.chat.views import (
 from webui.errors import Conflict, InvalidRequest
 from webui.messages import Role
 from webui.storage import conversations, generations, messages, unattended
+from webui.storage import usage as usage_table
 from webui.storage.messages import MessageEnd
 from webui.storage.tables import GenerationStatus, MessageStatus
 from webui.storage.unattended import MessageProgress
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from webui.chat.reply import Order
     from webui.sampling_params import OverflowPolicy, SamplingParams
     from webui.storage.tables import ConversationRow, MessageRow
+    from webui.storage.usage import Spent
 
 UNFINISHED = frozenset({MessageStatus.PENDING, MessageStatus.STREAMING})
 ENDINGS = {
@@ -220,8 +222,12 @@ def save_progress(session: Session, views: Sequence[MessageView]) -> None:
     )
 
 
-def finish(session: Session, order: Order, final: MessageView) -> ConversationView | None:
-    """Save a reply for good; returns its conversation unless it was deleted meanwhile."""
+def finish(
+    session: Session, order: Order, final: MessageView, spent: Spent | None = None
+) -> ConversationView | None:
+    """Save a reply for good and what it took; returns its conversation unless that was deleted."""
+    if spent is not None:
+        usage_table.add(session, spent)
     messages.finish(session, order.owner, final.id, _end(final))
     status = ENDINGS[final.status]
     generations.finish(session, order.owner, order.generation_id, status, model=final.model)

@@ -37,6 +37,7 @@ class FinishReason(StrEnum):
     STOP = "stop"  # an end-of-generation token or a stop string
     LENGTH = "length"  # max_tokens or the context is used up
     ABORT = "abort"  # somebody pressed Stop
+    QUOTA = "quota"  # whoever asked has no more tokens today; no engine says it
 
 
 class GrammarTrigger(msgspec.Struct, frozen=True):

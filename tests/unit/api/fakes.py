@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from webui.accounts.accounts import SignedIn
 from webui.accounts.identity import Identity, Source
-from webui.accounts.views import UserView
+from webui.accounts.limits import Limits
+from webui.accounts.views import (
+    GroupView,
+    LimitView,
+    UsageRowView,
+    UserLimitsView,
+    UserView,
+)
 from webui.actor import local_actor
 from webui.chat.embeddings import Ranked, Ranking
 from webui.chat.events import EventLog
@@ -114,6 +121,20 @@ USER = UserView(
     is_disabled=False,
     created_at=NOW,
 )
+GROUP = GroupView(id="g1", name="Children", limits={"tokens_per_day": 9}, member_ids=["u1"])
+USER_LIMITS = UserLimitsView(limits={}, effective={"tokens_per_day": 5})
+USAGE = UsageRowView(
+    user_id="u1",
+    user="Ann",
+    day=NOW.date(),
+    model="Tiny",
+    requests=2,
+    prompt_tokens=30,
+    completion_tokens=4,
+    cached_tokens=10,
+    counted_tokens=24,
+)
+LIMIT = LimitView(name="tokens_per_day", limit=50, used=24, remaining=26, resets_at=NOW)
 SIGNED_IN = SignedIn("t" * 43, USER)
 VECTOR = struct.pack("<2f", 0.5, -0.25)
 FINISH = Finish(FinishReason.STOP, Usage(5, 2, 3), Timings(0.0, 0.1, 0.2))
@@ -150,11 +171,13 @@ class FakeGenerations:
     is_begun: asyncio.Event = field(default_factory=asyncio.Event)
     is_closed: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: list[str] = field(default_factory=list)
+    admissions: list[Any] = field(default_factory=list)
 
     async def complete(
-        self, actor: Any, messages: Any, params: Any, *, priority: Any, **more: Any
+        self, actor: Any, messages: Any, params: Any, *, admission: Any, **more: Any
     ) -> AsyncGenerator[Any, None]:
         self.asked.append((messages, params, more))
+        self.admissions.append(admission)
         self.is_begun.set()
         try:
             for step in self.script:
@@ -203,6 +226,18 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             continue_reply=TURN,
             edit=Turn([MESSAGE], CONVERSATION, None, "boot:2"),
         ),
+        quotas=SimpleNamespace(admission=lambda _, num_requests: num_requests),
+        groups=Recorder(
+            list=[GROUP],
+            add=GROUP,
+            change=GROUP,
+            delete=None,
+            limits_of=USER_LIMITS,
+            set_limits_of=USER_LIMITS,
+            default_limits=Limits(tokens_per_day=5),
+            set_default_limits=Limits(tokens_per_day=None),
+        ),
+        usage=Recorder(list=[USAGE], list_all=[USAGE], limits=[LIMIT]),
         generations=FakeGenerations(),
         embeddings=Recorder(
             embed=EmbedResult(vectors=(VECTOR, VECTOR[::-1]), num_tokens=9),

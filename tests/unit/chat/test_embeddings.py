@@ -25,7 +25,30 @@ def embeddings(engine: FakeEngine) -> Embeddings:
         return engine
 
     pool: Any = SimpleNamespace(acquire=acquire)
-    return Embeddings(pool)
+    return Embeddings(pool, FreeQuotas())
+
+
+class FreeQuotas:
+    """Lets everybody in; remembers what was read, and who has not left."""
+
+    def __init__(self) -> None:
+        self.num_inside = 0
+        self.num_tokens = 0
+
+    def admission(self, actor: Actor) -> FreeQuotas:
+        return self
+
+    async def enter(self) -> FreeQuotas:
+        self.num_inside += 1
+        return self
+
+    def read(self, num_tokens: int) -> None:
+        self.num_tokens += num_tokens
+
+    def spent(self, model: str) -> None: ...
+
+    def leave(self, spent: None) -> None:
+        self.num_inside -= 1
 
 
 async def test_each_text_has_its_vector(embeddings: Embeddings) -> None:
