@@ -9,7 +9,7 @@ import { decimal, duration, integer, moment } from "./format.js";
 import { icon } from "./icons.js";
 import { t } from "./strings.js";
 
-const REASONS = new Set(["stop", "length", "abort"]);
+const REASONS = new Set(["stop", "length", "abort", "quota"]);
 
 export class AnswerFigures {
   constructor(messageId) {

@@ -133,7 +133,7 @@ export class MessageView {
   /** How it ended, when that was not its own full stop, and what to do next. */
   #drawEnding() {
     const { status, running, error, finish_reason: reason, text, reasoning, toolCalls } = this.message;
-    const canContinue = !running && (CONTINUABLE.has(status) || reason === "length") && Boolean(text || reasoning);
+    const canContinue = !running && (CONTINUABLE.has(status) || reason === "length" || reason === "quota") && Boolean(text || reasoning);
     this.continue.hidden = !canContinue;
     this.end.replaceChildren();
     this.end.className = "ending";
@@ -141,6 +141,7 @@ export class MessageView {
     else if (!running && status === "stopped") this.#note(t("chat.stopped"), canContinue);
     else if (!running && status === "interrupted") this.#note(t("chat.interrupted"), canContinue);
     else if (!running && reason === "length") this.#note(t("chat.length"), canContinue);
+    else if (!running && reason === "quota") this.#note(t("chat.quota"), canContinue);
     else if (!running && !text && !reasoning && !toolCalls.length) this.#note(t("chat.no_text"), false);
     const { left_out: leftOut } = this.message;
     if (!running && leftOut?.tokens) this.end.prepend(el("span", { class: "shifted" }, t("overflow.shifted", { count: leftOut.tokens, tokens: integer(leftOut.tokens) })));

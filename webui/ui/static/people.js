@@ -9,6 +9,7 @@ import { copyText, el } from "./dom.js";
 import { choice, field, formOf } from "./field.js";
 import { moment } from "./format.js";
 import { icon } from "./icons.js";
+import { limitsOf } from "./limits.js";
 import { makeSheet } from "./sheet.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
@@ -53,9 +54,9 @@ function adding(draw, given) {
 
 async function drawPeople(list, acts) {
   const { users } = await api.users();
-  const open = list.querySelector("details[open]")?.dataset.id;
+  const open = list.querySelector("details[data-id][open]")?.dataset.id;
   list.replaceChildren(...users.map((user) => personRow(user, acts)));
-  for (const one of list.querySelectorAll("details")) one.open = one.dataset.id === open;
+  for (const one of list.querySelectorAll("details[data-id]")) one.open = one.dataset.id === open;
 }
 
 /** One person: a line that opens to what can be done. */
@@ -64,6 +65,7 @@ function personRow(user, { me, draw, give: handOver }) {
   const change = (what) => api.changeUser(user.id, what).then(draw, async (error) => (await draw(), toastError(error)));
   const acts = el("div", { class: "acts" }, roleOf(user, change));
   if (user.role !== "administrator") acts.append(permissionsOf(user, change));
+  acts.append(limitsOf(user));
   if (user.id !== me.id) {
     const reset = () => api.resetPassword(user.id).then(({ password }) => handOver(user.name, password));
     const remove = () => (window.confirm(t("people.delete_sure", { name: user.name })) ? api.deleteUser(user.id).then(draw) : null);

@@ -4,7 +4,8 @@ from webui.ui.tab import Tab
 from webui.ui.tabs.chat import ChatTab
 from webui.ui.tabs.model import ModelTab
 from webui.ui.tabs.parameters import ParametersTab
+from webui.ui.tabs.usage import UsageTab
 
-TABS: tuple[type[Tab], ...] = (ChatTab, ModelTab, ParametersTab)
+TABS: tuple[type[Tab], ...] = (ChatTab, ModelTab, ParametersTab, UsageTab)
 
-__all__ = ["TABS", "ChatTab", "ModelTab", "ParametersTab"]
+__all__ = ["TABS", "ChatTab", "ModelTab", "ParametersTab", "UsageTab"]
