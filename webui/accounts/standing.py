@@ -130,7 +130,7 @@ class Standing:
             if num_requests <= limit:
                 wait_s = (num_requests - self._level) * MINUTE_S / limit
             raise QuotaExceeded(
-                f"you have sent the {limit} messages that you may send a minute",
+                f"you may send {limit:,} messages a minute, and have sent them",
                 "Wait a moment and send it again.",
                 remaining=int(self._level),
                 resets_at=None if wait_s is None else now.at + timedelta(seconds=wait_s),
@@ -150,7 +150,7 @@ class Standing:
 def spent(limit: int, used: int, now: Moment) -> QuotaExceeded:
     """Return what is said of a day whose tokens are used up."""
     return QuotaExceeded(
-        f"you have used {used:,} of the {limit:,} tokens that you may use a day",
+        f"you have used {used:,} tokens today and may use {limit:,} a day",
         f"There are new ones from {now.next_day:%H:%M} UTC on. {ASK}",
         resets_at=now.next_day,
         retry_after_s=(now.next_day - now.at).total_seconds(),

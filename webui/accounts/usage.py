@@ -13,6 +13,7 @@ from webui.actor import Permission
 from webui.storage import usage, users
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from sqlalchemy.orm import Session
@@ -48,7 +49,7 @@ class Usage:
         await self._quotas.flush()
         return await self._database.read(_of, actor.user_id, self._first_day(days))
 
-    async def list_all(self, actor: Actor, days: int = 30) -> list[UsageRowView]:
+    async def list_all(self, actor: Actor, days: int = 30) -> Sequence[UsageRowView]:
         """Return what everybody used, person by person.
 
         Raises:
@@ -58,7 +59,7 @@ class Usage:
         await self._quotas.flush()
         return await self._database.read(_of_all, self._first_day(days))
 
-    async def limits(self, actor: Actor) -> list[LimitView]:
+    async def limits(self, actor: Actor) -> Sequence[LimitView]:
         """Return the actor's limits and what is left of each."""
         return await self._quotas.list(actor)
 

@@ -203,8 +203,8 @@ class Conversations:
     ) -> Turn:
         owner, quotas = actor.user_id, self._generations.quotas
         with self._generations.reserve(owner, conversation_id):
-            is_new = isinstance(question, records.Sent)
-            await quotas.check_storage(actor, len(question.text.encode()) if is_new else 0)
+            text = question.text if isinstance(question, records.Sent) else ""
+            await quotas.check_storage(actor, len(text.encode()))
             admission = quotas.admission(actor)
             meter = await admission.enter()
             try:

@@ -42,7 +42,7 @@ def test_tokens_of_a_day_are_there_again_at_midnight_utc() -> None:
     error = refused(standing, limits, at(0))
     assert (error.remaining, error.retry_after_s) == (0, 7200)
     assert error.resets_at == datetime(2026, 11, 24, tzinfo=UTC)
-    assert "100 of the 100" in error.message
+    assert error.message == "you have used 100 tokens today and may use 100 a day"
     assert "00:00 UTC" in error.hint
     standing.take(limits, at(7200), 1)
     assert standing.used_tokens(at(7200).day) == 0
