@@ -105,6 +105,8 @@ def test_administrator_limits_somebody_whose_message_is_refused_and_kept(
     page.locator(".side-user").click()
     page.get_by_role("menuitem", name="People").click()
     row = page.locator(".rows details[data-id]", has_text="Bob")
+    expect(row).to_have_count(1)
+    expect(page.locator("details.limits[open]")).to_have_count(0)
     row.locator("summary").first.click()
     row.locator(".limits summary").click()
     tokens = row.get_by_label("Tokens a day")

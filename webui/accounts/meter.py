@@ -56,9 +56,13 @@ class Meter:
         """
         async with aclosing(deltas):
             async for delta in deltas:
-                self._take(delta)
+                if not isinstance(delta, Prefill | Text | Finish):
+                    yield delta
+                    continue
+                now = self._now()
+                self._take(delta, now)
                 yield delta
-                if isinstance(delta, Text) and self._remaining() == 0:
+                if isinstance(delta, Text) and self._remaining(now) == 0:
                     self.is_cut = True
                     yield Finish(FinishReason.QUOTA, self._usage, self._timings())
                     return
@@ -66,7 +70,7 @@ class Meter:
     def read(self, num_tokens: int) -> None:
         """Count texts that were read, none of them known before."""
         self._has_begun = True
-        self._count(Usage(num_tokens, 0))
+        self._count(Usage(num_tokens, 0), self._now())
 
     def spent(self, model: str) -> Spent | None:
         """Return what the request took; None where nothing was done for it."""
@@ -81,26 +85,23 @@ class Meter:
             cached_tokens=self._usage.cached_tokens,
         )
 
-    def _take(self, delta: Delta) -> None:
-        if not isinstance(delta, Prefill | Text | Finish):
-            return
-        self._latest_s = self._now().clock_s
-        if isinstance(delta, Finish):
-            self._has_begun = True
-            self._count(delta.usage)
-            return
+    def _take(self, delta: Prefill | Text | Finish, now: Moment) -> None:
+        self._latest_s = now.clock_s
         if not self._has_begun:
-            self._has_begun, self._first_step_s = True, self._latest_s
-        if isinstance(delta, Prefill):
-            self._check_prompt(delta)
-            self._count(Usage(delta.total, self._usage.completion_tokens, delta.cached))
-            return
-        if self._first_token_s is None:
-            self._first_token_s = self._latest_s
-        prompt, written = self._usage, self._usage.completion_tokens + delta.num_tokens
-        self._count(Usage(prompt.prompt_tokens, written, prompt.cached_tokens))
+            self._has_begun, self._first_step_s = True, now.clock_s
+        if isinstance(delta, Text):
+            if self._first_token_s is None:
+                self._first_token_s = now.clock_s
+            so_far = self._usage
+            written = so_far.completion_tokens + delta.num_tokens
+            self._count(Usage(so_far.prompt_tokens, written, so_far.cached_tokens), now)
+        elif isinstance(delta, Finish):
+            self._count(delta.usage, now)
+        else:
+            self._check_prompt(delta, now)
+            self._count(Usage(delta.total, self._usage.completion_tokens, delta.cached), now)
 
-    def _check_prompt(self, prompt: Prefill) -> None:
+    def _check_prompt(self, prompt: Prefill, now: Moment) -> None:
         limit = self._limits.context_tokens
         if limit is not None and prompt.total > limit:
             raise QuotaExceeded(
@@ -108,9 +109,8 @@ class Meter:
                 f"Shorten it or begin a new one. {ASK}",
                 remaining=limit,
             )
-        remaining, needed = self._remaining(), prompt.total - prompt.cached
+        remaining, needed = self._remaining(now), prompt.total - prompt.cached
         if self._counted == 0 and remaining is not None and needed > remaining:
-            now = self._now()
             raise QuotaExceeded(
                 f"reading the conversation takes {needed:,} tokens; {remaining:,} are left of "
                 f"the {self._limits.tokens_per_day:,} that you may use a day",
@@ -120,13 +120,13 @@ class Meter:
                 retry_after_s=(now.next_day - now.at).total_seconds(),
             )
 
-    def _count(self, usage: Usage) -> None:
+    def _count(self, usage: Usage, now: Moment) -> None:
         counted = usage.prompt_tokens - usage.cached_tokens + usage.completion_tokens
-        self._standing.add_tokens(self._now().day, counted - self._counted)
+        self._standing.add_tokens(now.day, counted - self._counted)
         self._usage, self._counted = usage, counted
 
-    def _remaining(self) -> int | None:
-        return self._standing.remaining_tokens(self._limits, self._now().day)
+    def _remaining(self, now: Moment) -> int | None:
+        return self._standing.remaining_tokens(self._limits, now.day)
 
     def _timings(self) -> Timings:
         first_token_s = self._latest_s if self._first_token_s is None else self._first_token_s

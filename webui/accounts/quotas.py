@@ -181,6 +181,7 @@ class Admission:
         self._num_inside = 0
         self._lock = asyncio.Lock()
         self._taken: tuple[Standing, Limits] | None = None
+        self._refusal: QuotaExceeded | None = None
 
     async def enter(self) -> Meter:
         """Let one request in; returns what counts its tokens.
@@ -191,8 +192,14 @@ class Admission:
         self._num_inside += 1
         try:
             async with self._lock:
+                if self._refusal is not None:  # of one is one of all
+                    raise self._refusal
                 if self._taken is None:
                     self._taken = await self._quotas.admit(self._actor, self._num_requests)
+        except QuotaExceeded as error:
+            self._refusal = error
+            self._go()
+            raise
         except BaseException:
             self._go()
             raise

@@ -88,9 +88,20 @@ async def test_requests_that_belong_together_are_let_in_together_or_not(
     with pytest.raises(QuotaExceeded):
         await counting.quotas.admission(ANN).enter()
     three.leave()
-    await asyncio.gather(
-        *(counting.quotas.admission(ANN, num_requests=3).enter() for _ in range(1))
-    )
+    await counting.quotas.admission(ANN, num_requests=3).enter()
+
+
+async def test_refusal_of_one_is_that_of_all_that_belong_together(counting: Counting) -> None:
+    await counting.limit(requests_at_once=2)
+    other = counting.quotas.admission(ANN)
+    await other.enter()
+    two = counting.quotas.admission(ANN, num_requests=2)
+    with pytest.raises(QuotaExceeded):
+        await two.enter()
+    other.leave()
+    with pytest.raises(QuotaExceeded):
+        await two.enter()
+    await counting.quotas.admission(ANN, num_requests=2).enter()
 
 
 async def test_one_that_is_cancelled_while_it_enters_leaves_no_trace(counting: Counting) -> None:
