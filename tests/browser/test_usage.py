@@ -133,3 +133,25 @@ def test_administrator_limits_somebody_whose_message_is_refused_and_kept(
         row.get_by_role("button", name="Save the limits").click()
     chat.composer.press("Enter")
     expect(chat.questions).to_have_count(1)
+
+
+def test_administrator_sets_the_limits_of_everybody(
+    house: Server, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(house.url, size=PHONE, may_be_refused=True)
+    _sign_in_on_phone(page, "Ann", ANN)
+    ChatPage(page)
+    page.get_by_role("button", name="Show or hide the sidebar").first.click()
+    page.locator(".side-user").click()
+    page.get_by_role("menuitem", name="People").click()
+    fold = page.locator("details.limits", has_text="Limits for everybody")
+    fold.locator("summary").click()
+    expect(fold.get_by_label("Tokens a day")).to_have_value("100000")
+    fold.get_by_label("Requests at the same time").fill("12")
+    fold.get_by_label("Messages a minute").fill("")
+    fold.get_by_role("button", name="Save the limits").click()
+    expect(page.locator(".toast").last).to_contain_text("The limits for everybody are saved")
+    house.token = house.sign_in("Ann", ANN)
+    saved = {"tokens_per_day": 100_000, "requests_at_once": 12}
+    assert house.ask("GET", "/api/limits") == {"limits": saved}
+    assert page.locator(".account").evaluate("e => e.scrollWidth - e.clientWidth") <= 0

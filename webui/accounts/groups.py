@@ -193,8 +193,12 @@ def _limits_of(session: Session, user_id: str) -> UserLimitsView:
         raise NotFound("There is no such user")
     found = groups.find_limits(session, user_id)
     own = read_limits(found.own)
-    holds = effective(own, map(read_limits, found.of_groups), read_limits(found.default))
-    return UserLimitsView(limits=own.saved(), effective=holds.model_dump())
+    of_groups, default = [read_limits(one) for one in found.of_groups], read_limits(found.default)
+    return UserLimitsView(
+        limits=own.saved(),
+        inherited=effective(Limits(), of_groups, default).model_dump(),
+        effective=effective(own, of_groups, default).model_dump(),
+    )
 
 
 def _set_limits_of(

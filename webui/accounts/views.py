@@ -107,9 +107,10 @@ class GroupView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserLimitsView(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of a person, as set for them alone and as they hold."""
+    """Limits of a person: set for them alone, what they had without these, and what holds."""
 
     limits: dict[str, int | None]
+    inherited: dict[str, int | None]
     effective: dict[str, int | None]
 
 

@@ -46,6 +46,7 @@ async def test_limits_of_person_group_and_everybody_come_together(people: People
     set_now = await groups.set_limits_of(admin, people.bob_id, Limits(tokens_per_day=None), HERE)
     assert set_now.limits == {"tokens_per_day": None}
     assert set_now.effective["tokens_per_day"] is None
+    assert set_now.inherited["tokens_per_day"] == 5
     assert set_now.effective["storage_bytes"] == 9
     await groups.set_limits_of(admin, people.bob_id, Limits(), HERE)
     await groups.change(admin, made.id, GroupChange(limits=Limits(tokens_per_day=7)), HERE)

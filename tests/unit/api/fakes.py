@@ -122,7 +122,9 @@ USER = UserView(
     created_at=NOW,
 )
 GROUP = GroupView(id="g1", name="Children", limits={"tokens_per_day": 9}, member_ids=["u1"])
-USER_LIMITS = UserLimitsView(limits={}, effective={"tokens_per_day": 5})
+USER_LIMITS = UserLimitsView(
+    limits={}, inherited={"tokens_per_day": 5}, effective={"tokens_per_day": 5}
+)
 USAGE = UsageRowView(
     user_id="u1",
     user="Ann",

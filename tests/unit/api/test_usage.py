@@ -45,7 +45,8 @@ async def test_limits_are_set_and_null_is_no_limit(client, runtime) -> None:
     await client.put("/api/users/u1/limits", json={"limits": {}})
     assert runtime.groups.calls[-1][:3] == ("set_limits_of", "u1", Limits())
     told = (await client.get("/api/users/u1/limits")).json()
-    assert told == {"limits": {}, "effective": {"tokens_per_day": 5}}
+    holds = {"tokens_per_day": 5}
+    assert told == {"limits": {}, "inherited": holds, "effective": holds}
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,8 @@ export const api = {
   changeUser: (id, change) => call("PATCH", path("api", "users", id), change),
   resetPassword: (id) => post(path("api", "users", id, "password")),
   deleteUser: (id) => call("DELETE", path("api", "users", id)),
+  limits: () => get("api/limits"),
+  setLimits: (limits) => call("PUT", "api/limits", { limits }),
   limitsOf: (id) => get(path("api", "users", id, "limits")),
   setLimitsOf: (id, limits) => call("PUT", path("api", "users", id, "limits"), { limits }),
   audit: (before = null) => get(`api/audit${before ? `?before=${before}` : ""}`),

@@ -1,5 +1,5 @@
 /**
- * The limits of one person, as an administrator sets them; drawn and asked for when it is opened.
+ * Limits of one person and of everybody, as administrators set them; asked for when opened.
  *
  * An empty field leaves a limit as it is for others; what it then is stands in it, pale.
  */
@@ -15,28 +15,51 @@ const PREFIX = "limits."; // as the server names the fields in an error
 
 /** A line that opens to the limits of `user`. */
 export function limitsOf(user) {
-  const place = el("div", {});
-  const fold = el("details", { class: "limits" }, el("summary", {}, t("limits.open")), place);
-  fold.addEventListener("toggle", () => fold.open && draw(user, place).catch(toastError));
-  return fold;
+  return fold(t("limits.open"), {
+    load: () => api.limitsOf(user.id),
+    save: (limits) => api.setLimitsOf(user.id, limits),
+    hint: t("limits.hint"),
+    saved: t("limits.saved", { name: user.name }),
+  });
 }
 
-async function draw(user, place) {
-  const { limits, effective } = await api.limitsOf(user.id);
+/** A line that opens to the limits of all who have no others. */
+export function limitsOfAll() {
+  return fold(t("limits.of_all"), {
+    load: api.limits,
+    save: api.setLimits,
+    hint: t("limits.hint_of_all"),
+    saved: t("limits.saved_of_all"),
+  });
+}
+
+function fold(title, what) {
+  const place = el("div", {});
+  const node = el("details", { class: "limits" }, el("summary", {}, title), place);
+  node.addEventListener("toggle", () => node.open && draw(place, what).catch(toastError));
+  return node;
+}
+
+async function draw(place, what) {
+  const { limits, inherited } = await what.load();
+  const pale = (name) => (inherited ? t("limits.as_others", { limit: spoken(inherited[name]) }) : t("limits.none"));
   const fields = NAMES.map((name) =>
-    field(PREFIX + name, { label: t(PREFIX + name), value: written(limits[name]), placeholder: t("limits.as_others", { limit: spoken(effective[name]) }), inputmode: "text", autocomplete: "off", required: false }),
+    field(PREFIX + name, { label: t(PREFIX + name), value: written(limits[name]), placeholder: pale(name), autocomplete: "off", required: false }),
   );
-  const save = (values) => api.setLimitsOf(user.id, Object.fromEntries(NAMES.filter((name) => values[PREFIX + name].trim()).map((name) => [name, read(values[PREFIX + name].trim())])));
-  const send = (values) =>
-    save(values).catch((error) => {
+  const send = async (values) => {
+    const given = NAMES.map((name) => [name, values[PREFIX + name].trim()]).filter(([, text]) => text);
+    try {
+      await what.save(Object.fromEntries(given.map(([name, text]) => [name, read(text)])));
+    } catch (error) {
       for (const name of NAMES) error.message = error.message.replace(PREFIX + name, t(PREFIX + name));
       throw error;
-    });
-  const done = () => {
-    toast(t("limits.saved", { name: user.name }));
-    draw(user, place).catch(toastError);
+    }
   };
-  place.replaceChildren(el("p", {}, t("limits.hint")), formOf({ fields, action: t("limits.save"), send, done }));
+  const done = () => {
+    toast(what.saved);
+    draw(place, what).catch(toastError);
+  };
+  place.replaceChildren(el("p", {}, what.hint), formOf({ fields, action: t("limits.save"), send, done }));
 }
 
 const written = (limit) => (limit === undefined ? "" : limit === null ? t("limits.none") : String(limit));

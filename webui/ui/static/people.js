@@ -9,7 +9,7 @@ import { copyText, el } from "./dom.js";
 import { choice, field, formOf } from "./field.js";
 import { moment } from "./format.js";
 import { icon } from "./icons.js";
-import { limitsOf } from "./limits.js";
+import { limitsOf, limitsOfAll } from "./limits.js";
 import { makeSheet } from "./sheet.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
@@ -25,7 +25,7 @@ export function showPeople(me) {
   const draw = () => drawPeople(list, { me, draw, give: (name, password) => give(given, name, password) });
   const history = el("details", {}, el("summary", {}, t("people.log")), log);
   history.addEventListener("toggle", () => history.open && drawLog(log).catch(toastError));
-  const sheet = makeSheet(t("people.title"), el("div", {}, list, given, adding(draw, given), history));
+  const sheet = makeSheet(t("people.title"), el("div", {}, list, given, adding(draw, given), limitsOfAll(), history));
   sheet.classList.add("account");
   sheet.addEventListener("close", () => sheet.remove());
   sheet.showModal();
