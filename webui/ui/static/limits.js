@@ -13,7 +13,7 @@ import { toast, toastError } from "./toast.js";
 const NAMES = ["tokens_per_day", "messages_per_minute", "requests_at_once", "context_tokens", "storage_bytes"];
 const PREFIX = "limits."; // as the server names the fields in an error
 
-/** A line that opens to the limits of `user`. */
+/** A button that opens the limits of `user`. */
 export function limitsOf(user) {
   return fold(t("limits.open"), {
     load: () => api.limitsOf(user.id),
@@ -23,7 +23,7 @@ export function limitsOf(user) {
   });
 }
 
-/** A line that opens to the limits of all who have no others. */
+/** A button that opens the limits of all who have no others. */
 export function limitsOfAll() {
   return fold(t("limits.of_all"), {
     load: api.limits,
@@ -33,11 +33,16 @@ export function limitsOfAll() {
   });
 }
 
+/** A plain button and what it opens; no `details`, which would stand in another one. */
 function fold(title, what) {
-  const place = el("div", {});
-  const node = el("details", { class: "limits" }, el("summary", {}, title), place);
-  node.addEventListener("toggle", () => node.open && draw(place, what).catch(toastError));
-  return node;
+  const place = el("div", { hidden: true });
+  const button = el("button", { type: "button", class: "plain", "aria-expanded": "false" }, title);
+  button.addEventListener("click", () => {
+    place.hidden = !place.hidden;
+    button.setAttribute("aria-expanded", String(!place.hidden));
+    if (!place.hidden) draw(place, what).catch(toastError);
+  });
+  return el("div", { class: "limits" }, button, place);
 }
 
 async function draw(place, what) {

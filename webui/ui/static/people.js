@@ -54,9 +54,9 @@ function adding(draw, given) {
 
 async function drawPeople(list, acts) {
   const { users } = await api.users();
-  const open = list.querySelector("details[data-id][open]")?.dataset.id;
+  const open = list.querySelector("details[open]")?.dataset.id;
   list.replaceChildren(...users.map((user) => personRow(user, acts)));
-  for (const one of list.querySelectorAll("details[data-id]")) one.open = one.dataset.id === open;
+  for (const one of list.querySelectorAll("details")) one.open = one.dataset.id === open;
 }
 
 /** One person: a line that opens to what can be done. */
