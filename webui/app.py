@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 import webui
 from webui.accounts.accounts import Accounts
 from webui.accounts.api_keys import ApiKeys
+from webui.accounts.groups import Groups
+from webui.accounts.quotas import Quotas
+from webui.accounts.usage import Usage
 from webui.accounts.users import Users
 from webui.actor import local_actor
 from webui.administration.administration import Administration
@@ -127,12 +130,18 @@ def _construct(settings: Settings) -> Runtime:
     catalog = Catalog(settings.models_dir or default_models_dir(settings.data_dir))
     jobs = Jobs(database)
     parameters = Parameters(database)
-    generations = Generations(database, pool, events)
+    quotas = Quotas(database)
+    generations = Generations(database, pool, events, quotas)
     states = SavedStates(pool, settings.states_dir)
     backups = Backups(settings.database_path)
     conversations = Conversations(database, generations, parameters, events, states)
     accounts = Accounts(database)
-    accounts.tell(on_shut_out=generations.stop_of, on_gone=states.purge)
+
+    async def forget(user_id: str) -> None:
+        await quotas.forget(user_id)
+        await states.purge(user_id)
+
+    accounts.tell(on_shut_out=generations.stop_of, on_gone=forget)
     return Runtime(
         settings=settings,
         database=database,
@@ -141,13 +150,16 @@ def _construct(settings: Settings) -> Runtime:
         administration=Administration(database, backups, generations, settings),
         backups=backups,
         api_keys=ApiKeys(database, accounts),
+        groups=Groups(database),
+        quotas=quotas,
+        usage=Usage(database, quotas),
         pool=pool,
         catalog=catalog,
         events=events,
         jobs=jobs,
         lan=Lan(settings),
         generations=generations,
-        embeddings=Embeddings(pool),
+        embeddings=Embeddings(pool, quotas),
         conversations=conversations,
         reading=Reading(database, conversations),
         models=Models(pool, catalog, jobs, database, events, settings),
@@ -167,6 +179,7 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     stack.callback(runtime.administration.log_tail.close)
     _start(stack, back_up_daily(runtime.backups), "backup")
     _start(stack, keep_house(runtime.database, runtime.accounts), "house")
+    stack.push_async_callback(runtime.quotas.close)
     stack.push_async_callback(runtime.pool.close)
     stack.push_async_callback(runtime.jobs.close)
     stack.push_async_callback(runtime.generations.close)

@@ -6,7 +6,10 @@ A value file: it knows no HTTP, no logging and no other module of ours.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class WebuiError(Exception):
@@ -87,6 +90,34 @@ class Busy(WebuiError):
 
     def __init__(self, message: str, hint: str = "", *, retry_after_s: float = 1.0) -> None:
         super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
+
+
+class QuotaExceeded(WebuiError):
+    """A limit of the actor does not allow this; nothing was done.
+
+    Args:
+        message: Which limit, and how much of it is used.
+        hint: What to do.
+        remaining: How much of it is left.
+        resets_at: Aware time from which there is more; None where time alone does not help.
+        retry_after_s: Seconds until then; None as before.
+    """
+
+    code = "quota_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        remaining: int = 0,
+        resets_at: datetime | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, hint)
+        self.remaining = remaining
+        self.resets_at = resets_at
         self.retry_after_s = retry_after_s
 
 

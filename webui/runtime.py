@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from webui.accounts.accounts import Accounts
     from webui.accounts.api_keys import ApiKeys
+    from webui.accounts.groups import Groups
+    from webui.accounts.quotas import Quotas
+    from webui.accounts.usage import Usage
     from webui.accounts.users import Users
     from webui.administration.administration import Administration
     from webui.administration.reading import Reading
@@ -42,6 +45,9 @@ class Runtime:
         reading: Use cases of administrators who look into chats.
         administration: Use cases of administrators for the server as a whole.
         api_keys: Use cases of keys for programs.
+        groups: Use cases of administrators: groups and limits.
+        quotas: What everybody may use, and has used.
+        usage: Use cases of what was used.
         pool: The loaded model.
         catalog: The model files on disk.
         events: What happens, by owner, for the streams of the page.
@@ -62,6 +68,9 @@ class Runtime:
     reading: Reading
     backups: Backups
     api_keys: ApiKeys
+    groups: Groups
+    quotas: Quotas
+    usage: Usage
     pool: EnginePool
     catalog: Catalog
     events: EventLog

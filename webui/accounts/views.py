@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -84,6 +84,64 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     about: str
     address: str
+
+
+class LimitView(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the reader's limits.
+
+    Attributes:
+        limit: None where there is none.
+        used: So far; None where that cannot be said.
+        remaining: None where there is no limit.
+        resets_at: When all of it is there again; None where that is no fixed time.
+    """
+
+    name: str
+    limit: int | None
+    used: int | None
+    remaining: int | None
+    resets_at: datetime | None
+
+
+class UsageRowView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one person had one model do on one day in UTC; no text is in it.
+
+    Attributes:
+        user: Their name.
+        model: Its name; empty where it is not known.
+        counted_tokens: What counts against limits: tokens read anew, and tokens written.
+    """
+
+    user_id: str
+    user: str
+    day: date
+    model: str
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    counted_tokens: int
+
+
+class GroupView(msgspec.Struct, frozen=True, kw_only=True):
+    """People to whom the same limits apply.
+
+    Attributes:
+        limits: Those that are set, by name; null is no limit.
+    """
+
+    id: str
+    name: str
+    limits: dict[str, int | None]
+    member_ids: list[str]
+
+
+class UserLimitsView(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of a person: set for them alone, what they had without these, and what holds."""
+
+    limits: dict[str, int | None]
+    inherited: dict[str, int | None]
+    effective: dict[str, int | None]
 
 
 def user_view(row: UserRow) -> UserView:

@@ -105,6 +105,7 @@ STATUS: Mapping[type[errors.WebuiError], int] = {
     errors.ContextLengthExceeded: 400,
     errors.NothingAllowed: 422,
     errors.Busy: 429,
+    errors.QuotaExceeded: 429,
     errors.ModelNotLoaded: 503,
     errors.StorageFull: 507,
     errors.StorageUnusable: 503,
@@ -145,6 +146,7 @@ def status_of(error: errors.WebuiError, path: str) -> int:
 
 def error_body(error: errors.WebuiError, path: str, request_id: str = "") -> dict[str, Any]:
     """Return the JSON of an error in the dialect of the path."""
+    quota = _quota(error) if isinstance(error, errors.QuotaExceeded) else {}
     if is_openai(path):
         return {
             "error": {
@@ -152,9 +154,11 @@ def error_body(error: errors.WebuiError, path: str, request_id: str = "") -> dic
                 "type": _openai_type(status_of(error, path)),
                 "param": error.field,
                 "code": error.code,
+                **quota,
             }
         }
     body: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
+    body |= quota
     if error.field is not None:
         body["field"] = error.field
     if request_id:
@@ -167,7 +171,9 @@ def error_response(error: errors.WebuiError, scope: Scope) -> Response:
     path = scope["path"]
     headers = {"cache-control": "no-store"}
     retry_after_s = (
-        error.retry_after_s if isinstance(error, errors.Busy) else RETRY_AFTER_S.get(type(error))
+        error.retry_after_s
+        if isinstance(error, errors.Busy | errors.QuotaExceeded)
+        else RETRY_AFTER_S.get(type(error))
     )
     if retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
@@ -231,6 +237,10 @@ async def _answer_starlette(request: Request, error: Exception) -> Response:
     else:
         ours = errors.NotFound("there is nothing at this address")
     return error_response(ours, request.scope)
+
+
+def _quota(error: errors.QuotaExceeded) -> dict[str, Any]:
+    return {"remaining": error.remaining, "resets_at": error.resets_at}
 
 
 def _openai_type(status: int) -> str:

@@ -10,6 +10,7 @@ from webui.accounts.users import UserChange
 from webui.actor import UserRole
 from webui.api.conversations import ListQuery
 from webui.api.deps import ID_PATTERN, ActorDep, Json, RuntimeDep, SenderDep, body_of
+from webui.api.limits import LimitsBody, read_limits_body
 from webui.api.session import MAX_NAME_CHARS, MAX_PASSWORD_CHARS
 from webui.errors import InvalidRequest
 
@@ -105,6 +106,24 @@ async def reset_password(
     """Set somebody's password; one that was made up is told this once."""
     password = await runtime.users.reset_password(actor, user_id, sender, password=body.password)
     return Json({"password": password})
+
+
+@router.get("/{user_id}/limits")
+async def get_limits(runtime: RuntimeDep, actor: ActorDep, user_id: IdInPath) -> Response:
+    """Return the limits set for somebody alone, and those that hold."""
+    return Json(await runtime.groups.limits_of(actor, user_id))
+
+
+@router.put("/{user_id}/limits")
+async def set_limits(
+    runtime: RuntimeDep,
+    actor: ActorDep,
+    sender: SenderDep,
+    user_id: IdInPath,
+    body: Annotated[LimitsBody, Depends(read_limits_body)],
+) -> Response:
+    """Set somebody's limits; those that are left out are as for others."""
+    return Json(await runtime.groups.set_limits_of(actor, user_id, body.limits, sender))
 
 
 @router.delete("/{user_id}")

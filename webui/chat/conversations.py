@@ -136,6 +136,7 @@ class Conversations:
         Raises:
             InvalidRequest: The text is empty or too large, or the parent is not a reply.
             Conflict: A reply is being written in this conversation.
+            QuotaExceeded: A limit of the actor does not allow it; nothing is saved.
         """
         actor.require(Permission.CHAT)
         text = clean_text(text)
@@ -165,8 +166,10 @@ class Conversations:
     async def edit(self, actor: Actor, conversation_id: str, message_id: str, text: str) -> Turn:
         """Save another version of a message beside it; what follows stays with the old one."""
         actor.require(Permission.CHAT)
+        text = clean_text(text)
+        await self._generations.quotas.check_storage(actor, len(text.encode()))
         view, message = await self._database.run(
-            records.edit, actor.user_id, conversation_id, message_id, clean_text(text)
+            records.edit, actor.user_id, conversation_id, message_id, text
         )
         view = self._changed(actor, view)
         running = self._generations.running(conversation_id)
@@ -199,14 +202,24 @@ class Conversations:
     async def _save_and_start(
         self, actor: Actor, conversation_id: str, question: records.Question
     ) -> Turn:
-        owner = actor.user_id
+        owner, quotas = actor.user_id, self._generations.quotas
         self._generations.check_model(actor)
         with self._generations.reserve(owner, conversation_id):
-            wanted = await self._parameters.get(actor)
-            params = drawn(wanted)
-            asked = await self._database.run(records.ask, owner, conversation_id, question, params)
-            order = _order(actor, asked, is_seed_drawn=params.seed != wanted.seed)
-            generation = self._generations.start(order)
+            text = question.text if isinstance(question, records.Sent) else ""
+            await quotas.check_storage(actor, len(text.encode()))
+            admission = quotas.admission(actor)
+            meter = await admission.enter()
+            try:
+                wanted = await self._parameters.get(actor)
+                params = drawn(wanted)
+                asked = await self._database.run(
+                    records.ask, owner, conversation_id, question, params
+                )
+                order = _order(actor, asked, is_seed_drawn=params.seed != wanted.seed)
+                generation = self._generations.start(order, admission, meter)
+            except BaseException:
+                admission.withdraw()
+                raise
         view = self._changed(actor, asked.conversation)
         live = self._generations.live(conversation_id)
         messages = [live.get(message.id, message) for message in asked.messages]

@@ -19,6 +19,7 @@ from webui.errors import InvalidRequest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from webui.accounts.quotas import Quotas
     from webui.actor import Actor
     from webui.engine.interface import EmbedResult
     from webui.engine.pool import EnginePool
@@ -51,10 +52,12 @@ class Embeddings:
 
     Args:
         pool: Whose engine computes them.
+        quotas: What people may use.
     """
 
-    def __init__(self, pool: EnginePool) -> None:
+    def __init__(self, pool: EnginePool, quotas: Quotas) -> None:
         self._pool = pool
+        self._quotas = quotas
 
     async def embed(
         self, actor: Actor, texts: Sequence[str], *, size: int | None = None
@@ -71,22 +74,14 @@ class Embeddings:
         Raises:
             InvalidRequest: There are too many texts, one is too long, the model makes no vectors
                 or none of this size; names the field as the dialect does.
+            QuotaExceeded: A limit of the actor does not allow it.
             ModelNotLoaded: None is loaded or on its way.
             PermissionDenied: The actor may not chat, or not with this model.
             WebuiError: What the engine raises.
         """
         actor.require(Permission.CHAT)
         _check_texts(texts, "input", query_bytes=0)
-        engine = await self._pool.acquire(LOAD_WAIT_S)
-        actor.require_model(self._pool.current_id)
-        info = engine.info
-        if size is not None and info.can_embed and size != info.embedding_size:
-            raise InvalidRequest(
-                f"dimensions must be {info.embedding_size}, the size of what {info.name} makes",
-                "Leave it out; vectors are not shortened.",
-                field="dimensions",
-            )
-        return await engine.embed(_request(actor, texts, None))
+        return await self._run(actor, _request(actor, texts, None), size)
 
     async def rank(
         self, actor: Actor, query: str, documents: Sequence[str], *, max_ranked: int | None = None
@@ -104,6 +99,7 @@ class Embeddings:
         Raises:
             InvalidRequest: There are too many documents, a text is too long, or the model cannot
                 rank; names the field as the dialect does.
+            QuotaExceeded: A limit of the actor does not allow it.
             ModelNotLoaded: None is loaded or on its way.
             PermissionDenied: The actor may not chat, or not with this model.
             WebuiError: What the engine raises.
@@ -117,13 +113,34 @@ class Embeddings:
                 field="query",
             )
         _check_texts(documents, "documents", query_bytes=query_bytes)
-        engine = await self._pool.acquire(LOAD_WAIT_S)
-        actor.require_model(self._pool.current_id)
-        result = await engine.embed(_request(actor, documents, query))
+        result = await self._run(actor, _request(actor, documents, query))
         scores = [struct.unpack("<f", data)[0] for data in result.vectors]
         ranked = [Ranked(index, score) for index, score in enumerate(scores)]
         ranked.sort(key=lambda document: document.score, reverse=True)
         return Ranking(tuple(ranked[:max_ranked]), result.num_tokens)
+
+    async def _run(
+        self, actor: Actor, request: EmbedRequest, size: int | None = None
+    ) -> EmbedResult:
+        """Have the engine do it, within the limits of the actor; what is cut off is not counted."""
+        admission = self._quotas.admission(actor)
+        meter, spent = await admission.enter(), None
+        try:
+            engine = await self._pool.acquire(LOAD_WAIT_S)
+            actor.require_model(self._pool.current_id)
+            info = engine.info
+            if size is not None and info.can_embed and size != info.embedding_size:
+                raise InvalidRequest(
+                    f"dimensions must be {info.embedding_size}, the size of what {info.name} makes",
+                    "Leave it out; vectors are not shortened.",
+                    field="dimensions",
+                )
+            result = await engine.embed(request)
+            meter.read(result.num_tokens)
+            spent = meter.spent(info.name)
+            return result
+        finally:
+            admission.leave(spent)
 
 
 def _request(actor: Actor, texts: Sequence[str], query: str | None) -> EmbedRequest:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -18,30 +17,37 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from webui.actor import Permission, check_model
+from webui.actor import check_model
+from webui.chat.completions import Completions
 from webui.chat.events import ConversationChanged, Entry
-from webui.chat.prompt import api_prompt, engine_params
+from webui.chat.prompt import engine_params
 from webui.chat.reply import Order, Reply
-from webui.chat.running import Completion
 from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
 from webui.chat.views import ErrorView, GenerationView
-from webui.engine.interface import ANY_FORM, GenerateRequest, Priority
+from webui.engine.interface import GenerateRequest, Priority
 from webui.engine.pool_status import PoolState
-from webui.errors import Busy, Conflict, EngineDied, EngineError, NotFound, WebuiError
+from webui.errors import (
+    Busy,
+    Conflict,
+    EngineDied,
+    EngineError,
+    NotFound,
+    QuotaExceeded,
+    WebuiError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
+    from webui.accounts.meter import Meter
+    from webui.accounts.quotas import Admission, Quotas
     from webui.actor import Actor
     from webui.chat.events import EventLog
     from webui.chat.reply import Phase
     from webui.chat.running import Running
     from webui.chat.views import ConversationView, MessageView
-    from webui.engine.interface import AnswerForm, Delta
     from webui.engine.pool import EnginePool
     from webui.engine.pool_status import PoolStatus
-    from webui.messages import Message
-    from webui.sampling_params import SamplingParams
     from webui.storage.database import Database
 
 logger = logging.getLogger(__name__)
@@ -70,6 +76,7 @@ class Generations:
         database: Where replies are kept.
         pool: Whose engine writes them.
         events: Where their owners hear of them.
+        quotas: What their owners may use.
         tick_s: Seconds between two savings of progress.
         retry_s: Seconds before a last saving that failed is tried again, at first.
         clock: Monotonic seconds.
@@ -80,18 +87,21 @@ class Generations:
         database: Database,
         pool: EnginePool,
         events: EventLog,
+        quotas: Quotas,
         *,
         tick_s: float = TICK_S,
         retry_s: float = RETRY_FIRST_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.quotas = quotas
         self._pool = pool
         self._events = events
         self._saver = Saver(database, events, tick_s=tick_s, retry_s=retry_s)
         self._clock = clock
         self._runs: dict[str, _Run] = {}
         self._ended: dict[str, tuple[float, Reply]] = {}  # by message, oldest first
-        self._completions: dict[str, Completion] = {}
+        self._completions = Completions(pool, quotas, clock=clock)
+        self.complete = self._completions.complete
         self._reserved: set[tuple[str, str]] = set()
         self._is_closing = False
         pool.subscribe(self._on_pool)
@@ -133,12 +143,19 @@ class Generations:
         if self._pool.current is not None:
             actor.require_model(self._pool.current_id)
 
-    def start(self, order: Order) -> GenerationView:
-        """Begin to write a reply whose row is committed; does not wait."""
+    def start(self, order: Order, admission: Admission, meter: Meter) -> GenerationView:
+        """Begin to write a reply whose row is committed; does not wait.
+
+        Args:
+            order: The reply.
+            admission: Entered; left when the reply has ended.
+            meter: What `admission` returned.
+        """
         reply = Reply(order, self._clock)
         name = order.generation_id
-        stream = asyncio.create_task(self._stream(reply), name=f"stream {name}")
-        task = asyncio.create_task(self._see_through(reply, stream), name=f"reply {name}")
+        stream = asyncio.create_task(self._stream(reply, meter), name=f"stream {name}")
+        seeing = self._see_through(reply, stream, meter, admission)
+        task = asyncio.create_task(seeing, name=f"reply {name}")
         self._runs[name] = _Run(reply, stream, task)
         self._saver.add(reply)
         return GenerationView(name, order.message.id)
@@ -210,66 +227,9 @@ class Generations:
             if run.reply.order.owner == user_id:
                 await self._stop(run)
 
-    async def complete(
-        self,
-        actor: Actor,
-        messages: Sequence[Message],
-        params: SamplingParams,
-        *,
-        priority: Priority = Priority.API,
-        plain_text: str | None = None,
-        continue_last: bool = False,
-        form: AnswerForm = ANY_FORM,
-    ) -> AsyncGenerator[Delta, None]:
-        """Write a reply that nobody keeps; closing the generator ends it.
-
-        Waits for a model that is on its way.
-
-        Args:
-            actor: Who asks.
-            messages: The conversation; empty when there is a text.
-            params: How to sample.
-            priority: Who goes first.
-            plain_text: What to write on from, without a chat template.
-            continue_last: Write on at the end of the last message.
-            form: What the reply must keep to.
-
-        Raises:
-            ModelNotLoaded: None is loaded or on its way.
-            PermissionDenied: The actor may not chat, or not with this model.
-            WebuiError: What the engine raises.
-        """
-        actor.require(Permission.CHAT)
-        engine = await self._pool.acquire(LOAD_WAIT_S)
-        actor.require_model(self._pool.current_id)
-        request = GenerateRequest(
-            request_id=secrets.token_urlsafe(16),
-            owner=actor.user_id,
-            conversation_id=None,
-            priority=priority,
-            messages=() if plain_text is not None else api_prompt(messages, params.system_prompt),
-            plain_text=plain_text,
-            continue_last=continue_last,
-            params=engine_params(params),
-            grammar=form.grammar,
-            json_schema=form.json_schema,
-            grammar_triggers=form.triggers,
-        )
-        completion = Completion(actor.user_id, self._clock())
-        self._completions[request.request_id] = completion
-        try:
-            async with aclosing(engine.generate(request)) as deltas:
-                async for delta in deltas:
-                    completion.take(delta)
-                    yield delta
-        finally:
-            del self._completions[request.request_id]
-
     def all_running(self) -> list[Running]:
         """Return what is being written and what waits, of everybody."""
-        now = self._clock()
-        kept = [run.reply.running() for run in self._runs.values()]
-        return kept + [completion.at(now) for completion in self._completions.values()]
+        return [run.reply.running() for run in self._runs.values()] + self._completions.running()
 
     async def close(self) -> None:
         """End all replies, keep their text as interrupted, and wait for that; idempotent."""
@@ -289,7 +249,7 @@ class Generations:
         run.stream.cancel()
         await asyncio.wait({run.task}, timeout=STOP_WAIT_S)
 
-    async def _stream(self, reply: Reply) -> None:
+    async def _stream(self, reply: Reply, meter: Meter) -> None:
         """Read the engine to the end of the reply."""
         order = reply.order
         self._tell_loading(self._pool.status, [reply])
@@ -307,14 +267,18 @@ class Generations:
             is_seed_drawn=order.is_seed_drawn,
         )
         append, owner = self._events.append, order.owner
-        async with aclosing(engine.generate(request)) as deltas:
+        async with aclosing(meter.watch(engine.generate(request))) as deltas:
             async for delta in deltas:
                 for event in reply.take(delta):
                     append(owner, event)
+        if meter.is_cut:
+            append(owner, reply.notice(QuotaExceeded.code, NO_TOKENS_LEFT))
         if not reply.is_finished:
             raise EngineError("The engine ended the reply without saying why", "Try again.")
 
-    async def _see_through(self, reply: Reply, stream: asyncio.Task[None]) -> None:
+    async def _see_through(
+        self, reply: Reply, stream: asyncio.Task[None], meter: Meter, admission: Admission
+    ) -> None:
         """Wait for the stream, save the reply for good, then tell."""
         order = reply.order
         try:
@@ -322,12 +286,14 @@ class Generations:
             for event in reply.flush():
                 self._events.append(order.owner, event)
             status, error = self._ending(reply, stream)
-            conversation = await self._saver.finish(reply, reply.end(status, error))
+            spent = meter.spent(reply.model or "")
+            conversation = await self._saver.finish(reply, reply.end(status, error), spent)
         except Exception:  # the rim: a bug must not leave a reply that never ends
             logger.exception("reply %s could not be ended", order.generation_id)
             conversation = await self._end_anyway(reply)
         finally:
             del self._runs[order.generation_id]
+            admission.leave()
         self._keep(reply)
         self._events.append(order.owner, reply.saved())
         if conversation is not None:
@@ -387,4 +353,5 @@ class Generations:
             del self._ended[message_id]
 
 
+NO_TOKENS_LEFT = "The reply ends here: you have used the tokens that you may use a day."
 INTERNAL_ERROR = ErrorView("internal_error", "Internal error", "The log of the server says more.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+from webui.chat.message_end import message_end
 from webui.chat.views import (
     ConversationView,
     ErrorView,
@@ -27,7 +28,7 @@ from webui.chat.written_with import (
 from webui.errors import Conflict, InvalidRequest
 from webui.messages import Role
 from webui.storage import conversations, generations, messages, unattended
-from webui.storage.messages import MessageEnd
+from webui.storage import usage as usage_table
 from webui.storage.tables import GenerationStatus, MessageStatus
 from webui.storage.unattended import MessageProgress
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from webui.chat.reply import Order
     from webui.sampling_params import OverflowPolicy, SamplingParams
     from webui.storage.tables import ConversationRow, MessageRow
+    from webui.storage.usage import Spent
 
 UNFINISHED = frozenset({MessageStatus.PENDING, MessageStatus.STREAMING})
 ENDINGS = {
@@ -233,9 +235,13 @@ def save_progress(session: Session, views: Sequence[MessageView]) -> None:
     )
 
 
-def finish(session: Session, order: Order, final: MessageView) -> ConversationView | None:
-    """Save a reply for good; returns its conversation unless it was deleted meanwhile."""
-    messages.finish(session, order.owner, final.id, _end(final))
+def finish(
+    session: Session, order: Order, final: MessageView, spent: Spent | None = None
+) -> ConversationView | None:
+    """Save a reply for good and what it took; returns its conversation unless that was deleted."""
+    if spent is not None:
+        usage_table.add(session, spent)
+    messages.finish(session, order.owner, final.id, message_end(final))
     status = ENDINGS[final.status]
     params = None
     if final.seeds != order.message.seeds:
@@ -370,30 +376,3 @@ def _path(tree: dict[str, MessageRow], leaf: MessageRow) -> list[MessageRow]:
         path.append(tree[path[-1].parent_id])
     path.reverse()
     return path
-
-
-def _end(final: MessageView) -> MessageEnd:
-    usage, timings, error = final.usage, final.timings, final.error
-    left_out = final.left_out
-    return MessageEnd(
-        text=final.text,
-        reasoning=final.reasoning,
-        status=MessageStatus(final.status),
-        model=final.model,
-        finish_reason=final.finish_reason,
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        completion_tokens=usage.completion_tokens if usage else None,
-        cached_tokens=usage.cached_tokens if usage else None,
-        drafted_tokens=usage.drafted_tokens if usage else None,
-        accepted_tokens=usage.accepted_tokens if usage else None,
-        queued_s=timings.queued_s if timings else None,
-        prefill_s=timings.prefill_s if timings else None,
-        decode_s=timings.decode_s if timings else None,
-        reasoning_s=final.reasoning_s,
-        error_code=error.code if error else None,
-        error_message=error.message if error else None,
-        error_hint=error.hint if error else None,
-        left_out_messages=left_out.messages if left_out else None,
-        left_out_before_id=left_out.before_id if left_out else None,
-        left_out_tokens=left_out.tokens if left_out else None,
-    )

@@ -119,6 +119,11 @@ class Reply:
         return any(self._text) or any(self._reasoning)
 
     @property
+    def model(self) -> str | None:
+        """Return the name of the model that writes; None as long as it is not known."""
+        return self._model
+
+    @property
     def finished_status(self) -> str:
         """Return the status of a reply that the engine ended itself."""
         is_aborted = self._finish is not None and self._finish.reason is FinishReason.ABORT

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from webui.chat.reply import Reply
     from webui.chat.views import ConversationView, MessageView
     from webui.storage.database import Database
+    from webui.storage.usage import Spent
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +61,10 @@ class Saver:
         if self._ticker is None or self._ticker.done():
             self._ticker = asyncio.create_task(self._tick(), name="save replies")
 
-    async def finish(self, reply: Reply, final: MessageView) -> ConversationView | None:
-        """Save the reply for good, trying until it works; returns its conversation.
+    async def finish(
+        self, reply: Reply, final: MessageView, spent: Spent | None = None
+    ) -> ConversationView | None:
+        """Save the reply for good and what it took, trying until it works; returns its conversation.
 
         None when the conversation was deleted meanwhile.
         """
@@ -70,7 +73,7 @@ class Saver:
         try:
             while True:
                 try:
-                    return await self._database.run(records.finish, reply.order, final)
+                    return await self._database.run(records.finish, reply.order, final, spent)
                 except REFUSALS as error:
                     self._tell(reply, error)
                 await asyncio.sleep(wait_s)

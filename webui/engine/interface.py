@@ -38,6 +38,7 @@ class FinishReason(StrEnum):
     LENGTH = "length"  # max_tokens are written, or the model had no memory left for more
     CONTEXT = "context"  # the context is full
     ABORT = "abort"  # somebody pressed Stop
+    QUOTA = "quota"  # whoever asked has no more tokens today; no engine says it
 
 
 class GrammarTrigger(msgspec.Struct, frozen=True):

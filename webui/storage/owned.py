@@ -20,6 +20,7 @@ from webui.storage.tables import (
     MessageRow,
     SessionRow,
     SettingRow,
+    UsageRow,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import InstrumentedAttribute
 
 OwnedRow: TypeAlias = (
-    ApiKeyRow | ConversationRow | GenerationRow | JobRow | MessageRow | SessionRow | SettingRow
+    ApiKeyRow
+    | ConversationRow
+    | GenerationRow
+    | JobRow
+    | MessageRow
+    | SessionRow
+    | SettingRow
+    | UsageRow
 )
 RowT = TypeVar("RowT", bound=OwnedRow)
 
@@ -42,6 +50,7 @@ OWNERS: Mapping[type[Base], InstrumentedAttribute[str]] = {
     MessageRow: ConversationRow.owner_id,
     SessionRow: SessionRow.owner_id,
     SettingRow: SettingRow.owner_id,
+    UsageRow: UsageRow.owner_id,
 }
 
 

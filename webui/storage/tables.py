@@ -7,20 +7,16 @@ so nothing loads behind the reader's back. Times are aware UTC, ids are opaque s
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Enum, ForeignKey, Index, MetaData, Text, text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
-from sqlalchemy.types import TypeDecorator
-from typing_extensions import override
 
 from webui.actor import UserRole
 from webui.messages import Role
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Dialect
+from webui.storage.columns import UtcDateTime, words
 
 # The partial index answers only a query that repeats its condition word for word.
 UNFINISHED = text("status IN ('pending', 'streaming')")
@@ -67,36 +63,6 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time, kept in UTC; a naive one is refused."""
-
-    impl = DateTime
-    cache_ok = True
-
-    @override
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"the time {value} has no time zone")
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    @override
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-def _words(cls: type[StrEnum]) -> Enum:
-    """Return the column type of a closed set of words, kept as they are spelled in JSON."""
-    return Enum(
-        cls,
-        values_callable=lambda members: [member.value for member in members],
-        native_enum=False,
-        create_constraint=False,
-        length=16,
-    )
-
-
 class Base(MappedAsDataclass, DeclarativeBase, eq=False):
     """Root of all rows; equal means the same object."""
 
@@ -110,11 +76,11 @@ class Base(MappedAsDataclass, DeclarativeBase, eq=False):
     )
     type_annotation_map = {  # noqa: RUF012 - read once by the declarative base
         datetime: UtcDateTime(),
-        Role: _words(Role),
-        MessageStatus: _words(MessageStatus),
-        GenerationStatus: _words(GenerationStatus),
-        JobStatus: _words(JobStatus),
-        UserRole: _words(UserRole),
+        Role: words(Role),
+        MessageStatus: words(MessageStatus),
+        GenerationStatus: words(GenerationStatus),
+        JobStatus: words(JobStatus),
+        UserRole: words(UserRole),
     }
 
 
@@ -128,6 +94,7 @@ class UserRow(Base, kw_only=True):
         must_change_password: An administrator chose it; nothing else goes before it is changed.
         permissions: Set by an administrator in place of the role's; None where nobody did.
         disabled_at: Since when there is no way in; what is theirs stays.
+        limits: Those that an administrator set for them alone, by name; see `GroupRow`.
     """
 
     __tablename__ = "users"
@@ -140,6 +107,7 @@ class UserRow(Base, kw_only=True):
     must_change_password: Mapped[bool] = mapped_column(default=False)
     permissions: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True), default=None)
     disabled_at: Mapped[datetime | None] = mapped_column(default=None)
+    limits: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
 
@@ -349,3 +317,56 @@ class SettingRow(Base, kw_only=True):
     )
     name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[Any] = mapped_column(JSON, repr=False)
+
+
+class UsageRow(Base, kw_only=True):
+    """What one person had one model do on one day in UTC; outlives the chats that it was for.
+
+    Attributes:
+        model: Its name; empty where it is not known.
+        prompt_tokens: Of what was asked; `cached_tokens` of them were not read anew.
+    """
+
+    __tablename__ = "usage"
+
+    owner_id: Mapped[str] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    day: Mapped[date] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    requests: Mapped[int] = mapped_column(BigInteger, default=0)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    cached_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class GroupRow(Base, kw_only=True):
+    """People to whom the same limits apply.
+
+    Attributes:
+        name_key: What tells names apart, whatever their case; empty for the server's default,
+            which applies to everybody who has nothing of their own.
+        limits: By name, JSON rather than columns: a name that is missing is not set, null is no
+            limit, and another limit needs no migration.
+    """
+
+    __tablename__ = "groups"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default_factory=new_id)
+    name: Mapped[str]
+    name_key: Mapped[str] = mapped_column(unique=True)
+    limits: Mapped[dict[str, Any]] = mapped_column(JSON, default_factory=dict)
+    created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
+
+
+class GroupMemberRow(Base, kw_only=True):
+    """That somebody belongs to a group; the row is the administrators', not the member's."""
+
+    __tablename__ = "group_members"
+
+    group_id: Mapped[str] = mapped_column(
+        ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )

@@ -35,7 +35,15 @@ MAX_SESSIONS = 300  # page loads whose state is kept; 10,000 by default, 59 kB e
 IDLE_POLL_S = 1.0  # how often the unused queue looks for events; 1 ms by default, 10 % of a core
 FILES_CHECKED_EVERY_S, FILES_KEPT_S = 3600, 86_400
 # Described for each component to whoever calls Gradio from outside, which nobody may here.
-UNREAD = ("api_info", "api_info_as_input", "api_info_as_output", "example_inputs")
+UNREAD = ("api_info", "api_info_as_input", "api_info_as_output", "example_inputs", "skip_api")
+# Of an event: only told to those callers, or as good as missing where it is empty.
+UNREAD_OF_EVENTS = (
+    "api_description",
+    "component_prop_inputs",
+    "event_specific_args",
+    "js_implementation",
+    "max_batch_size",
+)
 MAX_FILE_SIZE = "1mb"  # the page uploads nothing through Gradio
 
 
@@ -48,6 +56,10 @@ class _Page(gr.Blocks):
         for component in config["components"]:
             for name in UNREAD:
                 component.pop(name, None)
+        for event in config["dependencies"]:
+            for name in UNREAD_OF_EVENTS:
+                if name == "max_batch_size" or not event.get(name):
+                    event.pop(name, None)
         return config
 
 

@@ -15,11 +15,23 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.tiny_gguf import write_tiny_gguf
-from webui.api import conversations
+from webui.accounts import passwords
+from webui.api import (
+    admin,
+    conversations,
+    first_run,
+    groups,
+    keys,
+    limits,
+    me,
+    session,
+    users,
+)
 from webui.api.models import LoadBody
 from webui.api.openai.chat_request import ChatRequest, TextRequest
 from webui.api.openai.vectors import EmbeddingsRequest, RerankRequest
@@ -44,6 +56,7 @@ HI = [{"role": "user", "content": "hi"}]
 UNLIKE_OTHERS = {
     "POST /api/models/unload": "takes the model from all requests behind it",
     "POST /api/models/starter": "fetches a file from another server",
+    "POST /api/admin/backups": "copies the whole database each time",
 }
 
 
@@ -75,6 +88,21 @@ BODIES = {
     "PUT /api/parameters": Body({}, (SamplingParams,)),
     "PATCH /api/parameters": Body({}, (SamplingParams,)),
     "POST /api/models/load": Body({"model_id": "broken.gguf"}, (LoadBody,)),
+    "POST /api/session": Body({"name": "a", "password": "b"}, (session.SignInBody,)),
+    "POST /api/first-run": Body(
+        {"code": "a", "name": "b", "password": "c"}, (first_run.ClaimBody,)
+    ),
+    "PUT /api/me/password": Body({"old": "a", "new": "b"}, (me.PasswordBody,)),
+    "POST /api/users": Body({"name": "a"}, (users.AddBody,)),
+    "PATCH /api/users/{user_id}": Body({}, (users.ChangeBody,)),
+    "POST /api/users/{user_id}/password": Body({}, (users.ResetBody,)),
+    "PUT /api/users/{user_id}/limits": Body({"limits": {}}, (limits.LimitsBody,)),
+    "PUT /api/limits": Body({"limits": {}}, (limits.LimitsBody,)),
+    "POST /api/groups": Body({"name": "a"}, (groups.AddBody,)),
+    "PATCH /api/groups/{group_id}": Body({}, (groups.ChangeBody,)),
+    "POST /api/keys": Body({"name": "a"}, (keys.MakeBody,)),
+    "PUT /api/admin/banner": Body({"banner": "a"}, (admin.BannerBody,)),
+    "PUT /api/admin/reading": Body({"is_on": False}, (admin.ReadingBody,)),
     "POST /api/conversations": Body({}, (conversations.CreateBody,)),
     f"PATCH {CONVERSATION}": Body({}, (conversations.ChangeBody,)),
     f"POST {CONVERSATION}/messages": Body({"mode": "send", "text": "hi"}, TURN),
@@ -143,6 +171,11 @@ class Server:
         made = self.ask("POST", "/api/conversations", body="{}")[1]
         self.conversation_id: str = json.loads(made)["conversation"]["id"]
 
+    def path_of(self, operation: str) -> str:
+        """Return the path of a route with ids of what is there."""
+        path = operation.split()[1].replace("{conversation_id}", self.conversation_id)
+        return path.replace("{user_id}", "local").replace("{group_id}", "x")
+
     def ask(self, method: str, path: str, query: str = "", body: str = "") -> tuple[int, bytes]:
         """Return status and body of an answer; of events only what comes at once."""
         return self._loop.run(self._ask(method, path, query, body.encode()))
@@ -207,13 +240,20 @@ def server_with_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 @contextmanager
 def running(models: Path, **more: Any) -> Iterator[Server]:
-    """Run a server in an event loop of its own."""
-    app = create_app(Settings(data_dir=models / "data", models_dir=models, ui=False, **more))
+    """Run a server in an event loop of its own; hashes of passwords cost it nothing."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "PasswordHasher", lambda **_: cheap)
+        app = _app(models, **more)
     with asyncio.Runner() as loop:
         lifespan = app.router.lifespan_context(app)
         loop.run(lifespan.__aenter__())
         yield Server(app, loop)
         loop.run(lifespan.__aexit__(None, None, None))
+
+
+def _app(models: Path, **more: Any) -> FastAPI:
+    return create_app(Settings(data_dir=models / "data", models_dir=models, ui=False, **more))
 
 
 def operations(app: FastAPI) -> dict[str, list[str]]:
@@ -260,7 +300,7 @@ def test_every_route_is_asked(server: Server) -> None:
 @pytest.mark.parametrize("operation", BODIES)
 def test_nasty_value_in_every_field_is_no_server_error(server: Server, operation: str) -> None:
     body = BODIES[operation]
-    path = operation.split()[1].replace("{conversation_id}", server.conversation_id)
+    path = server.path_of(operation)
     for name in body.names():
         others = {key: value for key, value in body.example.items() if key != name}
         start = json.dumps(others)[:-1] + (", " if others else "")
@@ -273,7 +313,7 @@ def test_random_values_in_random_fields_are_no_server_error(
     server: Server, operation: str, soak: bool
 ) -> None:
     body = BODIES[operation]
-    path = operation.split()[1].replace("{conversation_id}", server.conversation_id)
+    path = server.path_of(operation)
     names = st.sampled_from(body.names()) | TEXTS
 
     @bounded(NUM_EXAMPLES_IN_FULL if soak else NUM_EXAMPLES)

@@ -23,6 +23,7 @@ ORDER = ("", "Gus", "Cid", "Ann", "Bob")  # the owner last, who may take the thi
 CHAT = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
 SEND = {"mode": "send", "parent_id": None, "text": "x"}
 LOAD = {"model_id": "nothing.gguf"}
+LIMITS = {"limits": {"tokens_per_day": 1_000_000}}
 WRONG = {"password": "wrong wrong"}
 CHANGE = {"old": "wrong wrong", "new": PASSWORD}
 
@@ -61,6 +62,16 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "/api/users/{user_id}/conversations", None, (401, 403, 403, 403, 403)),
     ("GET", f"{THEIRS}/{{conversation_id}}", None, (401, 403, 403, 403, 403)),
     ("PUT", "/api/admin/reading", {"is_on": False}, (401, 403, 403, 200, 403)),
+    ("GET", "/api/users/{user_id}/limits", None, (401, 403, 403, 200, 403)),
+    ("PUT", "/api/users/{user_id}/limits", LIMITS, (401, 403, 403, 200, 403)),
+    ("GET", "/api/groups", None, (401, 403, 403, 200, 403)),
+    ("POST", "/api/groups", {"name": "Zeds"}, (401, 403, 403, 201, 403)),
+    ("PATCH", "/api/groups/{group_id}", LIMITS, (401, 403, 403, 200, 403)),
+    ("DELETE", "/api/groups/{group_id}", None, (401, 403, 403, 204, 403)),
+    ("GET", "/api/limits", None, (401, 403, 403, 200, 403)),
+    ("PUT", "/api/limits", LIMITS, (401, 403, 403, 200, 403)),
+    ("GET", "/api/usage", None, (401, 200, 200, 200, 200)),
+    ("GET", "/api/usage/all", None, (401, 403, 403, 200, 403)),
     ("GET", "/api/lan", None, (401, 200, 200, 200, 200)),
     ("GET", "/api/conversations", None, (401, 200, 200, 200, 200)),
     ("POST", "/api/conversations", None, (401, 201, 201, 201, 201)),
@@ -112,11 +123,15 @@ async def bobs(household: Household) -> dict[str, str]:
     database = household.runtime.database
     job = await database.run(jobs.add, household.ids["Bob"], kind="k", title="t")
     key = await household.clients["Bob"].post("/api/keys", json={"name": "Editor"})
+    members = {"name": f"Of {conversation_id[:8]}", "member_ids": [household.ids["Bob"]]}
+    members["name"] = members["name"].replace("-", ".").replace("_", ".")
+    group = await household.clients["Ann"].post("/api/groups", json=members)
     spare = {"name": f"Spare {conversation_id[:8]}".replace("-", ".").replace("_", ".")}
     made = await household.clients["Ann"].post("/api/users", json=spare)
     return {
         "user_id": household.ids["Bob"],
         "spare_id": made.json()["user"]["id"],
+        "group_id": group.json()["group"]["id"],
         "conversation_id": conversation_id,
         "generation_id": generation_id,
         "session_id": other,
@@ -222,6 +237,9 @@ async def test_nothing_of_one_person_is_in_any_answer_to_another(household: Hous
             if path != "/api/events":
                 text = (await household.clients[name].get(path)).text
                 assert not [one for one in ids if one in text], (name, path)
+                # How much Bob used is his and the administrator's alone to see.
+                if "usage" in path and name != "Ann":
+                    assert household.ids["Bob"] not in text, (name, path)
     own = (await household.clients["Bob"].get("/api/conversations")).text
     assert CANARY in own
 

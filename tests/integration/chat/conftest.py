@@ -5,6 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
+from webui.accounts.quotas import Quotas
 from webui.actor import Actor, Permission, local_actor
 from webui.chat import records
 from webui.chat.conversations import Conversations
@@ -110,7 +111,10 @@ class House:
         self.pool = pool
         self.events = EventLog(pace_s=pace_s)
         self.parameters = Parameters(self.database)
-        self.generations = Generations(self.database, pool, self.events, tick_s=0.01, retry_s=0.01)
+        self.quotas = Quotas(self.database)
+        self.generations = Generations(
+            self.database, pool, self.events, self.quotas, tick_s=0.01, retry_s=0.01
+        )
         self.conversations = Conversations(
             self.database,
             self.generations,

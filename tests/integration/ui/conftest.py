@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from webui.accounts.views import LimitView, UsageRowView
+from webui.actor import Permission
 from webui.chat.views import ModelStatus
 from webui.errors import Conflict, NotFound
 from webui.loaders.llama_cpp import LlamaCppOptions
@@ -85,8 +88,44 @@ class FakeModels:
         return options
 
 
+class FakeUsage:
+    """Ann's usage and Bob's, of which each sees their own."""
+
+    def __init__(self) -> None:
+        self.limited = [
+            LimitView(name="tokens_per_day", limit=100, used=30, remaining=70, resets_at=None),
+            LimitView(name="context_tokens", limit=50, used=None, remaining=50, resets_at=None),
+            LimitView(name="storage_bytes", limit=None, used=None, remaining=None, resets_at=None),
+        ]
+
+    async def list(self, actor: Actor, days: int) -> list[UsageRowView]:
+        return [_used("ann", "Ann", 30)]
+
+    async def list_all(self, actor: Actor, days: int) -> list[UsageRowView]:
+        actor.require(Permission.ADMINISTER)
+        return [_used("ann", "Ann", 30), _used("bob", "Bob <b>", 5)]
+
+    async def limits(self, actor: Actor) -> list[LimitView]:
+        return self.limited
+
+
+def _used(user_id: str, name: str, tokens: int) -> UsageRowView:
+    return UsageRowView(
+        user_id=user_id,
+        user=name,
+        day=datetime.now(UTC).date(),
+        model="Tiny",
+        requests=1,
+        prompt_tokens=tokens,
+        completion_tokens=0,
+        cached_tokens=0,
+        counted_tokens=tokens,
+    )
+
+
 @dataclass
 class FakeRuntime:
+    usage: FakeUsage = field(default_factory=FakeUsage)
     parameters: FakeParameters = field(default_factory=FakeParameters)
     models: FakeModels = field(default_factory=FakeModels)
 

@@ -85,7 +85,14 @@ async def test_page_is_drawn_and_small(client: httpx.AsyncClient) -> None:
     answer = await client.get("/")
     assert answer.status_code == 200
     assert len(answer.content) < MAX_PAGE_BYTES
-    for elem_id in ("sidehtml", "chathtml", "modelhtml", "params-temperature", "options-of"):
+    for elem_id in (
+        "sidehtml",
+        "chathtml",
+        "modelhtml",
+        "params-temperature",
+        "options-of",
+        "usage-own",
+    ):
         assert f'"{elem_id}"' in answer.text
 
 

@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 
 from webui.accounts.identity import Identity, Source
-from webui.actor import local_actor
+from webui.actor import Actor, Permission, local_actor
 from webui.chat.views import ModelErrorView, ModelStatus
 from webui.errors import Conflict, InvalidRequest, NotFound
 from webui.loaders.llama_cpp import LlamaCppOptions
@@ -213,6 +213,30 @@ async def test_line_follows_the_load(
     for tone in ("wait", "bad"):
         skipped = await drawn["model"].follow_load(ACTOR, {}, SHOWN | {"tone": tone})
         assert skipped == {"__type__": "update"}
+
+
+async def test_usage_is_shown_by_day_and_model_and_everybodys_to_administrators_alone(
+    drawn: dict[str, Any], runtime: FakeRuntime
+) -> None:
+    user = Actor("u", "U", frozenset({Permission.CHAT}))
+    limits, own, everybody, line = await drawn["usage"].show(user, {}, 7)
+    assert "70 left of 100" in limits
+    assert ">50<" in limits
+    assert "Bytes" not in limits
+    assert len(own["data"]) == 7
+    noon_ms, tokens, model = own["data"][-1]
+    assert (noon_ms % 86_400_000, tokens, model) == (43_200_000, 30, "Tiny")
+    assert everybody == {"__type__": "update"}
+    assert line["message"] == ""
+    _, _, everybody, _ = await drawn["usage"].show(ACTOR, {}, 7)
+    assert everybody["visible"] is True
+    names = {row[2] for row in everybody["value"]["data"]}
+    assert names == {"Ann", "Bob <b>"}
+    runtime.usage.limited = []
+    limits, *_ = await drawn["usage"].show(user, {}, 365)
+    assert "no limits" in limits
+    with pytest.raises(InvalidRequest):
+        await drawn["usage"].show(user, {}, 10**9)
 
 
 async def test_no_model_is_said_plainly(drawn: dict[str, Any]) -> None:

@@ -14,7 +14,16 @@ from webui.accounts.accounts import SignedIn
 from webui.accounts.api_keys import MadeKey
 from webui.accounts.identity import Identity, Source
 from webui.accounts.known_keys import invalid_key
-from webui.accounts.views import ApiKeyCard, ApiKeyView, UserView
+from webui.accounts.limits import Limits
+from webui.accounts.views import (
+    ApiKeyCard,
+    ApiKeyView,
+    GroupView,
+    LimitView,
+    UsageRowView,
+    UserLimitsView,
+    UserView,
+)
 from webui.actor import local_actor
 from webui.administration.administration import (
     BackupView,
@@ -147,6 +156,22 @@ KEY_VIEW = ApiKeyView(
     is_expired=False,
 )
 KEY_CARD = ApiKeyCard(id="k1", name="Editor", prefix=KEY[:11], owner="Bob")
+GROUP = GroupView(id="g1", name="Children", limits={"tokens_per_day": 9}, member_ids=["u1"])
+USER_LIMITS = UserLimitsView(
+    limits={}, inherited={"tokens_per_day": 5}, effective={"tokens_per_day": 5}
+)
+USAGE = UsageRowView(
+    user_id="u1",
+    user="Ann",
+    day=NOW.date(),
+    model="Tiny",
+    requests=2,
+    prompt_tokens=30,
+    completion_tokens=4,
+    cached_tokens=10,
+    counted_tokens=24,
+)
+LIMIT = LimitView(name="tokens_per_day", limit=50, used=24, remaining=26, resets_at=NOW)
 SIGNED_IN = SignedIn("t" * 43, USER)
 VECTOR = struct.pack("<2f", 0.5, -0.25)
 FINISH = Finish(FinishReason.STOP, Usage(5, 2, 3), Timings(0.0, 0.1, 0.2))
@@ -183,11 +208,13 @@ class FakeGenerations:
     is_begun: asyncio.Event = field(default_factory=asyncio.Event)
     is_closed: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: list[str] = field(default_factory=list)
+    admissions: list[Any] = field(default_factory=list)
 
     async def complete(
-        self, actor: Any, messages: Any, params: Any, *, priority: Any, **more: Any
+        self, actor: Any, messages: Any, params: Any, *, admission: Any, **more: Any
     ) -> AsyncGenerator[Any, None]:
         self.asked.append((messages, params, more))
+        self.admissions.append(admission)
         self.is_begun.set()
         try:
             for step in self.script:
@@ -249,6 +276,18 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             continue_reply=TURN,
             edit=Turn([MESSAGE], CONVERSATION, None, "boot:2"),
         ),
+        quotas=SimpleNamespace(admission=lambda _, num_requests: num_requests),
+        groups=Recorder(
+            list=[GROUP],
+            add=GROUP,
+            change=GROUP,
+            delete=None,
+            limits_of=USER_LIMITS,
+            set_limits_of=USER_LIMITS,
+            default_limits=Limits(tokens_per_day=5),
+            set_default_limits=Limits(tokens_per_day=None),
+        ),
+        usage=Recorder(list=[USAGE], list_all=[USAGE], limits=[LIMIT]),
         generations=FakeGenerations(),
         embeddings=Recorder(
             embed=EmbedResult(vectors=(VECTOR, VECTOR[::-1]), num_tokens=9),

@@ -26,7 +26,30 @@ def embeddings(engine: FakeEngine) -> Embeddings:
         return engine
 
     pool: Any = SimpleNamespace(acquire=acquire, current_id="one.gguf")
-    return Embeddings(pool)
+    return Embeddings(pool, FreeQuotas())
+
+
+class FreeQuotas:
+    """Lets everybody in; remembers what was read, and who has not left."""
+
+    def __init__(self) -> None:
+        self.num_inside = 0
+        self.num_tokens = 0
+
+    def admission(self, actor: Actor) -> FreeQuotas:
+        return self
+
+    async def enter(self) -> FreeQuotas:
+        self.num_inside += 1
+        return self
+
+    def read(self, num_tokens: int) -> None:
+        self.num_tokens += num_tokens
+
+    def spent(self, model: str) -> None: ...
+
+    def leave(self, spent: None) -> None:
+        self.num_inside -= 1
 
 
 async def test_key_of_another_model_makes_no_vectors(embeddings: Embeddings) -> None:

@@ -154,7 +154,7 @@ class Completion(WholeAnswer):
         shape = self._heading.shape
         logprobs = shape.logprobs(reply.logprobs, Places()) if self._heading.with_logprobs else None
         choice = shape.choice(index, reply.text, logprobs, finish_reason(reply.finish))
-        return choice | reply.left_out.told()
+        return choice | reply.left_out.told() | limited(reply.finish)
 
 
 class CompletionStream(Response):
@@ -233,7 +233,8 @@ class CompletionStream(Response):
             elif isinstance(delta, Finish):
                 self._finishes.append(delta)
                 ending = self._shape.ending(index, finish_reason(delta))
-                await body.write(self._chunk(ending | self._left_out[index].told()))
+                told = self._left_out[index].told() | limited(delta)
+                await body.write(self._chunk(ending | told))
             else:
                 self._left_out[index].take(delta)
         if len(self._finishes) < self._heading.num_choices:
@@ -273,8 +274,14 @@ class CompletionStream(Response):
 
 def finish_reason(finish: Finish) -> str:
     """Return why a completion ended, in the dialect: it knows neither our aborting nor contexts."""
-    is_cut = finish.reason in {FinishReason.LENGTH, FinishReason.CONTEXT}
+    is_cut = finish.reason in {FinishReason.LENGTH, FinishReason.CONTEXT, FinishReason.QUOTA}
     return "length" if is_cut else "stop"
+
+
+def limited(finish: Finish) -> dict[str, Any]:
+    """Return a field of the choice, beyond the dialect, where a limit of the asker ended it."""
+    is_limited = finish.reason is FinishReason.QUOTA
+    return {"limited_by": "tokens_per_day"} if is_limited else {}
 
 
 def no_reason() -> EngineError:

@@ -20,7 +20,6 @@ from webui.api.openai.fan import numbered
 from webui.api.openai.model_name import check_model
 from webui.api.openai.shapes import ChatShape, ProbsShape, Shape, TextShape
 from webui.api.sse import Streams
-from webui.engine.interface import Priority
 from webui.errors import NotFound
 from webui.hub.catalog import Catalog
 from webui.runtime import Runtime
@@ -103,15 +102,16 @@ def _complete(
         with_usage=asked.wants_usage,
         echo=echo,
     )
+    admission = runtime.quotas.admission(actor, num_requests=asked.num_choices)
     replies = [
         runtime.generations.complete(
             actor,
             prompt.messages,
             choice,
-            priority=Priority.API,
             plain_text=prompt.text,
             continue_last=prompt.continue_last,
             form=form,
+            admission=admission,
         )
         for choice in asked.choices(params)
     ]

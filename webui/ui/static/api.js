@@ -79,6 +79,10 @@ export const api = {
   chatsOf: (userId, before = null) => get(`${path("api", "users", userId, "conversations")}${before ? `?before=${encodeURIComponent(before)}` : ""}`),
   chatOf: (userId, id) => get(path("api", "users", userId, "conversations", id)),
   setBanner: ({ banner }) => call("PUT", "api/admin/banner", { banner }),
+  limits: () => get("api/limits"),
+  setLimits: (limits) => call("PUT", "api/limits", { limits }),
+  limitsOf: (id) => get(path("api", "users", id, "limits")),
+  setLimitsOf: (id, limits) => call("PUT", path("api", "users", id, "limits"), { limits }),
   audit: (before = null) => get(`api/audit${before ? `?before=${before}` : ""}`),
   lan: () => get("api/lan"),
 

@@ -37,7 +37,7 @@ export class Ending {
     const { running, status, error, finish_reason: reason, text, reasoning, toolCalls, left_out: leftOut } = message;
     const isFull = reason === "context";
     const acts = running ? [] : isFull ? this.#waysOn() : [];
-    const isCut = CONTINUABLE.has(status) || reason === "length" || acts.includes("continue");
+    const isCut = CONTINUABLE.has(status) || reason === "length" || reason === "quota" || acts.includes("continue");
     const canContinue = !running && isCut && Boolean(text || reasoning);
     const shifted = running ? 0 : (leftOut?.tokens ?? 0);
     const isEmpty = !text && !reasoning && !toolCalls.length;
@@ -57,6 +57,7 @@ export class Ending {
     else if (!running && status === "interrupted") this.#note(t("chat.interrupted"), canContinue);
     else if (!running && isFull) this.#drawFull(acts);
     else if (!running && reason === "length") this.#note(t("chat.length"), canContinue);
+    else if (!running && reason === "quota") this.#note(t("chat.quota"), canContinue);
     else if (!running && isEmpty) this.#note(t("chat.no_text"), false);
     if (shifted) this.node.prepend(el("span", { class: "shifted" }, t("overflow.shifted", { count: shifted, tokens: integer(shifted) })));
     this.node.hidden = !this.node.firstChild;

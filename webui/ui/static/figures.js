@@ -10,7 +10,7 @@ import { icon } from "./icons.js";
 import { t } from "./strings.js";
 
 const LONG = 30; // characters that need a line of their own
-const REASONS = new Set(["stop", "length", "context", "abort"]);
+const REASONS = new Set(["stop", "length", "context", "abort", "quota"]);
 
 export class AnswerFigures {
   constructor(messageId) {

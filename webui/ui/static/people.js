@@ -8,6 +8,7 @@ import { copyText, el } from "./dom.js";
 import { choice, field, formOf } from "./field.js";
 import { moment } from "./format.js";
 import { icon } from "./icons.js";
+import { limitsOf, limitsOfAll } from "./limits.js";
 import { button, makeSheet } from "./sheet.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
@@ -23,7 +24,7 @@ export function showPeople(me, { canRead = false } = {}) {
   const draw = () => drawPeople(list, { me, canRead, draw, give: (name, password) => give(given, name, password) });
   const history = el("details", {}, el("summary", {}, t("people.log")), log);
   history.addEventListener("toggle", () => history.open && drawLog(log).catch(toastError));
-  const sheet = makeSheet(t("people.title"), el("div", {}, list, given, adding(draw, given), history));
+  const sheet = makeSheet(t("people.title"), el("div", {}, list, given, adding(draw, given), limitsOfAll(), history));
   sheet.classList.add("account");
   sheet.addEventListener("close", () => sheet.remove());
   sheet.showModal();
@@ -64,6 +65,7 @@ function personRow(user, { me, canRead, draw, give: handOver }) {
   const acts = el("div", { class: "acts" }, roleOf(user, change));
   if (user.role !== "administrator") acts.append(permissionsOf(user, change));
   if (user.id !== me.id) acts.append(keysOf(user));
+  acts.append(limitsOf(user));
   if (user.id !== me.id) {
     const reset = () => api.resetPassword(user.id).then(({ password }) => handOver(user.name, password));
     const remove = () => (window.confirm(t("people.delete_sure", { name: user.name })) ? api.deleteUser(user.id).then(draw) : null);

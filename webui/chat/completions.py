@@ -1,0 +1,114 @@
+"""Replies that nobody keeps: for programs, which get them and that is all.
+
+Knows the engine pool and what askers may use; neither rows nor events. A reply ends with whoever
+reads it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from webui.actor import Permission
+from webui.chat.prompt import api_prompt, engine_params
+from webui.chat.running import Completion
+from webui.engine.interface import ANY_FORM, GenerateRequest, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from webui.accounts.quotas import Admission, Quotas
+    from webui.actor import Actor
+    from webui.chat.running import Running
+    from webui.engine.interface import AnswerForm, Delta
+    from webui.engine.pool import EnginePool
+    from webui.messages import Message
+    from webui.sampling_params import SamplingParams
+
+LOAD_WAIT_S = 3600.0
+
+
+class Completions:
+    """Replies that nobody keeps.
+
+    Args:
+        pool: Whose engine writes them.
+        quotas: What their askers may use.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, pool: EnginePool, quotas: Quotas, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._pool = pool
+        self._quotas = quotas
+        self._clock = clock
+        self._running: dict[str, Completion] = {}
+
+    def running(self) -> list[Running]:
+        """Return what is being written and what waits."""
+        now = self._clock()
+        return [completion.at(now) for completion in self._running.values()]
+
+    async def complete(
+        self,
+        actor: Actor,
+        messages: Sequence[Message],
+        params: SamplingParams,
+        *,
+        plain_text: str | None = None,
+        continue_last: bool = False,
+        form: AnswerForm = ANY_FORM,
+        admission: Admission | None = None,
+    ) -> AsyncGenerator[Delta, None]:
+        """Write a reply that nobody keeps; closing the generator ends it.
+
+        Waits for a model that is on its way.
+
+        Args:
+            actor: Who asks.
+            messages: The conversation; empty when there is a text.
+            params: How to sample.
+            plain_text: What to write on from, without a chat template.
+            continue_last: Write on at the end of the last message.
+            form: What the reply must keep to.
+            admission: Of all replies to the same request; None where this is the only one.
+
+        Raises:
+            QuotaExceeded: A limit of the actor does not allow it.
+            ModelNotLoaded: None is loaded or on its way.
+            PermissionDenied: The actor may not chat, or not with this model.
+            WebuiError: What the engine raises.
+        """
+        actor.require(Permission.CHAT)
+        prompt = () if plain_text is not None else api_prompt(messages, params.system_prompt)
+        admission = admission or self._quotas.admission(actor)
+        meter, model = await admission.enter(), ""
+        request_id = secrets.token_urlsafe(16)
+        completion = self._running[request_id] = Completion(actor.user_id, self._clock())
+        try:
+            engine = await self._pool.acquire(LOAD_WAIT_S)
+            actor.require_model(self._pool.current_id)
+            model = engine.info.name
+            request = GenerateRequest(
+                request_id=request_id,
+                owner=actor.user_id,
+                conversation_id=None,
+                priority=Priority.API,
+                messages=prompt,
+                plain_text=plain_text,
+                continue_last=continue_last,
+                params=engine_params(params),
+                grammar=form.grammar,
+                json_schema=form.json_schema,
+                grammar_triggers=form.triggers,
+            )
+            async with aclosing(meter.watch(engine.generate(request))) as deltas:
+                async for delta in deltas:
+                    completion.take(delta)
+                    yield delta
+        finally:
+            del self._running[request_id]
+            admission.leave(meter.spent(model))
