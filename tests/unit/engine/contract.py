@@ -95,12 +95,17 @@ class EngineContract:
     async def test_stats_count_what_was_done(self, engine):
         deltas = await collect(engine, make_request(QUESTIONS[0], max_tokens=5, ignore_eos=True))
         assert isinstance(deltas[-1], Finish)
-        await stopped(engine, make_request(QUESTIONS[1], max_tokens=5000, ignore_eos=True))
-        async with asyncio.timeout(10):
-            while engine.stats.num_full + engine.stats.num_aborted < 2:  # noqa: ASYNC110 - asks another process
-                await asyncio.sleep(0.02)
+        num_asked = 1
+        # A small model may fill its context before it hears that nobody listens any more.
+        while engine.stats.num_aborted == 0 and num_asked < 10:
+            await stopped(engine, make_request(QUESTIONS[1], max_tokens=5000, ignore_eos=True))
+            num_asked += 1
+            async with asyncio.timeout(10):
+                while engine.stats.num_full + engine.stats.num_aborted < num_asked:  # noqa: ASYNC110 - asks another process
+                    await asyncio.sleep(0.02)
         stats = engine.stats
-        assert (stats.num_full, stats.num_aborted, stats.num_failed) == (1, 1, 0)
+        ended = (stats.num_full, stats.num_aborted, stats.num_failed)
+        assert ended == (num_asked - 1, 1, 0)
         assert stats.num_reply_tokens >= deltas[-1].usage.completion_tokens
         assert (stats.num_running, stats.num_waiting) == (0, 0)
         assert min(stats.decode_threads, stats.prompt_threads) >= 1
