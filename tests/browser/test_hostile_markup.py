@@ -65,7 +65,7 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.add_cookies([{"name": "hearthside", "value": server.token, "url": server.url}])
     page = context.new_page()
-    page.ran = []  # type: ignore[attr-defined]
+    page.ran = []
     context.expose_function("hit", lambda *_: page.ran.append(page.url))
     page.on("dialog", lambda dialog: (page.ran.append(dialog.message), dialog.dismiss()))
     yield page

@@ -314,7 +314,7 @@ async def test_too_many_wrong_keys_have_to_wait_and_known_ones_do_not(keys: Keys
         ("x", {"scope": Scope(models=frozenset())}, "models"),
         ("x", {"scope": Scope(models=frozenset(map(str, range(MAX_MODELS + 1))))}, "models"),
         ("x", {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "expires_at"),
-        ("x", {"expires_at": datetime(2040, 1, 1)}, "expires_at"),  # noqa: DTZ001
+        ("x", {"expires_at": datetime(2040, 1, 1)}, "expires_at"),  # noqa: DTZ001 - the point
         ("x", {"expires_at": datetime.max.replace(tzinfo=UTC)}, "expires_at"),
     ],
 )

@@ -47,7 +47,7 @@ async def test_password_of_nobody_is_never_right_but_is_looked_at(monkeypatch) -
     verified: list[str] = []
 
     class Counting(PasswordHasher):
-        def verify(self, hash: str | bytes, password: str | bytes):  # noqa: A002
+        def verify(self, hash: str | bytes, password: str | bytes):  # noqa: A002 - as the library names it
             verified.append(str(password))
             return super().verify(hash, password)
 
