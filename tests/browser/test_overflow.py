@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.serving import Server
 
@@ -152,6 +153,7 @@ def test_reply_that_fills_the_context_offers_ways_on(
     full.get_by_role("button", name="Leave out the oldest").dblclick()
     expect(page.locator(".thread .gap")).to_contain_text("2 older messages are not sent")
     expect(tokens).not_to_have_text(before, timeout=60_000)
+    ChatPage(page).wait_until_done()
     expect(page.locator(".toast")).to_have_count(0)
     transcript = small_server.transcript(address.rpartition("/")[2])
     assert transcript["messages"][-1]["usage"]["completion_tokens"] > 6000
