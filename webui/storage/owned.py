@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from sqlalchemy import select
 
+from webui.storage.sign_in_tables import ExternalIdentityRow, PasskeyRow
 from webui.storage.tables import (
     ApiKeyRow,
     Base,
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
 OwnedRow: TypeAlias = (
     ApiKeyRow
     | ConversationRow
+    | ExternalIdentityRow
     | GenerationRow
     | JobRow
     | MessageRow
+    | PasskeyRow
     | SessionRow
     | SettingRow
     | UsageRow
@@ -45,9 +48,11 @@ RowT = TypeVar("RowT", bound=OwnedRow)
 OWNERS: Mapping[type[Base], InstrumentedAttribute[str]] = {
     ApiKeyRow: ApiKeyRow.owner_id,
     ConversationRow: ConversationRow.owner_id,
+    ExternalIdentityRow: ExternalIdentityRow.owner_id,
     GenerationRow: GenerationRow.owner_id,
     JobRow: JobRow.owner_id,
     MessageRow: ConversationRow.owner_id,
+    PasskeyRow: PasskeyRow.owner_id,
     SessionRow: SessionRow.owner_id,
     SettingRow: SettingRow.owner_id,
     UsageRow: UsageRow.owner_id,
