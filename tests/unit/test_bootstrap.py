@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from webui.bootstrap import accelerators, llama, lock, pip, start, venv
+from webui.bootstrap import install as installing
 from webui.bootstrap.accelerators import Finding, Machine, cmake_args, look, minutes
 from webui.bootstrap.pip import PipFailed
 from webui.bootstrap.terminal import Progress, Stop
@@ -362,3 +363,26 @@ def test_compile_says_by_its_own_pace_how_long_it_takes():
     assert said[:20] == [f"{step}/101 ggml.c" for step in range(1, 21)]
     assert said[20] == "21/101 ggml.c, about 8 min left"
     assert said[60] == "61/101 ggml.c, about 4 min left"
+
+
+def test_lock_file_that_changes_during_an_install_is_installed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".ci").mkdir()
+    for name in (lock.RUN, lock.DEVELOP):
+        (tmp_path / ".ci" / name).write_text("pip==1\nllama-cpp-python==1\n")
+    folder = tmp_path / ".venv"
+    monkeypatch.setattr(installing.venv, "make", lambda folder, block: None)
+    monkeypatch.setattr(installing.venv, "site_packages", lambda folder: folder)
+    folder.mkdir()
+    before = lock.digest(tmp_path / ".ci" / lock.RUN)
+
+    def pull(*args: object) -> None:
+        (tmp_path / ".ci" / lock.RUN).write_text("pip==2\nllama-cpp-python==1\n")
+
+    monkeypatch.setattr(installing, "packages", pull)
+    monkeypatch.setattr(installing.llama, "install", lambda *args, **options: "cpu")
+    installing.install(tmp_path, folder, folder / "stamp.json", lock.RUN, None)
+    stamp = lock.read_stamp(folder / "stamp.json")
+    assert stamp is not None
+    assert stamp.digests == {lock.RUN: before}

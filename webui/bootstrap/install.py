@@ -34,6 +34,8 @@ def install(root: Path, folder: Path, stamp: Path, file: str, build: str | None)
     if before:  # nothing counts as installed from here on, but the kind of build is remembered
         lock.write_stamp(stamp, lock.Stamp({}, before.build))
     venv.check_room(folder)
+    # Before it is read: what a `git pull` brings meanwhile is installed by the next start.
+    digests = {name: lock.digest(root / ".ci" / name) for name in sorted({file, lock.RUN})}
     blocks = lock.split((root / ".ci" / file).read_text("utf-8"))
     say("Installing what Hearthside needs into .venv, once; later starts need no network")
     venv.make(folder, blocks[lock.PIP][0])
@@ -53,7 +55,6 @@ def install(root: Path, folder: Path, stamp: Path, file: str, build: str | None)
         before=before.build if before else None,
         machine=accelerators.this_machine(),
     )
-    digests = {name: lock.digest(root / ".ci" / name) for name in sorted({file, lock.RUN})}
     lock.write_stamp(stamp, lock.Stamp(digests, done))
     say(f"Everything is installed (llama.cpp for {accelerators.NAMES[done]})")
 
