@@ -121,6 +121,14 @@ class Settings(BaseSettings):
     root_path: Annotated[str, AfterValidator(_root_path)] = Field(
         default="", description="Path under which a reverse proxy shows this server."
     )
+    requests_per_s: float = Field(
+        default=50.0,
+        ge=0,
+        le=100_000,
+        allow_inf_nan=False,
+        description="Requests a second that one person, or one address of strangers, may send; "
+        "0 counts none.",
+    )
     data_dir: Path = Field(
         default_factory=default_data_dir,
         description="Folder of the database, settings and everything else that must last.",

@@ -8,6 +8,7 @@ route that nobody thought of is not open.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
@@ -17,17 +18,20 @@ from starlette.responses import RedirectResponse
 
 from webui.accounts.identity import Identity, Sender, Source, device_of
 from webui.accounts.known_keys import InvalidApiKey
+from webui.accounts.throttle import network_of
 from webui.api.key_scope import check_scope
 from webui.api.page import FIRST_RUN, PAGE, SIGN_IN
 from webui.errors import NotAuthenticated, PermissionDenied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from webui.accounts.accounts import Accounts
+    from webui.api.traffic import Traffic
 
 COOKIE = "hearthside"
 COOKIE_S = 180 * 24 * 3600
@@ -36,6 +40,7 @@ PUBLIC = frozenset(
     {"/health", "/ca.crt", "/favicon.ico", "/api/session", "/api/first-run", SIGN_IN, FIRST_RUN}
 )
 PUBLIC_FILES = "/ui/"
+UNCOUNTED = frozenset({"/health", "/favicon.ico"})
 # What goes before a password that somebody else chose is changed.
 BEFORE_CHANGE = PUBLIC | {"/api/me", "/api/me/password"}
 
@@ -64,6 +69,7 @@ class Door:
             PasswordChangeRequired: Something else goes before.
             PermissionDenied: The API key does not open this.
             TooManyAttempts: Too many wrong keys came from there.
+            TooManyRequests: Whoever it is asks for too much at once.
         """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -72,11 +78,18 @@ class Door:
         accounts: Accounts = runtime.accounts
         state = scope.setdefault("state", {})
         state["sender"] = sender = sender_of(scope)
-        path = scope["path"]
         identity = await _identify(scope, sender, accounts)
         state["identity"] = identity
+        with _counted(scope, identity, sender):
+            await self._serve(identity, scope, receive, send)
+
+    async def _serve(
+        self, identity: Identity | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        runtime, path = scope["app"].state.runtime, scope["path"]
         if identity is None or identity.must_change_password:
-            answer = _stop(scope, identity, runtime.settings.root_path, accounts)
+            root_path = runtime.settings.root_path
+            answer = _stop(scope, identity, root_path, runtime.accounts)
             if answer is not None:
                 await answer(scope, receive, send)
                 return
@@ -84,6 +97,23 @@ class Door:
             await self._app(scope, receive, send)
         else:
             await _Line(identity, receive, send).serve(self._app, scope)
+
+
+def _counted(
+    scope: Scope, identity: Identity | None, sender: Sender
+) -> AbstractContextManager[None]:
+    """Count a request for as long as it is served; not files of ours, nor who sits here.
+
+    Raises:
+        TooManyRequests: On entering, where it is one too many.
+    """
+    path = scope["path"]
+    is_local = identity is not None and identity.source is Source.LOCAL
+    if is_local or path in UNCOUNTED or path.startswith(PUBLIC_FILES):
+        return contextlib.nullcontext()
+    key = f"user {identity.actor.user_id}" if identity else f"address {network_of(sender.address)}"
+    traffic: Traffic = scope["app"].state.traffic
+    return traffic.request(key, scope["method"], path)
 
 
 async def _identify(scope: Scope, sender: Sender, accounts: Accounts) -> Identity | None:

@@ -40,6 +40,7 @@ from webui.api.gate import Gate
 from webui.api.openai import routes as openai
 from webui.api.openai import vectors
 from webui.api.sse import Streams
+from webui.api.traffic import Traffic
 from webui.errors import InvalidRequest
 from webui.network.proxies import Proxies
 
@@ -103,6 +104,7 @@ def create_http_app(
     app.state.runtime = runtime
     app.state.page = page
     app.state.streams = Streams()
+    app.state.traffic = Traffic(runtime.settings.requests_per_s)
     add_error_handlers(app)
     for group in ROUTE_GROUPS:
         app.include_router(group.router)

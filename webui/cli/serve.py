@@ -62,6 +62,12 @@ class UnknownModel(NotFound):
     help="Reverse proxy whose X-Forwarded headers are believed; may be repeated.",
 )
 @click.option("--root-path", metavar="PATH", help="Path under which a reverse proxy shows this.")
+@click.option(
+    "--requests-per-s",
+    type=float,
+    metavar="NUMBER",
+    help="What one person or strange address may send; 0 counts none [50].",
+)
 @click.option("--data-dir", type=Path, help="Folder of the database and everything that must last.")
 @click.option("--models-dir", type=Path, help="Folder of model files.")
 @click.option("--model", metavar="NAME_OR_PATH", help="Model to load at start.")

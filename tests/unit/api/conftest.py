@@ -8,6 +8,7 @@ import pytest
 from tests.unit.api.fakes import fake_runtime
 from webui.api.http_app import create_http_app
 from webui.api.page import Page
+from webui.api.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,6 +59,7 @@ def shared_app(ui_folder: Path) -> FastAPI:
 @pytest.fixture
 def app(shared_app: FastAPI, runtime: Any, page: Page) -> FastAPI:
     shared_app.state.runtime = runtime
+    shared_app.state.traffic = Traffic(runtime.settings.requests_per_s)
     shared_app.state.page = shared_app.router.default = page
     return shared_app
 

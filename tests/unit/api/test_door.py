@@ -12,6 +12,7 @@ from tests.unit.api.fakes import SIGNED_IN
 from webui.accounts.identity import Identity, Sender, Source
 from webui.actor import Actor, Permission
 from webui.api.door import COOKIE, PUBLIC
+from webui.api.traffic import Traffic
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -185,6 +186,35 @@ async def test_sign_out_forgets_the_cookie(client, runtime) -> None:
 
 async def test_health_tells_strangers_no_names(client, stranger) -> None:
     assert (await client.get("/health")).json()["model"] == {"state": "ready"}
+
+
+async def test_who_asks_too_much_is_told_when_to_come_back(client, app, runtime) -> None:
+    app.state.traffic = Traffic(0.1, clock=lambda: 0.0)  # one request in ten seconds
+    runtime.accounts.identity = signed_in()
+    assert (await client.get("/api/jobs")).status_code == 200
+    answer = await client.get("/api/jobs")
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "10"
+    assert answer.json()["error"]["code"] == "too_many_requests"
+    for path in ("/health", "/ui/app.js"):
+        assert (await client.get(path)).status_code == 200
+
+
+async def test_strangers_are_counted_by_address_and_not_with_people(client, app, runtime) -> None:
+    app.state.traffic = Traffic(0.1, clock=lambda: 0.0)
+    runtime.accounts.identity = signed_in()
+    assert (await client.get("/api/jobs")).status_code == 200
+    runtime.accounts.identity = None
+    runtime.accounts.is_claimed = True
+    assert (await client.get("/api/jobs")).status_code == 401
+    assert (await client.get("/api/jobs")).status_code == 429
+    assert (await asked(app, "GET", "/api/jobs", client=("192.0.2.7", 1))).status == 401
+
+
+async def test_who_sits_at_the_machine_is_not_counted(client, app, runtime) -> None:
+    app.state.traffic = Traffic(0.1, clock=lambda: 0.0)
+    for _ in range(3):
+        assert (await client.get("/api/jobs")).status_code == 200
 
 
 async def test_event_stream_ends_with_the_sign_in(app: FastAPI, runtime) -> None:
