@@ -27,6 +27,7 @@ from webui.api import (
     me,
     metrics,
     models,
+    oidc,
     parameters,
     session,
     sessions,
@@ -40,6 +41,7 @@ from webui.api.gate import Gate
 from webui.api.openai import routes as openai
 from webui.api.openai import vectors
 from webui.api.sse import Streams
+from webui.api.vouched import Vouched
 from webui.errors import InvalidRequest
 from webui.network.proxies import Proxies
 
@@ -54,6 +56,7 @@ ROUTE_GROUPS = (
     health,
     ca,
     session,
+    oidc,
     first_run,
     sessions,
     me,
@@ -111,7 +114,10 @@ def create_http_app(
     settings = runtime.settings
     _check_root_path(settings.root_path)
     app.add_middleware(Door)  # what is added last comes first
-    forwarded = Forwarded(Proxies(settings.trusted_proxy), settings.root_path)
+    app.add_middleware(Vouched)
+    forwarded = Forwarded(
+        Proxies(settings.trusted_proxy), settings.root_path, settings.trusted_user_header
+    )
     app.add_middleware(Gate, hosts=runtime.lan.hosts, forwarded=forwarded)
     return app
 
