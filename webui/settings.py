@@ -263,6 +263,9 @@ def _check_ways_in(settings: Settings) -> None:
     elif header and everybody:
         said = f"the header {header} would be believed from anybody: {everybody[0]} is everywhere"
         problem = "trusted_proxy", said, "Name the address of the proxy alone."
+    elif header and settings.oidc_auto_create:
+        said = "oidc_auto_create takes names that the header may give to somebody else"
+        problem = "oidc_auto_create", said, "Leave one of the two out."
     elif settings.trusted_user_auto_create and not header:
         said = "trusted_user_auto_create is given without trusted_user_header"
         problem = "trusted_user_header", said, "Name the header with --trusted-user-header."
