@@ -20,6 +20,8 @@ import webui
 from webui.accounts.accounts import Accounts
 from webui.accounts.api_keys import ApiKeys
 from webui.accounts.groups import Groups
+from webui.accounts.oidc import Oidc
+from webui.accounts.proxy_sign_in import ProxySignIn
 from webui.accounts.quotas import Quotas
 from webui.accounts.usage import Usage
 from webui.accounts.users import Users
@@ -146,6 +148,8 @@ def _construct(settings: Settings) -> Runtime:
         settings=settings,
         database=database,
         accounts=accounts,
+        oidc=Oidc(database, accounts, settings),
+        proxy_sign_in=ProxySignIn(database, accounts, settings),
         users=Users(database, accounts),
         administration=Administration(database, backups, generations, settings),
         backups=backups,
@@ -173,6 +177,7 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     await runtime.database.open()
     stack.push_async_callback(runtime.database.close)
     await runtime.accounts.open()
+    await runtime.oidc.open()
     await runtime.administration.open()
     await runtime.reading.open()
     runtime.administration.log_tail.open()

@@ -155,6 +155,12 @@ class StorageBusy(WebuiError):
     code = "storage_busy"
 
 
+class ProviderFailed(WebuiError):
+    """The provider that vouches for people does not answer, or not as it must."""
+
+    code = "provider_failed"
+
+
 class EngineError(WebuiError):
     """The engine could not do what it was asked."""
 

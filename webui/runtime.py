@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from webui.accounts.accounts import Accounts
     from webui.accounts.api_keys import ApiKeys
     from webui.accounts.groups import Groups
+    from webui.accounts.oidc import Oidc
+    from webui.accounts.proxy_sign_in import ProxySignIn
     from webui.accounts.quotas import Quotas
     from webui.accounts.usage import Usage
     from webui.accounts.users import Users
@@ -41,6 +43,8 @@ class Runtime:
         database: The store; faces do not touch it but through use cases.
         backups: Of the store.
         accounts: Use cases of one's own account, and who sends a request.
+        oidc: Use cases of signing in by a provider.
+        proxy_sign_in: The use case of signing in by the word of a proxy.
         users: Use cases of administrators for accounts.
         reading: Use cases of administrators who look into chats.
         administration: Use cases of administrators for the server as a whole.
@@ -63,6 +67,8 @@ class Runtime:
     settings: Settings
     database: Database
     accounts: Accounts
+    oidc: Oidc
+    proxy_sign_in: ProxySignIn
     users: Users
     administration: Administration
     reading: Reading

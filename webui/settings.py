@@ -5,20 +5,20 @@ A value file: `load` is called by `cli` alone; everybody else receives the froze
 
 from __future__ import annotations
 
-import re
 import tomllib
 from difflib import get_close_matches
 from ipaddress import ip_network
 from os import environ
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from webui.errors import InvalidRequest
 from webui.refusals import place, predicate
+from webui.setting_values import HostNames, Issuer, Proxies, RootPath, Scopes, UserHeader
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -29,44 +29,6 @@ MAX_SHOWN_CHARS = 100
 CHECKOUT = Path(__file__).resolve().parent.parent
 Build = Literal["cpu", "cuda", "metal", "rocm", "vulkan"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?")
-ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
-
-
-def _listed(value: object) -> object:
-    """Read a list from the one string that an environment variable is: with commas."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _host_name(value: str) -> str:
-    name = value.lower()
-    if HOST_NAME.fullmatch(name) is None or ".." in name:
-        raise ValueError("must be a host name such as chat.example.org, without scheme and port")
-    return name
-
-
-def _proxy(value: str) -> str:
-    try:
-        return str(ip_network(value, strict=False))
-    except ValueError as error:
-        raise ValueError("must be an address or a network such as 10.0.0.0/8") from error
-
-
-def _root_path(value: str) -> str:
-    path = value.rstrip("/")
-    if ROOT_PATH.fullmatch(path) is None:
-        raise ValueError("must be a path such as /hearthside")
-    return path
-
-
-HostNames = Annotated[
-    tuple[Annotated[str, AfterValidator(_host_name)], ...], NoDecode, BeforeValidator(_listed)
-]
-Proxies = Annotated[
-    tuple[Annotated[str, AfterValidator(_proxy)], ...], NoDecode, BeforeValidator(_listed)
-]
 
 
 def default_data_dir() -> Path:
@@ -118,7 +80,7 @@ class Settings(BaseSettings):
         max_length=100,
         description="Address or network of a reverse proxy whose X-Forwarded headers are believed.",
     )
-    root_path: Annotated[str, AfterValidator(_root_path)] = Field(
+    root_path: RootPath = Field(
         default="", description="Path under which a reverse proxy shows this server."
     )
     requests_per_s: float = Field(
@@ -128,6 +90,46 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Requests a second that one person, or one address of strangers, may send; "
         "0 counts none.",
+    )
+    trusted_user_header: UserHeader | None = Field(
+        default=None,
+        description="Header in which a trusted proxy says who is signed in, such as Remote-User.",
+    )
+    trusted_user_auto_create: bool = Field(
+        default=False, description="Make an account for who comes by that header and has none."
+    )
+    oidc_issuer: Issuer | None = Field(
+        default=None,
+        max_length=500,
+        description="Address of an OpenID Connect provider by which people may sign in.",
+    )
+    oidc_client_id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="What that provider calls this server.",
+    )
+    oidc_client_secret_file: Path | None = Field(
+        default=None, description="File with the secret that the provider gave this server."
+    )
+    oidc_name: str = Field(
+        default="OpenID Connect",
+        min_length=1,
+        max_length=40,
+        description="What people call that provider.",
+    )
+    oidc_scopes: Scopes = Field(
+        default="openid profile",
+        max_length=500,
+        description="What the provider is asked for, with spaces between the words.",
+    )
+    oidc_auto_create: bool = Field(
+        default=False, description="Make an account for who comes from there and has none."
+    )
+    oidc_email_domains: HostNames = Field(
+        default=(),
+        max_length=100,
+        description="Make one only for a confirmed e-mail address of these domains.",
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
@@ -232,15 +234,52 @@ def load(flags: dict[str, Any]) -> Settings:
             "Name it with --tls-cert.",
             field="tls_key",
         )
+    _check_ways_in(settings)
     paths = {
         "data_dir": data_dir,
         "models_dir": settings.models_dir or default_models_dir(data_dir),
         "tls_cert": settings.tls_cert,
         "tls_key": settings.tls_key,
+        "oidc_client_secret_file": settings.oidc_client_secret_file,
     }
     return settings.model_copy(
         update={name: path.expanduser().absolute() for name, path in paths.items() if path}
     )
+
+
+def _check_ways_in(settings: Settings) -> None:
+    """Check that what says who signs in is whole.
+
+    Raises:
+        InvalidRequest: Something is missing without which it is unsafe, or does nothing.
+    """
+    oidc = ("client_id", "client_secret_file", "auto_create", "email_domains")
+    given = [f"oidc_{name}" for name in oidc if getattr(settings, f"oidc_{name}")]
+    everybody = [one for one in settings.trusted_proxy if ip_network(one).prefixlen == 0]
+    header = settings.trusted_user_header
+    problem = None
+    if settings.oidc_issuer and not settings.oidc_client_id:
+        problem = "oidc_client_id", "oidc_issuer is given without oidc_client_id", "Give both."
+    elif given and not settings.oidc_issuer:
+        problem = "oidc_issuer", f"{given[0]} is given without oidc_issuer", "Name the provider."
+    elif settings.oidc_email_domains and "email" not in settings.oidc_scopes.split(" "):
+        said = "oidc_email_domains is given, but oidc_scopes does not ask for email"
+        problem = "oidc_scopes", said, "Add the word email to oidc_scopes."
+    elif header and not settings.trusted_proxy:
+        said = f"the header {header} is to be believed, but of no proxy"
+        problem = "trusted_proxy", said, "Name the proxy with --trusted-proxy."
+    elif header and everybody:
+        said = f"the header {header} would be believed from anybody: {everybody[0]} is everywhere"
+        problem = "trusted_proxy", said, "Name the address of the proxy alone."
+    elif header and settings.oidc_auto_create:
+        said = "oidc_auto_create takes names that the header may give to somebody else"
+        problem = "oidc_auto_create", said, "Leave one of the two out."
+    elif settings.trusted_user_auto_create and not header:
+        said = "trusted_user_auto_create is given without trusted_user_header"
+        problem = "trusted_user_header", said, "Name the header with --trusted-user-header."
+    if problem:
+        field, said, hint = problem
+        raise InvalidRequest(said, hint, field=field)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -86,12 +86,15 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         size: tuple[int, int] = DESKTOP,
         dark: bool = False,
         may_be_refused: bool = False,
+        further: tuple[str, ...] = (),
+        headers: dict[str, str] | None = None,
     ) -> Page:
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]},
             color_scheme="dark" if dark else "light",
             has_touch=size[0] < 500,
             device_scale_factor=1,
+            extra_http_headers=headers,
         )
         page = context.new_page()
         watch = Watch(may_be_refused=may_be_refused)
@@ -102,7 +105,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
             "request",
             lambda r: (
                 None
-                if r.url.startswith((origin, "data:", "blob:"))
+                if r.url.startswith((origin, "data:", "blob:", *further))
                 else watch.outside.append(r.url)
             ),
         )

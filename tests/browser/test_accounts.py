@@ -47,7 +47,7 @@ def fill(page: Page, **values: str) -> None:
 
 def sign_in(page: Page, name: str, password: str) -> None:
     fill(page, Name=name, Password=password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.locator(".side-user")).to_have_text(name)
 
 

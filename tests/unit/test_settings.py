@@ -190,3 +190,64 @@ def test_key_without_its_certificate_is_refused(tmp_path: Path) -> None:
     assert loaded.tls_key == Path("~/key.pem").expanduser()
     assert loaded.tls_cert is not None
     assert loaded.tls_cert.is_absolute()
+
+
+PROVIDER = {"oidc_issuer": "https://login.example.org", "oidc_client_id": "x"}
+HEADER = {"trusted_user_header": "Remote-User", "trusted_proxy": ("10.0.0.5",)}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        PROVIDER,
+        PROVIDER | {"oidc_issuer": "https://login.example.org/realms/home/"},
+        PROVIDER | {"oidc_issuer": "http://127.0.0.1:9000"},
+        PROVIDER | {"oidc_issuer": "http://[::1]:9000/x"},
+        PROVIDER | {"oidc_email_domains": ("example.org",), "oidc_scopes": "openid email"},
+        HEADER,
+        HEADER | {"trusted_user_auto_create": True} | PROVIDER,
+    ],
+)
+def test_ways_in_that_are_whole_are_taken(data_dir: Path, flags) -> None:
+    loaded = load({"data_dir": data_dir, **flags})
+    assert loaded.oidc_issuer == flags.get("oidc_issuer")
+    assert loaded.trusted_user_header == flags.get("trusted_user_header")
+
+
+@pytest.mark.parametrize(
+    ("flags", "field"),
+    [
+        ({"oidc_issuer": "https://login.example.org"}, "oidc_client_id"),
+        ({"oidc_client_id": "x"}, "oidc_issuer"),
+        ({"oidc_client_secret_file": Path("x")}, "oidc_issuer"),
+        ({"oidc_auto_create": True}, "oidc_issuer"),
+        (PROVIDER | {"oidc_email_domains": ("example.org",)}, "oidc_scopes"),
+        (PROVIDER | {"oidc_scopes": "profile email"}, "oidc_scopes"),
+        (PROVIDER | {"oidc_scopes": "openid  email"}, "oidc_scopes"),
+        *(
+            (PROVIDER | {"oidc_issuer": issuer}, "oidc_issuer")
+            for issuer in (
+                *("http://login.example.org", "http://10.0.0.1", "login.example.org", "https://"),
+                *("https://a@login.example.org", "https://login.example.org?x", "https://x#y"),
+                *("https://login.example.org:x", "https://[x", "javascript:alert(1)", "https://ü"),
+            )
+        ),
+        ({"trusted_user_header": "Remote-User"}, "trusted_proxy"),
+        (HEADER | {"trusted_proxy": ("10.0.0.5", "0.0.0.0/0")}, "trusted_proxy"),
+        (HEADER | {"trusted_proxy": ("::/0",)}, "trusted_proxy"),
+        ({"trusted_user_auto_create": True}, "trusted_user_header"),
+        (HEADER | PROVIDER | {"oidc_auto_create": True}, "oidc_auto_create"),
+        *(
+            (HEADER | {"trusted_user_header": name}, "trusted_user_header")
+            for name in (
+                *("Cookie", "host", "Authorization", "X-Forwarded-User", "Content-Type"),
+                *("Sec-User", "X-Api-Key", "Remote User", "", "Remote_User", "Origin"),
+            )
+        ),
+    ],
+)
+def test_ways_in_that_are_not_are_refused(data_dir: Path, flags, field) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        load({"data_dir": data_dir, **flags})
+    assert caught.value.field == field
+    assert caught.value.hint

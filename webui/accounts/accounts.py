@@ -309,21 +309,19 @@ class Accounts:
         note(session, actor, "change_password", "", sender)
         return SignedIn(self.sessions.begin(session, row, sender), user_view(row))
 
-    async def delete(self, actor: Actor, password: str, sender: Sender) -> None:
-        """Take one's own account away with everything that is in it; there is no way back.
-
-        Raises:
-            InvalidRequest: The password is wrong.
-            TooManyAttempts: It was guessed wrong too often.
-            Conflict: Nobody would be left to administer this server.
-        """
+    async def confirm(self, actor: Actor, password: str, sender: Sender) -> None:
+        """Check by their password that the owner asks; raises InvalidRequest, TooManyAttempts."""
         row = await self._database.read(users.get, actor.user_id)
         key = row.name_key or ""
         self._throttle.begin(key, sender.address)
         if not await self.passwords.verify(row.password_hash, password):
             raise InvalidRequest("the password is wrong", "Write it again.", field="password")
         self._throttle.note_right(key, sender.address)
-        await self.remove(actor, row.id, sender)
+
+    async def delete(self, actor: Actor, password: str, sender: Sender) -> None:
+        """Take one's own account away with all that is in it; raises as `confirm` and `remove`."""
+        await self.confirm(actor, password, sender)
+        await self.remove(actor, actor.user_id, sender)
 
     async def remove(self, actor: Actor, user_id: str, sender: Sender) -> None:
         """Take an account away; who may is for the callers to say.

@@ -41,3 +41,12 @@ def checked(name: str) -> str:
 def key_of(name: str) -> str:
     """Return what tells names apart: neither case nor the way a letter is composed counts."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def is_same(name: str, other: str) -> bool:
+    """Whether another program means the same person by a name.
+
+    Case counts for nothing in ASCII. Beyond it letters that fold into each other, such as ß and ss,
+    may be two people there.
+    """
+    return name == other or (name.isascii() and other.isascii() and name.lower() == other.lower())

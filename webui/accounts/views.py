@@ -45,6 +45,21 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     is_current: bool
 
 
+class LinkView(msgspec.Struct, frozen=True, kw_only=True):
+    """How the reader's account is linked to a person at the provider.
+
+    Attributes:
+        name: What people call the provider.
+        linked_at: None where it is not linked.
+        has_password: The reader can come in without the provider, and so unlink.
+    """
+
+    name: str
+    linked_at: datetime | None
+    last_used_at: datetime | None
+    has_password: bool
+
+
 class ApiKeyView(msgspec.Struct, frozen=True, kw_only=True):
     """A key, to its owner.
 

@@ -37,7 +37,10 @@ COOKIE = "hearthside"
 COOKIE_S = 180 * 24 * 3600
 # What strangers may ask for: how the server is, its certificate, and the way in.
 PUBLIC = frozenset(
-    {"/health", "/ca.crt", "/favicon.ico", "/api/session", "/api/first-run", SIGN_IN, FIRST_RUN}
+    {
+        *("/health", "/ca.crt", "/favicon.ico", SIGN_IN, FIRST_RUN),
+        *("/api/session", "/api/first-run", "/api/oidc", "/oidc/callback"),
+    }
 )
 PUBLIC_FILES = "/ui/"
 UNCOUNTED = frozenset({"/health", "/favicon.ico"})
@@ -239,7 +242,7 @@ def sender_of(scope: Scope) -> Sender:
     return Sender(address, device_of(agent.decode("latin-1")[:1000]))
 
 
-def token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def token_of(headers: Iterable[tuple[bytes, bytes]], name: str = COOKIE) -> str | None:
     """Return the token in the cookies; None where there is none, or not exactly one."""
     tokens = []
     for key, value in headers:
@@ -248,7 +251,7 @@ def token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
                 jar: SimpleCookie = SimpleCookie(value.decode("latin-1"))
             except CookieError:
                 continue
-            tokens += [jar[COOKIE].value] if COOKIE in jar else []
+            tokens += [jar[name].value] if name in jar else []
     return tokens[0] if len(tokens) == 1 else None
 
 

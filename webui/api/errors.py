@@ -110,6 +110,7 @@ STATUS: Mapping[type[errors.WebuiError], int] = {
     errors.StorageFull: 507,
     errors.StorageUnusable: 503,
     errors.StorageBusy: 503,
+    errors.ProviderFailed: 502,
     errors.EngineError: 500,
     errors.LoadFailed: 422,
     errors.EngineDied: 503,

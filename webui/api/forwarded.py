@@ -31,11 +31,15 @@ class Forwarded:
     Args:
         proxies: Whose headers are believed.
         root_path: Path under which a proxy shows this server; taken off where it is there.
+        user_header: In which trusted proxies say who is signed in; nobody else's is believed.
     """
 
-    def __init__(self, proxies: Proxies, root_path: str = "") -> None:
+    def __init__(
+        self, proxies: Proxies, root_path: str = "", user_header: str | None = None
+    ) -> None:
         self._proxies = proxies
         self._root_path = root_path
+        self._user_header = (user_header or "").lower().encode()
 
     def original(self, scope: Scope) -> Scope:
         """Return the scope without the traces of proxies; `client` is None where nobody knows it.
@@ -44,10 +48,13 @@ class Forwarded:
         """
         headers: Headers = scope["headers"]
         own = without(headers, FORWARDING)
+        user, own = self._user(own)
         changed = {"headers": without(own, DRAWN), **self._place(scope)}
         peer = (scope.get("client") or ("",))[0]
         if self._proxies.trusts(peer):
             changed |= self._sender(headers, changed["headers"], peer)
+            if user is not None:
+                changed["state"] = {**scope.get("state", {}), "proxy_user": user}
         elif len(own) < len(headers) and _is_loopback(peer):
             changed["client"] = None
         return {**scope, **changed}
@@ -66,6 +73,16 @@ class Forwarded:
             host = hosts[0] if len(hosts) == 1 else ""
             found["headers"] = [*without(kept, (b"host",)), (b"host", host.encode("latin-1"))]
         return found
+
+    def _user(self, headers: Headers) -> tuple[str | None, Headers]:
+        """Return what the header of users says, and the others; text that is no name if twice."""
+        name = self._user_header
+        found = [value for key, value in headers if name and key.lower() == name]
+        if not found or found == [b""]:
+            user = None
+        else:
+            user = found[0].decode("utf-8", "replace") if len(found) == 1 else ""
+        return user, [one for one in headers if not name or one[0].lower() != name]
 
     def _place(self, scope: Scope) -> Scope:
         """Return the path below the root; some proxies take the root off, others leave it."""

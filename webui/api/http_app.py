@@ -27,6 +27,7 @@ from webui.api import (
     me,
     metrics,
     models,
+    oidc,
     parameters,
     session,
     sessions,
@@ -41,6 +42,7 @@ from webui.api.openai import routes as openai
 from webui.api.openai import vectors
 from webui.api.sse import Streams
 from webui.api.traffic import Traffic
+from webui.api.vouched import Vouched
 from webui.errors import InvalidRequest
 from webui.network.proxies import Proxies
 
@@ -55,6 +57,7 @@ ROUTE_GROUPS = (
     health,
     ca,
     session,
+    oidc,
     first_run,
     sessions,
     me,
@@ -113,7 +116,10 @@ def create_http_app(
     settings = runtime.settings
     _check_root_path(settings.root_path)
     app.add_middleware(Door)  # what is added last comes first
-    forwarded = Forwarded(Proxies(settings.trusted_proxy), settings.root_path)
+    app.add_middleware(Vouched)
+    forwarded = Forwarded(
+        Proxies(settings.trusted_proxy), settings.root_path, settings.trusted_user_header
+    )
     app.add_middleware(Gate, hosts=runtime.lan.hosts, forwarded=forwarded)
     return app
 

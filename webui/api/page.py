@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from typing_extensions import override
 
 from webui.api.drawn_session import bound
-from webui.api.errors import MethodNotAllowed, PageNotReady
+from webui.api.errors import MethodNotAllowed, PageNotReady, error_response
 from webui.errors import NotFound
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from webui.errors import WebuiError
 
 logger = logging.getLogger(__name__)
 
@@ -184,6 +186,18 @@ class Page:
                 scope, receive = await bound(scope, receive, identity.actor.user_id)
             await self._drawn(_plain(scope), receive, _lasting(path, send))
 
+    def refusal(self, error: WebuiError, scope: Scope) -> Response:
+        """Return the page of the way in with what went wrong there; JSON where there is no page."""
+        plain = error_response(error, scope)
+        if self.state == "off" or not self._entry:
+            return plain
+        said = embedded(json.dumps({"message": error.message, "hint": error.hint}), "refusal")
+        headers = {
+            name: value for name, value in plain.headers.items() if not name.startswith("content-")
+        }
+        html = self._entry.replace("</head>", said + "</head>", 1)
+        return HTMLResponse(html, plain.status_code, headers)
+
     async def _page(self, scope: Scope, receive: Receive) -> Response:
         """Return the page: the drawn one in our shell, or the shell alone."""
         if self._shell is None:
@@ -299,12 +313,12 @@ def placed(html: str, static_path: str, root_path: str) -> str:
     return BASE.sub(f'<base href="{root_path}/" />', html, count=1)
 
 
-def embedded(strings: str) -> str:
-    """Return the element in which the scripts find all visible strings, from their JSON."""
+def embedded(strings: str, name: str = "strings") -> str:
+    """Return the element in which the scripts find JSON, such as that of all visible strings."""
     # "</" would end the script element; JSON may write it with an escaped slash.
     text = json.dumps(json.loads(strings), ensure_ascii=False, separators=(",", ":"))
     text = text.replace("</", "<\\/").replace("<!--", "<\\u0021--")
-    return f'<script type="application/json" id="strings">{text}</script>'
+    return f'<script type="application/json" id="{name}">{text}</script>'
 
 
 def _between(text: str, marks: tuple[str, str]) -> str:

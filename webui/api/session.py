@@ -8,8 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from webui.accounts.identity import Source
+from webui.accounts.names import is_same
 from webui.api.deps import Json, RuntimeDep, SenderDep, body_of
 from webui.api.door import drop_token, keep_token, token_of
+from webui.api.vouched import proxy_user_in
+from webui.errors import PermissionDenied
 
 MAX_NAME_CHARS = 200
 MAX_PASSWORD_CHARS = 2000
@@ -31,7 +34,7 @@ _sign_in_body = body_of(TypeAdapter(SignInBody))
 
 @router.get("")
 async def get_session(request: Request, runtime: RuntimeDep) -> Response:
-    """Say whether there are accounts, and who is signed in here."""
+    """Say whether there are accounts, who is signed in here, and by what else one may come in."""
     identity = request.state.identity
     user = None
     if identity is not None:
@@ -41,7 +44,14 @@ async def get_session(request: Request, runtime: RuntimeDep) -> Response:
             "role": identity.actor.role.value,
             "must_change_password": identity.must_change_password,
         }
-    return Json({"is_claimed": runtime.accounts.is_claimed, "user": user})
+    return Json(
+        {
+            "is_claimed": runtime.accounts.is_claimed,
+            "user": user,
+            "oidc": runtime.oidc.name,
+            "proxy_user": proxy_user_in(request.scope),
+        }
+    )
 
 
 @router.post("")
@@ -51,8 +61,18 @@ async def sign_in(
     sender: SenderDep,
     body: Annotated[SignInBody, Depends(_sign_in_body)],
 ) -> Response:
-    """Sign in by name and password; what was signed in here before is ended."""
+    """Sign in by name and password; what was signed in here before is ended.
+
+    Raises:
+        PermissionDenied: A trusted proxy names somebody else.
+    """
     accounts = runtime.accounts
+    vouched = proxy_user_in(request.scope)
+    if vouched is not None and not is_same(vouched, body.name):
+        raise PermissionDenied(
+            "the proxy says that somebody else is signed in there",
+            "Sign in under the name that the proxy knows you by, or sign out there.",
+        )
     signed_in = await accounts.sign_in(body.name, body.password, sender)
     before = request.state.identity
     if before is not None and before.source is Source.SESSION:

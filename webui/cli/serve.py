@@ -68,6 +68,34 @@ class UnknownModel(NotFound):
     metavar="NUMBER",
     help="What one person or strange address may send; 0 counts none [50].",
 )
+@click.option(
+    "--trusted-user-header", metavar="HEADER", help="In which that proxy says who is signed in."
+)
+@click.option(
+    "--trusted-user-auto-create",
+    is_flag=True,
+    default=None,
+    help="Make an account for who comes by that header.",
+)
+@click.option("--oidc-issuer", metavar="URL", help="OpenID Connect provider to sign in by.")
+@click.option("--oidc-client-id", metavar="ID", help="What it calls this server.")
+@click.option(
+    "--oidc-client-secret-file", type=Path, metavar="FILE", help="File with the secret it gave us."
+)
+@click.option("--oidc-name", metavar="NAME", help="What people call it.")
+@click.option("--oidc-scopes", metavar="WORDS", help="What it is asked for [openid profile].")
+@click.option(
+    "--oidc-auto-create",
+    is_flag=True,
+    default=None,
+    help="Make an account for who comes from there.",
+)
+@click.option(
+    "--oidc-email-domains",
+    multiple=True,
+    metavar="DOMAIN",
+    help="Only for confirmed e-mail addresses there; may be repeated.",
+)
 @click.option("--data-dir", type=Path, help="Folder of the database and everything that must last.")
 @click.option("--models-dir", type=Path, help="Folder of model files.")
 @click.option("--model", metavar="NAME_OR_PATH", help="Model to load at start.")

@@ -1,4 +1,4 @@
-"""From a secret to whose it is: the only queries that begin with something else than an owner.
+"""From a secret, or the word of another site, to whose it is: the only queries that begin with something else than an owner.
 
 Knows hashes of secrets, never the secrets. What is found has not been judged: whether it has run
 out, or its owner may come in at all, is for `accounts` to say.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, update
 
+from webui.storage.sign_in_tables import ExternalIdentityRow
 from webui.storage.tables import ApiKeyRow, SessionRow, UserRow
 
 if TYPE_CHECKING:
@@ -36,6 +37,19 @@ def find_api_key(session: Session, key_hash: str) -> tuple[ApiKeyRow, UserRow] |
         select(ApiKeyRow, UserRow)
         .join(UserRow, UserRow.id == ApiKeyRow.owner_id)
         .where(ApiKeyRow.key_hash == key_hash)
+    )
+    row = session.execute(query).first()
+    return None if row is None else (row[0], row[1])
+
+
+def find_external(
+    session: Session, issuer: str, subject: str
+) -> tuple[ExternalIdentityRow, UserRow] | None:
+    """Return who somebody is here whom another site vouches for."""
+    query = (
+        select(ExternalIdentityRow, UserRow)
+        .join(UserRow, UserRow.id == ExternalIdentityRow.owner_id)
+        .where(ExternalIdentityRow.issuer == issuer, ExternalIdentityRow.subject == subject)
     )
     row = session.execute(query).first()
     return None if row is None else (row[0], row[1])

@@ -29,6 +29,7 @@ from webui.api import (
     keys,
     limits,
     me,
+    oidc,
     session,
     users,
 )
@@ -89,6 +90,8 @@ BODIES = {
     "PATCH /api/parameters": Body({}, (SamplingParams,)),
     "POST /api/models/load": Body({"model_id": "broken.gguf"}, (LoadBody,)),
     "POST /api/session": Body({"name": "a", "password": "b"}, (session.SignInBody,)),
+    "POST /api/oidc": Body({}, (oidc.BeginBody,)),
+    "POST /api/oidc/link": Body({"password": "a"}, (oidc.LinkBody,)),
     "POST /api/first-run": Body(
         {"code": "a", "name": "b", "password": "c"}, (first_run.ClaimBody,)
     ),

@@ -38,6 +38,11 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "/api/session", None, (200, 200, 200, 200, 200)),
     ("POST", "/api/session", {"name": "x", "password": "x"}, (401, 401, 401, 401, 401)),
     ("POST", "/api/first-run", {"code": "x", "name": "x", "password": "x"}, (409,) * 5),
+    ("POST", "/api/oidc", {}, (404, 404, 404, 404, 404)),
+    ("GET", "/oidc/callback", None, (404, 404, 404, 404, 404)),
+    ("GET", "/api/oidc/link", None, (401, 200, 200, 200, 200)),
+    ("POST", "/api/oidc/link", {"password": "x"}, (401, 404, 404, 404, 404)),
+    ("DELETE", "/api/oidc/link", None, (401, 404, 404, 404, 404)),
     ("GET", "/api/sessions", None, (401, 200, 200, 200, 200)),
     ("DELETE", "/api/sessions/{session_id}", None, (401, 404, 404, 404, 204)),
     ("GET", "/api/me", None, (401, 200, 200, 200, 200)),
@@ -186,7 +191,10 @@ OPEN_TO_KEYS = {
     "/v1/embeddings",
     "/v1/rerank",
 }
-OPEN_TO_ALL = {"/health", "/ca.crt", "/api/session", "/api/first-run"}
+OPEN_TO_ALL = {
+    *("/health", "/ca.crt", "/api/session", "/api/first-run"),
+    *("/api/oidc", "/oidc/callback"),
+}
 
 
 async def test_every_route_by_keys(household: Household) -> None:

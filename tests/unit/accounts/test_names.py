@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from webui.accounts.names import checked, key_of
+from webui.accounts.names import checked, is_same, key_of
 from webui.errors import InvalidRequest
 
 
@@ -57,3 +57,20 @@ def test_names_that_look_alike_are_one(one: str, other: str) -> None:
 
 def test_names_that_differ_are_two() -> None:
     assert key_of("Ann") != key_of("Anna")
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "is_one"),
+    [
+        ("Ann", "ann", True),
+        ("Zoë", "Zoë", True),
+        ("Zoë", "zoë", False),
+        ("straße", "strasse", False),
+        ("ann", "\uff41nn", False),
+        ("Kai", "\u212aai", False),
+        ("Ann", "Bob", False),
+    ],
+)
+def test_name_that_only_looks_alike_is_another_persons_elsewhere(name, other, is_one) -> None:
+    assert is_same(name, other) is is_one
+    assert is_same(other, name) is is_one

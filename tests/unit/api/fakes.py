@@ -15,11 +15,13 @@ from webui.accounts.api_keys import MadeKey
 from webui.accounts.identity import Identity, Source
 from webui.accounts.known_keys import invalid_key
 from webui.accounts.limits import Limits
+from webui.accounts.oidc import Finished
 from webui.accounts.views import (
     ApiKeyCard,
     ApiKeyView,
     GroupView,
     LimitView,
+    LinkView,
     UsageRowView,
     UserLimitsView,
     UserView,
@@ -177,6 +179,9 @@ VECTOR = struct.pack("<2f", 0.5, -0.25)
 FINISH = Finish(FinishReason.STOP, Usage(5, 2, 3), Timings(0.0, 0.1, 0.2))
 
 
+LINK = LinkView(name="Login", linked_at=None, last_used_at=None, has_password=True)
+
+
 class Recorder:
     """Answers any method with a set value and remembers the call; raises `error` if set."""
 
@@ -245,6 +250,8 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
         lan=fake_lan(settings),
         events=EventLog(pace_s=0),
         accounts=FakeAccounts(),
+        oidc=FakeOidc(),
+        proxy_sign_in=Recorder(sign_in=SIGNED_IN),
         administration=FakeAdministration(),
         reading=FakeReading(),
         users=Recorder(
@@ -333,6 +340,21 @@ class FakeAccounts(Recorder):
     async def identify(self, token: str | None, sender: Sender, *, is_local: bool) -> Any:
         self.shown.append((token, sender, is_local))
         return self.identity
+
+
+class FakeOidc(Recorder):
+    """Sends everybody to a provider, and lets in who comes back."""
+
+    name: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__(
+            begin=("https://login.example.org/authorize", "word"),
+            begin_link=("https://login.example.org/authorize", "word"),
+            finish=Finished(SIGNED_IN, "/c/abc"),
+            get_link=LINK,
+            unlink=None,
+        )
 
 
 class FakeAdministration(Recorder):

@@ -75,6 +75,47 @@ def test_trusted_proxy_that_does_not_say_for_whom_makes_nobody_local() -> None:
     assert original(PROXY, {}) == {**scope_of(PROXY), "client": None}
 
 
+def user_of(client: str, *values: bytes, header: str | None = "Remote-User") -> Any:
+    scope = scope_of(client)
+    scope["headers"] += [(b"remote-user", value) for value in values]
+    forwarded = Forwarded(Proxies(["10.0.0.0/8"]), user_header=header)
+    found = forwarded.original(scope)
+    assert (b"remote-user" in dict(found["headers"])) is (header is None and bool(values))
+    return found.get("state", {}).get("proxy_user")
+
+
+@pytest.mark.parametrize(
+    ("values", "user"),
+    [
+        ((b"ann",), "ann"),
+        (("Zoë".encode(),), "Zoë"),
+        ((b"\xff",), "\ufffd"),
+        ((b"ann", b"bob"), ""),
+        ((b"ann", b"ann"), ""),
+        ((b"",), None),
+        ((), None),
+    ],
+)
+def test_user_is_whom_the_trusted_proxy_names_once(values, user) -> None:
+    assert user_of(PROXY, *values) == user
+
+
+@pytest.mark.parametrize("client", ["11.0.0.1", "127.0.0.1", "fd00::1", ""])
+def test_nobody_else_names_a_user(client: str) -> None:
+    assert user_of(client, b"ann") is None
+
+
+def test_header_is_any_other_where_none_was_named() -> None:
+    assert user_of(PROXY, b"ann", header=None) is None
+
+
+def test_forwarded_for_does_not_make_a_peer_a_proxy() -> None:
+    scope = scope_of("11.0.0.1", {"x-forwarded-for": PROXY, "remote-user": "ann"})
+    found = Forwarded(Proxies(["10.0.0.0/8"]), user_header="remote-user").original(scope)
+    assert "state" not in found
+    assert b"remote-user" not in dict(found["headers"])
+
+
 def test_several_hosts_are_none_of_ours() -> None:
     for said in ("chat.example.org, evil.example", ""):
         assert dict(original(PROXY, {"x-forwarded-host": said})["headers"])[b"host"] == b""

@@ -20,7 +20,10 @@ from webui.api.key_scope import group_of
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-PUBLIC = {"/health", "/ca.crt", "/api/session", "/api/first-run"}
+PUBLIC = {
+    *("/health", "/ca.crt", "/api/session", "/api/first-run"),
+    *("/api/oidc", "/oidc/callback"),
+}
 VIEW_OF_CONVERSATION = {
     "id": "c1",
     "title": "Hello",
@@ -62,6 +65,11 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("POST", "/api/session"),
         ("DELETE", "/api/session"),
         ("POST", "/api/first-run"),
+        ("POST", "/api/oidc"),
+        ("GET", "/oidc/callback"),
+        ("GET", "/api/oidc/link"),
+        ("POST", "/api/oidc/link"),
+        ("DELETE", "/api/oidc/link"),
         ("GET", "/api/sessions"),
         ("DELETE", "/api/sessions"),
         ("DELETE", "/api/sessions/{session_id}"),
@@ -157,6 +165,7 @@ FOR_PEOPLE = {
     "/api/keys/{key_id}",
     "/api/audit",
     "/api/parameters",
+    "/api/oidc/link",
 }
 
 

@@ -8,15 +8,28 @@ import { api, root } from "./api.js";
 import { el } from "./dom.js";
 import { field, formOf } from "./field.js";
 import { brandMark } from "./icons.js";
+import { byOidc, byProxy, takeRefusal } from "./vouched.js";
 import { t } from "./strings.js";
 
 const NEXT = /^\/c\/[\w-]{1,64}$/;
 const place = document.getElementById("entry");
+const refusal = takeRefusal();
 
-/** Go where the reader wanted to; never to another site. */
-function enter() {
+/** Where the reader wanted to go; never another site. */
+function wanted() {
   const next = new URLSearchParams(location.search).get("next") ?? "";
-  location.replace(root + (NEXT.test(next) ? next.slice(1) : ""));
+  return NEXT.test(next) ? next : "/";
+}
+
+function enter() {
+  location.replace(root + wanted().slice(1));
+}
+
+/** Draw what another site made go wrong, where there is no form, and the way on. */
+function drawAlone(refusal, way) {
+  place.replaceChildren(el("div", { class: "entry-brand" }, brandMark(), el("span", {}, t("app.name"))), el("h1", {}, t("entry.sign_in")), refusal ?? "", way);
+  document.title = t("app.title", { title: t("entry.sign_in") });
+  way.focus();
 }
 
 /** Draw one form, which is followed by the page itself. */
@@ -32,7 +45,7 @@ function draw({ title, text, foot = null, ...form }) {
   (form.fields.find(({ input }) => !input.value) ?? form.fields[0]).input.focus();
 }
 
-function signIn() {
+function signIn({ oidc }, refusal) {
   draw({
     title: t("entry.sign_in"),
     fields: [
@@ -41,8 +54,9 @@ function signIn() {
     ],
     action: t("entry.sign_in"),
     send: api.signIn,
-    foot: el("p", { class: "entry-foot" }, t("entry.forgotten")),
+    foot: el("div", {}, oidc ? byOidc(oidc, wanted()) : "", el("p", { class: "entry-foot" }, t("entry.forgotten"))),
   });
+  if (refusal) place.querySelector("h1").after(refusal);
 }
 
 function firstRun() {
@@ -87,11 +101,13 @@ async function begin() {
     place.replaceChildren(el("p", { class: "field-alert", role: "alert" }, `${error.message}. ${error.hint}`), again);
     return;
   }
-  const { user, is_claimed: isClaimed } = session;
+  const { user, is_claimed: isClaimed, proxy_user: vouched } = session;
   if (user?.must_change_password) changePassword(user);
   else if (!isClaimed) firstRun();
+  else if (vouched !== null && !user) drawAlone(refusal, byProxy(vouched, enter));
+  else if (user && refusal) drawAlone(refusal, el("button", { type: "button", class: "field-go", on: { click: enter } }, t("entry.go_on")));
   else if (user) enter();
-  else signIn();
+  else signIn(session, refusal);
 }
 
 begin();

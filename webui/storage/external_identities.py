@@ -1,0 +1,32 @@
+"""Who an owner is at other sites; how one of those finds its owner stands in `credentials`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from webui.storage.owned import owned
+from webui.storage.sign_in_tables import ExternalIdentityRow
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+def add(session: Session, row: ExternalIdentityRow) -> None:
+    """Keep a new one.
+
+    Raises:
+        IntegrityError: It is somebody's; ask `credentials.find_external` before.
+    """
+    session.add(row)
+    session.flush()
+
+
+def find(session: Session, owner_id: str, issuer: str) -> ExternalIdentityRow | None:
+    """Return who an owner is at a site."""
+    query = owned(ExternalIdentityRow, owner_id).where(ExternalIdentityRow.issuer == issuer)
+    return session.scalars(query.order_by(ExternalIdentityRow.created_at)).first()
+
+
+def delete(session: Session, row: ExternalIdentityRow) -> None:
+    """Forget one."""
+    session.delete(row)
