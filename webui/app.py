@@ -20,6 +20,7 @@ import webui
 from webui.accounts.accounts import Accounts
 from webui.accounts.api_keys import ApiKeys
 from webui.accounts.groups import Groups
+from webui.accounts.passkeys import Passkeys
 from webui.accounts.quotas import Quotas
 from webui.accounts.usage import Usage
 from webui.accounts.users import Users
@@ -150,6 +151,7 @@ def _construct(settings: Settings) -> Runtime:
         administration=Administration(database, backups, generations, settings),
         backups=backups,
         api_keys=ApiKeys(database, accounts),
+        passkeys=Passkeys(database, accounts),
         groups=Groups(database),
         quotas=quotas,
         usage=Usage(database, quotas),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from webui.accounts.accounts import Accounts
     from webui.accounts.api_keys import ApiKeys
     from webui.accounts.groups import Groups
+    from webui.accounts.passkeys import Passkeys
     from webui.accounts.quotas import Quotas
     from webui.accounts.usage import Usage
     from webui.accounts.users import Users
@@ -45,6 +46,7 @@ class Runtime:
         reading: Use cases of administrators who look into chats.
         administration: Use cases of administrators for the server as a whole.
         api_keys: Use cases of keys for programs.
+        passkeys: Use cases of passkeys.
         groups: Use cases of administrators: groups and limits.
         quotas: What everybody may use, and has used.
         usage: Use cases of what was used.
@@ -68,6 +70,7 @@ class Runtime:
     reading: Reading
     backups: Backups
     api_keys: ApiKeys
+    passkeys: Passkeys
     groups: Groups
     quotas: Quotas
     usage: Usage

@@ -44,6 +44,7 @@ OWNERS = {
     "uvicorn": ("cli",),
     "argon2": ("accounts",),
     "cryptography": ("network",),
+    "webauthn": ("accounts/ceremony.py",),
     "segno": ("network",),
     "zeroconf": ("network",),
     "fastapi": ("api", "app.py", "ui"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, update
 
+from webui.storage.sign_in_tables import PasskeyRow
 from webui.storage.tables import ApiKeyRow, SessionRow, UserRow
 
 if TYPE_CHECKING:
@@ -36,6 +37,17 @@ def find_api_key(session: Session, key_hash: str) -> tuple[ApiKeyRow, UserRow] |
         select(ApiKeyRow, UserRow)
         .join(UserRow, UserRow.id == ApiKeyRow.owner_id)
         .where(ApiKeyRow.key_hash == key_hash)
+    )
+    row = session.execute(query).first()
+    return None if row is None else (row[0], row[1])
+
+
+def find_passkey(session: Session, credential_id: str) -> tuple[PasskeyRow, UserRow] | None:
+    """Return a passkey and whose it is."""
+    query = (
+        select(PasskeyRow, UserRow)
+        .join(UserRow, UserRow.id == PasskeyRow.owner_id)
+        .where(PasskeyRow.credential_id == credential_id)
     )
     row = session.execute(query).first()
     return None if row is None else (row[0], row[1])

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.api.conftest import PASSWORD, Household, status_of
-from webui.storage import conversations, jobs
+from webui.storage import conversations, jobs, passkeys
+from webui.storage.sign_in_tables import PasskeyRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,9 @@ ORDER = ("", "Gus", "Cid", "Ann", "Bob")  # the owner last, who may take the thi
 CHAT = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
 SEND = {"mode": "send", "parent_id": None, "text": "x"}
 LOAD = {"model_id": "nothing.gguf"}
+SHOW = dict.fromkeys(("client_data", "authenticator_data", "signature", "user_handle"), "AA")
+SHOW["id"] = "AA"
+MADE = {"id": "AA", "client_data": "AA", "attestation": "AA"}
 LIMITS = {"limits": {"tokens_per_day": 1_000_000}}
 WRONG = {"password": "wrong wrong"}
 CHANGE = {"old": "wrong wrong", "new": PASSWORD}
@@ -38,6 +42,13 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "/api/session", None, (200, 200, 200, 200, 200)),
     ("POST", "/api/session", {"name": "x", "password": "x"}, (401, 401, 401, 401, 401)),
     ("POST", "/api/first-run", {"code": "x", "name": "x", "password": "x"}, (409,) * 5),
+    ("POST", "/api/session/passkey/options", None, (200, 200, 200, 200, 200)),
+    ("POST", "/api/session/passkey", SHOW, (409, 409, 409, 409, 409)),  # asked for by nobody
+    ("GET", "/api/passkeys", None, (401, 200, 200, 200, 200)),
+    ("POST", "/api/passkeys/options", {"name": "x", **WRONG}, (401, 403, 422, 422, 422)),
+    ("POST", "/api/passkeys", MADE, (401, 409, 409, 409, 409)),
+    ("PATCH", "/api/passkeys/{passkey_id}", {"name": "x"}, (401, 404, 404, 404, 200)),
+    ("DELETE", "/api/passkeys/{passkey_id}", None, (401, 404, 404, 404, 204)),
     ("GET", "/api/sessions", None, (401, 200, 200, 200, 200)),
     ("DELETE", "/api/sessions/{session_id}", None, (401, 404, 404, 404, 204)),
     ("GET", "/api/me", None, (401, 200, 200, 200, 200)),
@@ -122,6 +133,10 @@ async def bobs(household: Household) -> dict[str, str]:
     other = next(one["id"] for one in sessions if not one["is_current"])
     database = household.runtime.database
     job = await database.run(jobs.add, household.ids["Bob"], kind="k", title="t")
+    passkey = PasskeyRow(
+        credential_id=conversation_id, owner_id=household.ids["Bob"], public_key=b"", name="Phone"
+    )
+    await database.run(passkeys.add, passkey)
     key = await household.clients["Bob"].post("/api/keys", json={"name": "Editor"})
     members = {"name": f"Of {conversation_id[:8]}", "member_ids": [household.ids["Bob"]]}
     members["name"] = members["name"].replace("-", ".").replace("_", ".")
@@ -137,6 +152,7 @@ async def bobs(household: Household) -> dict[str, str]:
         "session_id": other,
         "job_id": job.id,
         "key_id": key.json()["view"]["id"],
+        "passkey_id": passkey.id,
     }
 
 
@@ -186,7 +202,10 @@ OPEN_TO_KEYS = {
     "/v1/embeddings",
     "/v1/rerank",
 }
-OPEN_TO_ALL = {"/health", "/ca.crt", "/api/session", "/api/first-run"}
+OPEN_TO_ALL = {
+    *("/health", "/ca.crt", "/api/session", "/api/first-run"),
+    *("/api/session/passkey", "/api/session/passkey/options"),
+}
 
 
 async def test_every_route_by_keys(household: Household) -> None:

@@ -20,7 +20,10 @@ from webui.api.key_scope import group_of
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-PUBLIC = {"/health", "/ca.crt", "/api/session", "/api/first-run"}
+PUBLIC = {
+    *("/health", "/ca.crt", "/api/session", "/api/first-run"),
+    *("/api/session/passkey", "/api/session/passkey/options"),
+}
 VIEW_OF_CONVERSATION = {
     "id": "c1",
     "title": "Hello",
@@ -61,6 +64,8 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("GET", "/api/session"),
         ("POST", "/api/session"),
         ("DELETE", "/api/session"),
+        ("POST", "/api/session/passkey/options"),
+        ("POST", "/api/session/passkey"),
         ("POST", "/api/first-run"),
         ("GET", "/api/sessions"),
         ("DELETE", "/api/sessions"),
@@ -79,6 +84,11 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("GET", "/api/keys"),
         ("POST", "/api/keys"),
         ("DELETE", "/api/keys/{key_id}"),
+        ("GET", "/api/passkeys"),
+        ("POST", "/api/passkeys"),
+        ("POST", "/api/passkeys/options"),
+        ("PATCH", "/api/passkeys/{passkey_id}"),
+        ("DELETE", "/api/passkeys/{passkey_id}"),
         ("GET", "/api/audit"),
         ("GET", "/api/admin"),
         ("GET", "/api/admin/log"),
@@ -155,6 +165,9 @@ FOR_PEOPLE = {
     "/api/users/{user_id}/keys/{key_id}",
     "/api/keys",
     "/api/keys/{key_id}",
+    "/api/passkeys",
+    "/api/passkeys/options",
+    "/api/passkeys/{passkey_id}",
     "/api/audit",
     "/api/parameters",
 }
