@@ -159,7 +159,7 @@ def read_made(answer: Attestation, challenge: Challenge) -> Made:
             decode_credential_public_key(verified.credential_public_key)
         )  # else it could never sign in
     except Exception as error:
-        logger.debug("a passkey was not made: %s", error)
+        logger.debug("a passkey was not made: %.200r", error)
         raise _not_made() from error
     if len(verified.credential_id) > MAX_ID_BYTES or len(verified.credential_public_key) > (
         MAX_KEY_BYTES
@@ -200,7 +200,7 @@ def read_use(
         )
         is_theirs = hmac.compare_digest(base64url_to_bytes(answer.user_handle), handle)
     except Exception as error:  # noqa: BLE001 - whatever a stranger's bytes make it stumble over
-        logger.debug("a passkey was not used: %s", error)
+        logger.debug("a passkey was not used: %.200r", error)
         return None
     if not is_theirs:
         return None

@@ -22,6 +22,7 @@ from webui.api.deps import (
 )
 from webui.api.door import TICKET, drop_ticket, keep_ticket
 from webui.api.session import MAX_NAME_CHARS, MAX_PASSWORD_CHARS, begin
+from webui.errors import in_one_line
 
 BASE64URL = r"^[A-Za-z0-9_-]*$"
 MAX_ID_CHARS = 1400  # of 1,023 bytes
@@ -110,7 +111,7 @@ async def list_passkeys(request: Request, runtime: RuntimeDep, actor: ActorDep) 
     try:
         await get_party(request)
     except PasskeysImpossible as error:
-        impossible = f"{error.message}. {error.hint}"
+        impossible = in_one_line(error.message, error.hint)
     return Json(PasskeysView(await runtime.passkeys.list(actor), impossible))
 
 

@@ -383,6 +383,14 @@ async def test_guests_and_the_machine_itself_have_none(home: Home) -> None:
         await home.passkeys.begin_adding(local, "x", GOOD, PARTY, HERE)
 
 
+async def test_passkey_signs_in_after_a_restart_too(home: Home) -> None:
+    await home.add(home.device)
+    home.house.begin()
+    await home.house.accounts.open()
+    home.passkeys = Passkeys(home.house.database, home.house.accounts, home.house.clock)
+    await home.sign_in(home.device)
+
+
 async def test_shut_account_stays_shut_until_it_is_opened(home: Home) -> None:
     bob = await home.bob()
     await home.add(home.device, bob)

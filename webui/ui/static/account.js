@@ -6,6 +6,7 @@ import { el } from "./dom.js";
 import { field, formOf } from "./field.js";
 import { moment } from "./format.js";
 import { keysSection } from "./keys.js";
+import { passkeysSection } from "./passkeys.js";
 import { button, makeSheet, section } from "./sheet.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
@@ -21,6 +22,7 @@ export function showAccount(user) {
     section(t("account.sessions"), list, button(t("account.everywhere"), () => api.signOutEverywhere().then(leave))),
     user.permissions.includes("api_keys") ? keysSection() : "",
     section(t("account.password"), passwordForm(user)),
+    user.role === "guest" ? "" : passkeysSection(user),
     section(t("account.export"), el("p", {}, t("account.export_text"), " ", el("a", { href: `${root}api/me/export`, download: true }, t("account.export_now")))),
     section(t("account.delete"), el("p", {}, t("account.delete_text")), deletion()),
   );

@@ -9,6 +9,7 @@ import { el } from "./dom.js";
 import { field, formOf } from "./field.js";
 import { brandMark } from "./icons.js";
 import { t } from "./strings.js";
+import { hasPasskeys, usePasskey } from "./webauthn.js";
 
 const NEXT = /^\/c\/[\w-]{1,64}$/;
 const place = document.getElementById("entry");
@@ -41,8 +42,29 @@ function signIn() {
     ],
     action: t("entry.sign_in"),
     send: api.signIn,
-    foot: el("p", { class: "entry-foot" }, t("entry.forgotten")),
+    foot: el("div", {}, hasPasskeys() ? byPasskey() : "", el("p", { class: "entry-foot" }, t("entry.forgotten"))),
   });
+}
+
+/** Signing in by a passkey: neither name nor password is written. */
+function byPasskey() {
+  const send = async () => api.signInByPasskey(await usePasskey((await api.passkeySignInOptions()).options));
+  const alert = el("p", { class: "field-alert", role: "alert" });
+  const button = el("button", { type: "button", class: "entry-passkey" }, t("entry.use_passkey"));
+  button.addEventListener("click", async () => {
+    if (button.disabled) return;
+    button.disabled = true;
+    alert.textContent = "";
+    try {
+      await send();
+      enter();
+    } catch (error) {
+      alert.textContent = [error.message, error.hint].filter(Boolean).join(". ");
+      button.disabled = false;
+      button.focus();
+    }
+  });
+  return el("div", { class: "field-form" }, button, alert);
 }
 
 function firstRun() {
