@@ -21,6 +21,7 @@ from webui.accounts.accounts import Accounts
 from webui.accounts.api_keys import ApiKeys
 from webui.accounts.groups import Groups
 from webui.accounts.oidc import Oidc
+from webui.accounts.passkeys import Passkeys
 from webui.accounts.proxy_sign_in import ProxySignIn
 from webui.accounts.quotas import Quotas
 from webui.accounts.usage import Usage
@@ -154,6 +155,7 @@ def _construct(settings: Settings) -> Runtime:
         administration=Administration(database, backups, generations, settings),
         backups=backups,
         api_keys=ApiKeys(database, accounts),
+        passkeys=Passkeys(database, accounts),
         groups=Groups(database),
         quotas=quotas,
         usage=Usage(database, quotas),

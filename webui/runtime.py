@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from webui.accounts.api_keys import ApiKeys
     from webui.accounts.groups import Groups
     from webui.accounts.oidc import Oidc
+    from webui.accounts.passkeys import Passkeys
     from webui.accounts.proxy_sign_in import ProxySignIn
     from webui.accounts.quotas import Quotas
     from webui.accounts.usage import Usage
@@ -49,6 +50,7 @@ class Runtime:
         reading: Use cases of administrators who look into chats.
         administration: Use cases of administrators for the server as a whole.
         api_keys: Use cases of keys for programs.
+        passkeys: Use cases of passkeys.
         groups: Use cases of administrators: groups and limits.
         quotas: What everybody may use, and has used.
         usage: Use cases of what was used.
@@ -74,6 +76,7 @@ class Runtime:
     reading: Reading
     backups: Backups
     api_keys: ApiKeys
+    passkeys: Passkeys
     groups: Groups
     quotas: Quotas
     usage: Usage

@@ -11,6 +11,7 @@ import pytest
 from starlette.routing import Route
 
 import webui
+from webui.accounts import passkeys  # noqa: F401 - has an error of its own
 from webui.administration import reading  # noqa: F401 - has an error of its own
 from webui.api import errors as api_errors
 from webui.api.http_app import ROUTE_GROUPS

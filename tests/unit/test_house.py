@@ -47,6 +47,7 @@ OWNERS = {
     "joserfc": ("accounts",),
     "httpx": ("network/provider.py",),
     "cryptography": ("network",),
+    "webauthn": ("accounts/ceremony.py",),
     "segno": ("network",),
     "zeroconf": ("network",),
     "fastapi": ("api", "app.py", "ui"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from webui.accounts import first_run, names, passwords
+from webui.accounts.enabled import check_enabled
 from webui.accounts.identity import Identity, Sender, Source
 from webui.accounts.known_keys import KnownKeys
 from webui.accounts.passwords import Passwords
@@ -40,12 +41,6 @@ class WrongCredentials(NotAuthenticated):
     """Name and password do not belong together; which of them is wrong is not said."""
 
     code = "wrong_credentials"
-
-
-class AccountDisabled(NotAuthenticated):
-    """The password was right, but an administrator shut the account."""
-
-    code = "account_disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +79,7 @@ class Accounts:
         self.keys = KnownKeys(database)
         self.passwords = passwords or Passwords()
         self._database = database
-        self._throttle = throttle or Throttle()
+        self.throttle = throttle or Throttle()
         self._local: Identity | None = None
         self._code = ""
         self._on_shut_out: Hook = _nothing
@@ -136,14 +131,14 @@ class Accounts:
         """
         if self.is_claimed:
             raise first_run.claimed()
-        self._throttle.begin(FIRST_RUN, sender.address)
+        self.throttle.begin(FIRST_RUN, sender.address)
         if not first_run.is_same(self._code, code):
             raise PermissionDenied(
                 "the code is not the one that the server printed",
                 "It stands in the terminal, or in the log, from where the server was started.",
                 field="code",
             )
-        self._throttle.note_right(FIRST_RUN, sender.address)
+        self.throttle.note_right(FIRST_RUN, sender.address)
         name = names.checked(name)
         passwords.check(password, name=name)
         password_hash = await self.passwords.hash(password)
@@ -198,7 +193,7 @@ class Accounts:
             Busy: Too many sign in.
         """
         key = names.key_of(name[: 2 * names.MAX_NAME_CHARS])
-        self._throttle.begin(key, sender.address)
+        self.throttle.begin(key, sender.address)
         row = await self._database.read(users.find_by_key, key)
         stored = None if row is None else row.password_hash
         if not await self.passwords.verify(stored, password) or row is None:
@@ -206,11 +201,8 @@ class Accounts:
                 "name and password do not belong together",
                 "Try again; an administrator can set a new password.",
             )
-        self._throttle.note_right(key, sender.address)
-        if row.disabled_at is not None:
-            raise AccountDisabled(
-                "this account is disabled", "An administrator of this server can enable it."
-            )
+        self.throttle.note_right(key, sender.address)
+        check_enabled(row)
         new_hash = None
         if stored is not None and self.passwords.is_outdated(stored):
             new_hash = await self.passwords.hash(password)
@@ -270,6 +262,25 @@ class Accounts:
         await self._on_shut_out(actor.user_id)
         await self.empty_left_guests()
 
+    async def confirm(
+        self, actor: Actor, password: str, sender: Sender, *, field: str = "password"
+    ) -> UserRow:
+        """Check that somebody knows their own password; returns who it is.
+
+        Raises:
+            InvalidRequest: It is wrong.
+            TooManyAttempts: It was guessed wrong too often.
+        """
+        row = await self._database.read(users.get, actor.user_id)
+        key = row.name_key or ""
+        self.throttle.begin(key, sender.address)
+        if not await self.passwords.verify(row.password_hash, password):
+            raise InvalidRequest(
+                "the password is wrong", "Write the one that you sign in with.", field=field
+            )
+        self.throttle.note_right(key, sender.address)
+        return row
+
     async def change_password(
         self, identity: Identity, old: str, new: str, sender: Sender
     ) -> SignedIn:
@@ -280,14 +291,7 @@ class Accounts:
             TooManyAttempts: The old one was guessed wrong too often.
         """
         actor = identity.actor
-        row = await self._database.read(users.get, actor.user_id)
-        key = row.name_key or ""
-        self._throttle.begin(key, sender.address)
-        if not await self.passwords.verify(row.password_hash, old):
-            raise InvalidRequest(
-                "the old password is wrong", "Write the one you signed in with.", field="old"
-            )
-        self._throttle.note_right(key, sender.address)
+        row = await self.confirm(actor, old, sender, field="old")
         passwords.check(new, name=row.name, field="new")
         if new == old:
             raise InvalidRequest("the new password is the old one", "Take another.", field="new")
@@ -309,19 +313,16 @@ class Accounts:
         note(session, actor, "change_password", "", sender)
         return SignedIn(self.sessions.begin(session, row, sender), user_view(row))
 
-    async def confirm(self, actor: Actor, password: str, sender: Sender) -> None:
-        """Check by their password that the owner asks; raises InvalidRequest, TooManyAttempts."""
-        row = await self._database.read(users.get, actor.user_id)
-        key = row.name_key or ""
-        self._throttle.begin(key, sender.address)
-        if not await self.passwords.verify(row.password_hash, password):
-            raise InvalidRequest("the password is wrong", "Write it again.", field="password")
-        self._throttle.note_right(key, sender.address)
-
     async def delete(self, actor: Actor, password: str, sender: Sender) -> None:
-        """Take one's own account away with all that is in it; raises as `confirm` and `remove`."""
-        await self.confirm(actor, password, sender)
-        await self.remove(actor, actor.user_id, sender)
+        """Take one's own account away with everything that is in it; there is no way back.
+
+        Raises:
+            InvalidRequest: The password is wrong.
+            TooManyAttempts: It was guessed wrong too often.
+            Conflict: Nobody would be left to administer this server.
+        """
+        row = await self.confirm(actor, password, sender)
+        await self.remove(actor, row.id, sender)
 
     async def remove(self, actor: Actor, user_id: str, sender: Sender) -> None:
         """Take an account away; who may is for the callers to say.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import secrets
 import string
-import unicodedata
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from webui.accounts import names
 from webui.accounts.accounts import note
 from webui.accounts.identity import EndpointGroup, Scope, hash_of, new_token
 from webui.accounts.known_keys import PREFIX_CHARS
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from webui.storage.database import Database
 
 MAX_KEYS = 50  # of one person
-MAX_NAME_CHARS = 60
 MAX_MODELS = 50
 LONGEST = timedelta(days=3660)
 PREFIX_ALPHABET = string.ascii_lowercase + string.digits
@@ -118,7 +117,7 @@ class ApiKeys:
         row = ApiKeyRow(
             key_hash=hash_of(key),
             owner_id=actor.user_id,
-            name=_checked_name(name),
+            name=names.label(name, "Say what the key is for."),
             prefix=key[:PREFIX_CHARS],
             endpoints=None if scope.endpoints is None else sorted(scope.endpoints),
             models=None if scope.models is None else sorted(scope.models),
@@ -198,24 +197,6 @@ def _delete(session: Session, actor: Actor, user_id: str, key_id: str, sender: S
 def _cards(session: Session, user_id: str) -> list[ApiKeyCard]:
     owner = users.get(session, user_id)
     return [api_key_card(row, owner) for row in rows.list_newest(session, owner.id)]
-
-
-def _checked_name(name: str) -> str:
-    name = " ".join(unicodedata.normalize("NFC", name).split())
-    if not name:
-        raise InvalidRequest("name is empty", "Say what the key is for.", field="name")
-    if len(name) > MAX_NAME_CHARS:
-        raise InvalidRequest(
-            f"name has {len(name)} characters", f"Take at most {MAX_NAME_CHARS}.", field="name"
-        )
-    hidden = [one for one in name if not one.isprintable()]
-    if hidden:
-        raise InvalidRequest(
-            f"name has a character that is not shown (U+{ord(hidden[0]):04X})",
-            "Take it out.",
-            field="name",
-        )
-    return name
 
 
 def _check_scope(scope: Scope) -> None:

@@ -10,6 +10,7 @@ import unicodedata
 from webui.errors import InvalidRequest
 
 MAX_NAME_CHARS = 40
+MAX_LABEL_CHARS = 60
 MARKS = " ._-'@+"
 KINDS = frozenset("LNM")  # letters, numbers and the marks upon them
 
@@ -50,3 +51,30 @@ def is_same(name: str, other: str) -> bool:
     may be two people there.
     """
     return name == other or (name.isascii() and other.isascii() and name.lower() == other.lower())
+
+
+def label(text: str, empty_hint: str) -> str:
+    """Return the name of a thing that its owner alone sees, as it is kept.
+
+    Args:
+        text: As it was written.
+        empty_hint: What to do where it is empty.
+
+    Raises:
+        InvalidRequest: It is empty, too long, or has characters that are not shown.
+    """
+    text = " ".join(unicodedata.normalize("NFC", text).split())
+    if not text:
+        raise InvalidRequest("name is empty", empty_hint, field="name")
+    if len(text) > MAX_LABEL_CHARS:
+        raise InvalidRequest(
+            f"name has {len(text)} characters", f"Take at most {MAX_LABEL_CHARS}.", field="name"
+        )
+    hidden = [one for one in text if not one.isprintable()]
+    if hidden:
+        raise InvalidRequest(
+            f"name has a character that is not shown (U+{ord(hidden[0]):04X})",
+            "Take it out.",
+            field="name",
+        )
+    return text

@@ -16,8 +16,9 @@ from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from webui.accounts import id_token, links, newcomers
-from webui.accounts.accounts import AccountDisabled, SignedIn, note
+from webui.accounts.accounts import SignedIn, note
 from webui.accounts.attempts import Attempts, Begun
+from webui.accounts.enabled import check_enabled
 from webui.accounts.id_token import SignInRefused
 from webui.accounts.identity import Source
 from webui.accounts.sessions import actor_of
@@ -294,10 +295,7 @@ class Oidc:
         if found is None:
             return None
         link, user = found
-        if user.disabled_at is not None:
-            raise AccountDisabled(
-                "this account is disabled", "An administrator of this server can enable it."
-            )
+        check_enabled(user)
         link.last_used_at = utc_now()
         said = f"{sender.device}, by {self._settings.oidc_name}"
         note(session, actor_of(user), "sign_in", said, sender)

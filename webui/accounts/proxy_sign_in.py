@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from webui.accounts import names, newcomers
-from webui.accounts.accounts import AccountDisabled, SignedIn, note
+from webui.accounts.accounts import SignedIn, note
+from webui.accounts.enabled import check_enabled
 from webui.accounts.id_token import SignInRefused
 from webui.accounts.oidc import UnknownPerson
 from webui.accounts.sessions import actor_of
@@ -86,10 +87,7 @@ class ProxySignIn:
             raise UnknownPerson(
                 f"{name} has no account here", "An administrator can make one of that name."
             )
-        if row.disabled_at is not None:
-            raise AccountDisabled(
-                "this account is disabled", "An administrator of this server can enable it."
-            )
+        check_enabled(row)
         _drop_made_up(row)
         note(session, actor_of(row), "sign_in", f"{sender.device}, by {BY}", sender)
         return SignedIn(self._accounts.sessions.begin(session, row, sender), user_view(row))

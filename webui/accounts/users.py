@@ -15,7 +15,7 @@ from webui.accounts.first_run import ALPHABET
 from webui.accounts.views import AuditView, UserView, audit_view, user_view
 from webui.actor import GRANTABLE, LOCAL_USER_ID, Permission, UserRole
 from webui.errors import Conflict, InvalidRequest, NotFound
-from webui.storage import api_keys, audit, users
+from webui.storage import api_keys, audit, passkeys, users
 from webui.storage import sessions as session_rows
 from webui.storage.tables import UserRow, utc_now
 
@@ -164,7 +164,7 @@ class Users:
     async def reset_password(
         self, actor: Actor, user_id: str, sender: Sender, *, password: str | None = None
     ) -> str | None:
-        """Set somebody's password; their sign-ins end, and their API keys.
+        """Set somebody's password; their sign-ins end, their API keys and their passkeys.
 
         Returns:
             The password where it was made up and must be changed; nobody can read it again.
@@ -259,7 +259,9 @@ def _set_password(
     row.password_hash, row.must_change_password = password_hash, must_change
     session_rows.delete_all(session, user_id)
     api_keys.delete_all(session, user_id)
-    note(session, actor, "reset_password", row.name, sender)
+    num_passkeys = passkeys.delete_all(session, user_id)
+    also = f"; removed {num_passkeys} of their passkeys" if num_passkeys else ""
+    note(session, actor, "reset_password", f"{row.name}{also}", sender)
 
 
 def _change(

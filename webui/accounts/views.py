@@ -10,6 +10,7 @@ import msgspec
 from webui.actor import permissions_of
 
 if TYPE_CHECKING:
+    from webui.storage.sign_in_tables import PasskeyRow
     from webui.storage.tables import ApiKeyRow, AuditRow, SessionRow, UserRow
 
 
@@ -88,6 +89,20 @@ class ApiKeyCard(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     prefix: str
     owner: str
+
+
+class PasskeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A passkey, to its owner.
+
+    Attributes:
+        is_backed_up: The maker of the device keeps it too, so that it outlives the device.
+    """
+
+    id: str
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None
+    is_backed_up: bool
 
 
 class AuditView(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,6 +220,17 @@ def api_key_view(row: ApiKeyRow, now: datetime) -> ApiKeyView:
 def api_key_card(row: ApiKeyRow, owner: UserRow) -> ApiKeyCard:
     """Return what administrators see of a key."""
     return ApiKeyCard(id=row.id, name=row.name, prefix=row.prefix, owner=owner.name)
+
+
+def passkey_view(row: PasskeyRow) -> PasskeyView:
+    """Return what its owner sees of a passkey."""
+    return PasskeyView(
+        id=row.id,
+        name=row.name,
+        created_at=row.created_at,
+        last_used_at=row.last_used_at,
+        is_backed_up=row.backed_up,
+    )
 
 
 def audit_view(row: AuditRow) -> AuditView:

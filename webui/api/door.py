@@ -35,11 +35,14 @@ if TYPE_CHECKING:
 
 COOKIE = "hearthside"
 COOKIE_S = 180 * 24 * 3600
+TICKET = "hearthside-passkey"
+TICKET_S = 300
 # What strangers may ask for: how the server is, its certificate, and the way in.
 PUBLIC = frozenset(
     {
         *("/health", "/ca.crt", "/favicon.ico", SIGN_IN, FIRST_RUN),
         *("/api/session", "/api/first-run", "/api/oidc", "/oidc/callback"),
+        *("/api/session/passkey", "/api/session/passkey/options"),
     }
 )
 PUBLIC_FILES = "/ui/"
@@ -285,6 +288,16 @@ def _cookie(scope: Scope, root_path: str) -> dict[str, Any]:
         "httponly": True,
         "samesite": "lax",
     }
+
+
+def keep_ticket(response: Response, ticket: str, scope: Scope, root_path: str) -> None:
+    """Have the browser show a ticket again, while the passkey that it asked for may come."""
+    response.set_cookie(TICKET, ticket, max_age=TICKET_S, **_cookie(scope, root_path))
+
+
+def drop_ticket(response: Response, scope: Scope, root_path: str) -> None:
+    """Have the browser forget its ticket."""
+    response.delete_cookie(TICKET, **_cookie(scope, root_path))
 
 
 def _is_local(address: str) -> bool:

@@ -7,12 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from webui.accounts.accounts import SignedIn
 from webui.accounts.identity import Source
 from webui.accounts.names import is_same
 from webui.api.deps import Json, RuntimeDep, SenderDep, body_of
 from webui.api.door import drop_token, keep_token, token_of
 from webui.api.vouched import proxy_user_in
 from webui.errors import PermissionDenied
+from webui.runtime import Runtime
 
 MAX_NAME_CHARS = 200
 MAX_PASSWORD_CHARS = 2000
@@ -30,6 +32,16 @@ class SignInBody(BaseModel):
 
 
 _sign_in_body = body_of(TypeAdapter(SignInBody))
+
+
+async def begin(request: Request, runtime: Runtime, signed_in: SignedIn) -> Response:
+    """Answer that somebody is signed in here; who was before is so no more."""
+    before = request.state.identity
+    if before is not None and before.source is Source.SESSION:
+        await runtime.accounts.sign_out(before)
+    response = Json({"user": signed_in.user})
+    keep_token(response, signed_in.token, request.scope, runtime.settings.root_path)
+    return response
 
 
 @router.get("")
@@ -66,20 +78,14 @@ async def sign_in(
     Raises:
         PermissionDenied: A trusted proxy names somebody else.
     """
-    accounts = runtime.accounts
     vouched = proxy_user_in(request.scope)
     if vouched is not None and not is_same(vouched, body.name):
         raise PermissionDenied(
             "the proxy says that somebody else is signed in there",
             "Sign in under the name that the proxy knows you by, or sign out there.",
         )
-    signed_in = await accounts.sign_in(body.name, body.password, sender)
-    before = request.state.identity
-    if before is not None and before.source is Source.SESSION:
-        await accounts.sign_out(before)
-    response = Json({"user": signed_in.user})
-    keep_token(response, signed_in.token, request.scope, runtime.settings.root_path)
-    return response
+    signed_in = await runtime.accounts.sign_in(body.name, body.password, sender)
+    return await begin(request, runtime, signed_in)
 
 
 @router.delete("")

@@ -1,4 +1,4 @@
-"""From a secret, or the word of another site, to whose it is: the only queries that begin with something else than an owner.
+"""From a secret, or another site's word, to whose it is: what begins with no owner.
 
 Knows hashes of secrets, never the secrets. What is found has not been judged: whether it has run
 out, or its owner may come in at all, is for `accounts` to say.
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, update
 
-from webui.storage.sign_in_tables import ExternalIdentityRow
+from webui.storage.sign_in_tables import ExternalIdentityRow, PasskeyRow
 from webui.storage.tables import ApiKeyRow, SessionRow, UserRow
 
 if TYPE_CHECKING:
@@ -50,6 +50,17 @@ def find_external(
         select(ExternalIdentityRow, UserRow)
         .join(UserRow, UserRow.id == ExternalIdentityRow.owner_id)
         .where(ExternalIdentityRow.issuer == issuer, ExternalIdentityRow.subject == subject)
+    )
+    row = session.execute(query).first()
+    return None if row is None else (row[0], row[1])
+
+
+def find_passkey(session: Session, credential_id: str) -> tuple[PasskeyRow, UserRow] | None:
+    """Return a passkey and whose it is."""
+    query = (
+        select(PasskeyRow, UserRow)
+        .join(UserRow, UserRow.id == PasskeyRow.owner_id)
+        .where(PasskeyRow.credential_id == credential_id)
     )
     row = session.execute(query).first()
     return None if row is None else (row[0], row[1])

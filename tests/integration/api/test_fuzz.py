@@ -30,6 +30,7 @@ from webui.api import (
     limits,
     me,
     oidc,
+    passkeys,
     session,
     users,
 )
@@ -95,6 +96,14 @@ BODIES = {
     "POST /api/first-run": Body(
         {"code": "a", "name": "b", "password": "c"}, (first_run.ClaimBody,)
     ),
+    "POST /api/session/passkey": Body(
+        dict.fromkeys(passkeys.AssertionBody.model_fields, "AA"), (passkeys.AssertionBody,)
+    ),
+    "POST /api/passkeys/options": Body({"name": "a", "password": "b"}, (passkeys.BeginBody,)),
+    "POST /api/passkeys": Body(
+        dict.fromkeys(passkeys.AttestationBody.model_fields, "AA"), (passkeys.AttestationBody,)
+    ),
+    "PATCH /api/passkeys/{passkey_id}": Body({"name": "a"}, (passkeys.NameBody,)),
     "PUT /api/me/password": Body({"old": "a", "new": "b"}, (me.PasswordBody,)),
     "POST /api/users": Body({"name": "a"}, (users.AddBody,)),
     "PATCH /api/users/{user_id}": Body({}, (users.ChangeBody,)),
@@ -111,6 +120,7 @@ BODIES = {
     f"POST {CONVERSATION}/messages": Body({"mode": "send", "text": "hi"}, TURN),
 }
 WITHOUT_BODY = {
+    "POST /api/session/passkey/options",
     f"POST {CONVERSATION}/restore",
     "POST /api/generations/{generation_id}/stop",
     "POST /api/jobs/{job_id}/cancel",

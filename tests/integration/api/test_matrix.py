@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.api.conftest import PASSWORD, Household, status_of
-from webui.storage import conversations, jobs
+from webui.storage import conversations, jobs, passkeys
+from webui.storage.sign_in_tables import PasskeyRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,9 @@ ORDER = ("", "Gus", "Cid", "Ann", "Bob")  # the owner last, who may take the thi
 CHAT = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
 SEND = {"mode": "send", "parent_id": None, "text": "x"}
 LOAD = {"model_id": "nothing.gguf"}
+SHOW = dict.fromkeys(("client_data", "authenticator_data", "signature", "user_handle"), "AA")
+SHOW["id"] = "AA"
+MADE = {"id": "AA", "client_data": "AA", "attestation": "AA"}
 LIMITS = {"limits": {"tokens_per_day": 1_000_000}}
 WRONG = {"password": "wrong wrong"}
 CHANGE = {"old": "wrong wrong", "new": PASSWORD}
@@ -43,6 +47,13 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "/api/oidc/link", None, (401, 200, 200, 200, 200)),
     ("POST", "/api/oidc/link", {"password": "x"}, (401, 404, 404, 404, 404)),
     ("DELETE", "/api/oidc/link", None, (401, 404, 404, 404, 404)),
+    ("POST", "/api/session/passkey/options", None, (200, 200, 200, 200, 200)),
+    ("POST", "/api/session/passkey", SHOW, (409, 409, 409, 409, 409)),  # asked for by nobody
+    ("GET", "/api/passkeys", None, (401, 200, 200, 200, 200)),
+    ("POST", "/api/passkeys/options", {"name": "x", **WRONG}, (401, 403, 422, 422, 422)),
+    ("POST", "/api/passkeys", MADE, (401, 409, 409, 409, 409)),
+    ("PATCH", "/api/passkeys/{passkey_id}", {"name": "x"}, (401, 404, 404, 404, 200)),
+    ("DELETE", "/api/passkeys/{passkey_id}", None, (401, 404, 404, 404, 204)),
     ("GET", "/api/sessions", None, (401, 200, 200, 200, 200)),
     ("DELETE", "/api/sessions/{session_id}", None, (401, 404, 404, 404, 204)),
     ("GET", "/api/me", None, (401, 200, 200, 200, 200)),
@@ -127,6 +138,10 @@ async def bobs(household: Household) -> dict[str, str]:
     other = next(one["id"] for one in sessions if not one["is_current"])
     database = household.runtime.database
     job = await database.run(jobs.add, household.ids["Bob"], kind="k", title="t")
+    passkey = PasskeyRow(
+        credential_id=conversation_id, owner_id=household.ids["Bob"], public_key=b"", name="Phone"
+    )
+    await database.run(passkeys.add, passkey)
     key = await household.clients["Bob"].post("/api/keys", json={"name": "Editor"})
     members = {"name": f"Of {conversation_id[:8]}", "member_ids": [household.ids["Bob"]]}
     members["name"] = members["name"].replace("-", ".").replace("_", ".")
@@ -142,6 +157,7 @@ async def bobs(household: Household) -> dict[str, str]:
         "session_id": other,
         "job_id": job.id,
         "key_id": key.json()["view"]["id"],
+        "passkey_id": passkey.id,
     }
 
 
@@ -194,6 +210,7 @@ OPEN_TO_KEYS = {
 OPEN_TO_ALL = {
     *("/health", "/ca.crt", "/api/session", "/api/first-run"),
     *("/api/oidc", "/oidc/callback"),
+    *("/api/session/passkey", "/api/session/passkey/options"),
 }
 
 

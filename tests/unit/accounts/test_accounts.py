@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from tests.unit.accounts.conftest import GOOD, HERE, OTHER, House
-from webui.accounts.accounts import AccountDisabled, WrongCredentials
+from webui.accounts.accounts import WrongCredentials
+from webui.accounts.enabled import AccountDisabled
 from webui.accounts.identity import Sender, Source
 from webui.accounts.sessions import GUEST_IDLE
 from webui.accounts.throttle import PAIR, TooManyAttempts

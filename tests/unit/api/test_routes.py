@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PUBLIC = {
     *("/health", "/ca.crt", "/api/session", "/api/first-run"),
     *("/api/oidc", "/oidc/callback"),
+    *("/api/session/passkey", "/api/session/passkey/options"),
 }
 VIEW_OF_CONVERSATION = {
     "id": "c1",
@@ -64,6 +65,8 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("GET", "/api/session"),
         ("POST", "/api/session"),
         ("DELETE", "/api/session"),
+        ("POST", "/api/session/passkey/options"),
+        ("POST", "/api/session/passkey"),
         ("POST", "/api/first-run"),
         ("POST", "/api/oidc"),
         ("GET", "/oidc/callback"),
@@ -87,6 +90,11 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("GET", "/api/keys"),
         ("POST", "/api/keys"),
         ("DELETE", "/api/keys/{key_id}"),
+        ("GET", "/api/passkeys"),
+        ("POST", "/api/passkeys"),
+        ("POST", "/api/passkeys/options"),
+        ("PATCH", "/api/passkeys/{passkey_id}"),
+        ("DELETE", "/api/passkeys/{passkey_id}"),
         ("GET", "/api/audit"),
         ("GET", "/api/admin"),
         ("GET", "/api/admin/log"),
@@ -163,6 +171,9 @@ FOR_PEOPLE = {
     "/api/users/{user_id}/keys/{key_id}",
     "/api/keys",
     "/api/keys/{key_id}",
+    "/api/passkeys",
+    "/api/passkeys/options",
+    "/api/passkeys/{passkey_id}",
     "/api/audit",
     "/api/parameters",
     "/api/oidc/link",

@@ -7,6 +7,7 @@ import { field, formOf } from "./field.js";
 import { moment } from "./format.js";
 import { keysSection } from "./keys.js";
 import { linkSection } from "./link.js";
+import { passkeysSection } from "./passkeys.js";
 import { button, makeSheet, section } from "./sheet.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
@@ -23,6 +24,7 @@ export function showAccount(user) {
     user.permissions.includes("api_keys") ? keysSection() : "",
     section(t("account.password"), passwordForm(user)),
     linkSection(),
+    user.role === "guest" ? "" : passkeysSection(user),
     section(t("account.export"), el("p", {}, t("account.export_text"), " ", el("a", { href: `${root}api/me/export`, download: true }, t("account.export_now")))),
     section(t("account.delete"), el("p", {}, t("account.delete_text")), deletion()),
   );

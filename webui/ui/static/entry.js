@@ -10,6 +10,7 @@ import { field, formOf } from "./field.js";
 import { brandMark } from "./icons.js";
 import { byOidc, byProxy, takeRefusal } from "./vouched.js";
 import { t } from "./strings.js";
+import { hasPasskeys, usePasskey } from "./webauthn.js";
 
 const NEXT = /^\/c\/[\w-]{1,64}$/;
 const place = document.getElementById("entry");
@@ -54,9 +55,36 @@ function signIn({ oidc }, refusal) {
     ],
     action: t("entry.sign_in"),
     send: api.signIn,
-    foot: el("div", {}, oidc ? byOidc(oidc, wanted()) : "", el("p", { class: "entry-foot" }, t("entry.forgotten"))),
+    foot: el("div", {}, ...otherWays(oidc), el("p", { class: "entry-foot" }, t("entry.forgotten"))),
   });
   if (refusal) place.querySelector("h1").after(refusal);
+}
+
+/** What opens without a password here, below a line that says so. */
+function otherWays(oidc) {
+  const ways = [hasPasskeys() && byPasskey(), oidc && byOidc(oidc, wanted())].filter(Boolean);
+  return ways.length ? [el("p", { class: "entry-or" }, t("entry.or")), ...ways] : [];
+}
+
+/** Signing in by a passkey: neither name nor password is written. */
+function byPasskey() {
+  const send = async () => api.signInByPasskey(await usePasskey((await api.passkeySignInOptions()).options));
+  const alert = el("p", { class: "field-alert", role: "alert" });
+  const button = el("button", { type: "button", class: "entry-other" }, t("entry.use_passkey"));
+  button.addEventListener("click", async () => {
+    if (button.disabled) return;
+    button.disabled = true;
+    alert.textContent = "";
+    try {
+      await send();
+      enter();
+    } catch (error) {
+      alert.textContent = [error.message, error.hint].filter(Boolean).join(". ");
+      button.disabled = false;
+      button.focus();
+    }
+  });
+  return el("div", { class: "entry-way" }, button, alert);
 }
 
 function firstRun() {

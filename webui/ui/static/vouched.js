@@ -32,7 +32,7 @@ export function byOidc(name, next) {
   });
   // A page that comes back by the browser's own button is to be of use again.
   addEventListener("pageshow", () => (button.disabled = false));
-  return el("div", { class: "entry-ways" }, el("p", { class: "entry-or" }, t("entry.or")), button, alert);
+  return el("div", { class: "entry-way" }, button, alert);
 }
 
 /** The button of who is signed in at the proxy already. */
