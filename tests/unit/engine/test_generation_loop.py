@@ -250,7 +250,7 @@ def check_nothing_is_left(loop):
     assert scheduler._cells._reserved == {}
     held = scheduler._cells._slots.held()
     assert held == {slot: len(cells) for slot, cells in runner._cells.items() if cells}
-    assert loop._untold == {}
+    assert len(loop._untold) == 0
     assert loop._preparing == set()
     assert loop._queue_news.take(1e9, has_newcomers=False) == {}
     assert loop._queue_news._told == {}
@@ -623,7 +623,7 @@ def test_abort_tells_nothing_more():
     loop.step()
     loop.take(Aborted("a"))
     assert not loop.has_work
-    assert loop._untold == {}
+    assert len(loop._untold) == 0
 
 
 def test_reply_is_told_as_begun_before_anything_is_done_for_it():
