@@ -247,6 +247,7 @@ class GenerationLoop:
         """Make cells and sampler of a sequence those of what it has read and written."""
         self._keeper.cut(sequence, sequence.num_read)
         try:
+            sequence.rewinds.check()
             self._runner.open_sampler(
                 sequence.slot,
                 sequence.sampler_params(),

@@ -21,6 +21,7 @@ from webui.engine.interface import (
     Timings,
     Usage,
 )
+from webui.engine.rewinds import Rewinds
 from webui.engine.states import Prefix
 from webui.engine.written import Written
 
@@ -75,6 +76,7 @@ class Sequence:
         doubted_until: A step that held its tokens up to here failed; until they are read it
             runs alone.
         draft: What its next tokens are guessed from; `Drafting` sets it.
+        rewinds: What it took back.
     """
 
     def __init__(
@@ -118,8 +120,7 @@ class Sequence:
         self._is_reseeded = self._has_untold_seed = False
         self._detokenizer = Detokenizer(request.params.stop)
         self._banned_strings = BannedStrings(request.params.banned_strings)
-        self._banned_tokens: dict[int, set[int]] = {}  # by position
-        self._num_rewinds = 0
+        self.rewinds = Rewinds()
         self._held: list[Written] = []  # may begin a banned string: the last of `tokens`
         self._text = ""
         self._num_untold = 0
@@ -243,7 +244,7 @@ class Sequence:
         self._num_at_place -= num
         self._num_shifted += num
         self._num_untold_shifted += num
-        self._banned_tokens = {p - num: b for p, b in self._banned_tokens.items() if p >= stop}
+        self.rewinds.shift(num, stop)
         self.num_shared = 0
         self.doubted_until = 0
         self.keeps_state = False
@@ -307,14 +308,14 @@ class Sequence:
     def sampler_params(self) -> SamplingParams:
         """Return how to sample from here on; each rewind goes on with a seed of its own."""
         params = self.request.params
-        if params.seed < 0 or not (self._num_rewinds or self._is_reseeded):
+        if params.seed < 0 or not (self.rewinds.num or self._is_reseeded):
             return params
-        seed = -1 if self._is_reseeded else (params.seed + self._num_rewinds) % NUM_SEEDS
+        seed = -1 if self._is_reseeded else (params.seed + self.rewinds.num) % NUM_SEEDS
         return params.model_copy(update={"seed": seed})
 
     def banned_here(self) -> frozenset[int]:
         """Return the tokens that began a banned string where the next one stands."""
-        return frozenset(self._banned_tokens.get(len(self.tokens), ()))
+        return self.rewinds.banned_at(len(self.tokens))
 
     def drop(self) -> None:
         """End without a word: aborted or failed."""
@@ -370,18 +371,17 @@ class Sequence:
                 self._drop_held(index + 1)
                 num = index + 1
                 break
+        if num:
+            self.rewinds.note_progress()
         del self._held[:num]
 
     def _rewind(self, first: int) -> None:
         """Take back the held tokens from one on; it cannot come again at its place."""
         position = len(self.tokens) - len(self._held) + first
-        token = self.tokens[position]
+        self.rewinds.note(position, self.tokens[position])
         self._drop_held(first)
-        self._banned_tokens = {p: b for p, b in self._banned_tokens.items() if p <= position}
-        self._banned_tokens.setdefault(position, set()).add(token)
         # The choice is made out of what reading the token before gives.
         self.num_read = min(self.num_read, position - 1)
-        self._num_rewinds += 1
         self.is_rewound = True
 
     def _drop_held(self, first: int) -> None:
