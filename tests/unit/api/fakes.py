@@ -300,6 +300,7 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             status=STATUS,
             current=SimpleNamespace(info=SimpleNamespace(name="Tiny")),
             current_id=STATUS.model_id,
+            num_waiting=0,
         ),
         catalog=FakeCatalog(),
     )

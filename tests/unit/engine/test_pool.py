@@ -332,9 +332,17 @@ async def test_acquire_waits_for_the_first_load(pool, opener):
     waiting = asyncio.create_task(pool.acquire(10))
     await settle()
     assert not waiting.done()
+    assert pool.num_waiting == 1
+    gone = asyncio.create_task(pool.acquire(10))
+    await settle()
+    assert pool.num_waiting == 2
+    gone.cancel()
+    await settle()
+    assert pool.num_waiting == 1
     opener.go.set()
     await task
     assert await waiting is opener.engines["one"]
+    assert pool.num_waiting == 0
 
 
 async def test_acquire_waits_for_a_model_that_is_expected(pool, opener):
