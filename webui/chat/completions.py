@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from webui.actor import Permission
 from webui.chat.prompt import api_prompt, engine_params
 from webui.chat.running import Completion
-from webui.engine.interface import ANY_FORM, GenerateRequest, Priority
+from webui.engine.answer_form import ANY_FORM
+from webui.engine.interface import GenerateRequest, Priority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from webui.accounts.quotas import Admission, Quotas
     from webui.actor import Actor
     from webui.chat.running import Running
-    from webui.engine.interface import AnswerForm, Delta
+    from webui.engine.answer_form import AnswerForm
+    from webui.engine.interface import Delta
     from webui.engine.pool import EnginePool
     from webui.messages import Message
     from webui.sampling_params import SamplingParams

@@ -296,6 +296,7 @@ class GenerationLoop:
         begun_s = self._clock()
         sequences = self._scheduler.sequences(rows)
         rows = self._drafting.extend(rows, sequences, self._scheduler.num_spare_cells)
+        self._runner.set_lora(sequences[0].scales)
         if num_threads := self._pace.change_threads(rows):
             self._runner.set_threads(num_threads, num_threads)
             self._drafting.set_threads(num_threads, num_threads)

@@ -69,6 +69,7 @@ class Sequence:
     Attributes:
         shared_mark: Equal where the shared tokens are equal.
         keeps_state: What it reads may serve later; see `GenerateRequest.keep_state`.
+        scales: How strongly adapters work on it; in one step they work alike on all.
         is_rewound: It took tokens back: whoever runs it drops the cells behind `num_read`,
             opens a new sampler and sets this to False before the next step.
         arrival: Its number among all requests; the queue sets it.
@@ -99,6 +100,7 @@ class Sequence:
         self.num_shared = min(num_shared, len(prompt) - 1)
         self.shared_mark = hash(tuple(prompt[: self.num_shared]))
         self.keeps_state = request.keep_state
+        self.scales = request.lora_scales or ()
         self.num_read = 0  # tokens that lie in the KV cache
         self.num_cached = 0
         self.slot = -1
@@ -181,7 +183,8 @@ class Sequence:
         """Return what its cells hold, if that may be used again."""
         if not self.keeps_state:
             return None
-        return Prefix(self.owner, self.request.conversation_id, self.tokens[: self.num_read])
+        tokens = self.tokens[: self.num_read]
+        return Prefix(self.owner, self.request.conversation_id, tokens, scales=self.scales)
 
     def restore(self, num_tokens: int) -> None:
         """Note that a state was put into its slot, which holds so many of its tokens."""
@@ -336,9 +339,7 @@ class Sequence:
             self._num_untold_shifted = 0
         if self._text or (self.finish_reason and self._num_untold):
             told.append(Text(self._text, self._num_untold, tuple(self._logprobs)))
-            self._text = ""
-            self._num_untold = 0
-            self._logprobs = []
+            self._text, self._num_untold, self._logprobs = "", 0, []
         if self.finish_reason is not None:
             told.append(Finish(self.finish_reason, self.usage(), self.timings()))
         return told

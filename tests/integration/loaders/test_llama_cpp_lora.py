@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.loaders.conftest import opened, request_of, text_of
 from tests.tiny_gguf import write_tiny_gguf, write_tiny_lora
+from webui.engine.adapters import Adapter
 from webui.engine.runner import Row, TextRow
 from webui.errors import LoadFailed
 from webui.loaders.llama_cpp import LlamaCppOptions
@@ -90,11 +91,13 @@ def test_vectors_are_made_with_the_adapter_too(noise: Path, tmp_path: Path) -> N
 def test_adapters_count_as_memory_and_as_identity(noise: Path, poet: Path, tmp_path: Path) -> None:
     other = write_tiny_lora(tmp_path / "other.gguf", seed=8)
     infos = []
-    for chosen in ([], [(poet, 1.0)], [(poet, 0.5)], [(other, 1.0)]):
+    for chosen in ([], [(poet, 1.0)], [(other, 1.0)], [(poet, 0.5)]):
         runner = load(noise, chosen)
         infos.append(runner.info)
         runner.close()
-    assert len({info.state_key for info in infos}) == len(infos)
+    assert len({info.state_key for info in infos[:3]}) == 3
+    assert infos[3].state_key == infos[1].state_key, "each state says its scales"
+    assert infos[3].adapters == (Adapter("poet.gguf", 0.5),)
     added = infos[1].memory.weights_bytes - infos[0].memory.weights_bytes
     assert added == poet.stat().st_size
 

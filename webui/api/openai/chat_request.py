@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from webui.api.openai.sampler_fields import Known, SamplerFields
-from webui.engine.interface import AnswerForm, GrammarTrigger
+from webui.engine.answer_form import AnswerForm
+from webui.engine.interface import GrammarTrigger
 from webui.engine.trigger_watch import MAX_TRIGGERS
 from webui.errors import InvalidRequest
 from webui.messages import Message, Role
