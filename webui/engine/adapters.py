@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Scales: TypeAlias = tuple[float, ...]
+MAX_ADAPTERS = 16
 MAX_LORA_SCALE = 100.0
 FIELD = "lora"
 
@@ -64,8 +65,15 @@ def scales_of(adapters: Sequence[Adapter], chosen: Sequence[ChosenScale]) -> Sca
                 "Send 1 for its full strength, 0 to leave it out.",
                 field=FIELD,
             )
-        scales[one.id] = one.scale or 0.0  # not -0.0, which would be another one
+        scales[one.id] = float(one.scale) or 0.0  # not -0.0, which is written in another way
     return tuple(scales.get(index, 0.0) for index in range(len(adapters)))
+
+
+def rescaled(adapters: Sequence[Adapter], scales: Scales) -> tuple[Adapter, ...]:
+    """Return the same adapters, each with another scale; there is one for each."""
+    return tuple(
+        Adapter(adapter.name, scale) for adapter, scale in zip(adapters, scales, strict=True)
+    )
 
 
 def _hint(adapters: Sequence[Adapter]) -> str:

@@ -14,6 +14,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from webui.engine.adapters import scales_of
 from webui.engine.interface import EngineState
 from webui.engine.load_watch import STALL_S, LoadWatch
 from webui.engine.pool_status import (
@@ -29,8 +30,9 @@ from webui.engine.residents import Loading, Resident
 from webui.errors import Conflict, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from webui.engine.adapters import ChosenScale
     from webui.engine.interface import Engine
     from webui.engine.loader import ModelSpec
 
@@ -211,6 +213,19 @@ class EnginePool:
         """Let the loaded model forget what it read for an owner, or only for one conversation."""
         if self._resident is not None:
             await self._resident.engine.purge(owner, conversation_id)
+
+    def set_lora_scales(self, chosen: Sequence[ChosenScale]) -> None:
+        """Let the adapters of the loaded model work as strongly as is chosen, the others not.
+
+        Raises:
+            ModelNotLoaded: None is loaded.
+            InvalidRequest: It has no such adapter.
+        """
+        engine = self.current
+        if engine is None:
+            raise not_loaded(None, None, is_leaving=False)
+        engine.set_lora_scales(scales_of(engine.info.adapters, chosen))
+        self._publish()
 
     async def close(self) -> None:
         """End everything; idempotent."""

@@ -50,7 +50,7 @@ class PromptReading:
 
         Args:
             reading: All whose tokens are not read to the end.
-            decoding: All others, those that take no part in this step too.
+            decoding: All others.
             num_decoding: Rows of the step that decode.
             max_tokens: What may be read, at least one.
             max_batch_tokens: What the runner takes in a step, of all rows together.

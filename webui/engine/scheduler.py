@@ -235,13 +235,10 @@ class Scheduler:
     ) -> list[Row]:
         """Return the rows of a step of one lane."""
         lane = self._lanes.lane(together[0].scales)
-        decoding = [sequence for sequence in running if sequence.phase is Phase.DECODE]
+        decoding = [sequence for sequence in together if sequence.phase is Phase.DECODE]
         owners = {sequence.owner for sequence in running if not sequence.is_background}
         is_crowded = len(together) < len(running) and len(owners) > 1
-        picked = lane.shares.pick(
-            [sequence for sequence in together if sequence.phase is Phase.DECODE],
-            is_crowded=is_crowded,
-        )
+        picked = lane.shares.pick(decoding, is_crowded=is_crowded)
         rows = [Row(s.slot, s.tokens[-1:], s.num_read, sample=True) for s in picked]
         read = lane.reading.rows(
             [sequence for sequence in together if sequence.phase is Phase.PREFILL],

@@ -417,6 +417,10 @@ class FakeModels(Recorder):
     def stats(self, actor: Any) -> EngineStats | None:
         return self.latest
 
+    def set_lora(self, actor: Any, chosen: Any) -> ModelStatus:
+        self.calls.append(("set_lora", chosen))
+        return STATUS
+
 
 class BugError(Exception):
     """What nobody thought of."""
