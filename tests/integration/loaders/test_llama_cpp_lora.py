@@ -156,7 +156,9 @@ async def test_replies_of_several_scales_at_once_are_those_of_each_alone(
 
     async with opened(noise, lora=lora) as engine:
         alone = [await told(engine, i, scales) for i, scales in enumerate(wanted)]
-        together = await asyncio.gather(*(told(engine, i, scales) for i, scales in enumerate(wanted)))
+        together = await asyncio.gather(
+            *(told(engine, i, scales) for i, scales in enumerate(wanted))
+        )
     assert together == alone
     assert len(set(alone)) == 4, "-1, 0, 0.5 and 1 say something else each"
     assert alone[-1] == alone[3], "what is not said is as the model was loaded"
