@@ -296,13 +296,13 @@ class GenerationLoop:
         begun_s = self._clock()
         sequences = self._scheduler.sequences(rows)
         rows = self._drafting.extend(rows, sequences, self._scheduler.num_spare_cells)
-        self._runner.set_lora(sequences[0].scales)
         if num_threads := self._pace.change_threads(rows):
             self._runner.set_threads(num_threads, num_threads)
             self._drafting.set_threads(num_threads, num_threads)
         try:
             ids = (sequence.request_id for sequence in sequences)
             limit_s = self._pace.limit_s(rows)
+            self._runner.set_lora(sequences[0].scales)
             with self._step_abort.step(ids, self._runner.set_abort, limit_s):
                 results = self._runner.forward(rows)
         except StepAborted:  # too slow, or the mail that says why is here, or on its way

@@ -230,7 +230,7 @@ class ModelRunner(Protocol):
         ...
 
     def set_lora(self, scales: Sequence[float]) -> None:
-        """Let adapters work so strongly from the next step on; one for each in `info.adapters`."""
+        """Let each in `info.adapters` work so strongly from now on; else raise EngineError."""
         ...
 
     def set_threads(self, decode: int, batch: int) -> None:

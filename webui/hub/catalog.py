@@ -179,10 +179,10 @@ class Catalog:
         models_dir = self.models_dir
         is_inside = path.is_relative_to(models_dir)
         shown = path.relative_to(models_dir).as_posix() if is_inside else str(path)
-        readable = _readable(shown)
-        read = self._header(path) if readable == shown else _unreadable(path)
+        is_text = _readable(str(path)) == str(path)  # of folders above, too: the worker is told
+        read = self._header(path) if is_text else _unreadable(path)
         described = ModelFile(
-            id=readable,
+            id=_readable(shown),
             name=_SPLIT.sub("", _readable(path.stem)),
             path=path,
             size_bytes=read.size_bytes,

@@ -169,8 +169,10 @@ def test_file_whose_name_is_no_text_is_listed_under_a_name_that_can_be_sent(tmp_
         assert catalog.get(name).path == files[name].path
     outside = catalog.get_at(os.fsdecode(folder + b"/bad\xff.gguf"))
     assert outside.id == "bad\\xff.gguf"
+    inside = Catalog(tmp_path / os.fsdecode(b"sub\xff"))
+    assert [(file.id, file.error is None) for file in inside.list()] == [("inside.gguf", False)]
     with pytest.raises(NotFound) as caught:
-        Catalog(tmp_path / os.fsdecode(b"sub\xff")).get("none")
+        inside.get("none")
     caught.value.message.encode()
 
 
