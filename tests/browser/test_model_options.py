@@ -80,3 +80,35 @@ def test_rare_options_and_adapters_are_saved_checked_and_used(
         again.locator("#options-rest").scroll_into_view_if_needed()
         assert again.evaluate("document.documentElement.scrollWidth") <= size[0]
         again.screenshot(path=pictures / f"model-options-{look}.png")
+
+
+def test_scales_of_the_loaded_model_are_changed_while_it_runs(
+    server: Server, open_page: Callable[..., Page], pictures: Path
+) -> None:
+    page = open_page(server.url)
+    page.request.post(
+        f"{server.url}/api/models/load",
+        data={"model_id": "tiny.gguf", "options": {"lora": [{"path": "poet.gguf", "scale": 0.5}]}},
+    )
+    tab = page.locator("#tabs .tab-container:not(.visually-hidden) button[role=tab]")
+    tab.get_by_text("Model", exact=True).click()
+    scale = page.locator(".model-adapters").get_by_label("poet.gguf")
+    expect(scale).to_have_value("0.5", timeout=30_000)
+    other = open_page(server.url, size=PHONE, dark=True)
+    other.locator("#tabs .tab-container:not(.visually-hidden) button[role=tab]").get_by_text(
+        "Model", exact=True
+    ).click()
+    elsewhere = other.locator(".model-adapters").get_by_label("poet.gguf")
+    expect(elsewhere).to_have_value("0.5")
+    scale.fill("-1.25")
+    scale.press("Tab")
+    expect(elsewhere).to_have_value("-1.25")
+    status = page.request.get(f"{server.url}/api/models").json()["status"]
+    assert status["info"]["adapters"] == [{"name": "poet.gguf", "scale": -1.25}]
+    scale.fill("500")  # the browser says what is wrong, and nothing is sent
+    scale.press("Tab")
+    expect(scale).to_have_js_property("validity.valid", value=False)
+    expect(elsewhere).to_have_value("-1.25")
+    assert other.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    page.screenshot(path=pictures / "model-adapters-desktop-light.png")
+    other.screenshot(path=pictures / "model-adapters-phone-dark.png")

@@ -36,6 +36,11 @@ async def get_metrics(runtime: RuntimeDep, actor: ActorDep) -> Response:
     metrics = [
         _Metric("info", "gauge", "Version of the server.", {f'{{version="{__version__}"}}': 1}),
         _gauge("model_loaded", "Whether a model answers.", float(stats is not None)),
+        _gauge(
+            "requests_waiting_for_model",
+            "Requests that wait for a model on its way, and run nowhere yet.",
+            runtime.pool.num_waiting,
+        ),
     ]
     if stats is not None:
         metrics += [*_counters(stats), *_gauges(stats), _step_times(stats)]

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from webui.api.deps import ActorDep, Json, RuntimeDep, body_of
 from webui.chat.views import figures_view, stats_view
+from webui.engine.adapters import MAX_ADAPTERS, MAX_LORA_SCALE, ChosenScale
 
 MAX_MODEL_ID_CHARS = 1024
 
@@ -24,7 +25,25 @@ class LoadBody(BaseModel):
     force: bool = False
 
 
+class LoraScale(BaseModel):
+    """How strongly one adapter of the loaded model works."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    id: int = Field(ge=0, lt=MAX_ADAPTERS)
+    scale: float = Field(ge=-MAX_LORA_SCALE, le=MAX_LORA_SCALE)
+
+
+class LoraBody(BaseModel):
+    """How strongly adapters work; those that are not named do not work at all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lora: list[LoraScale] = Field(max_length=MAX_ADAPTERS)
+
+
 _load_body = body_of(TypeAdapter(LoadBody))
+_lora_body = body_of(TypeAdapter(LoraBody))
 
 
 @router.get("")
@@ -49,6 +68,15 @@ async def load_model(
     """Begin to load a model; progress comes over `/api/events`."""
     status = await runtime.models.load(actor, body.model_id, body.options, force=body.force)
     return Json({"status": status}, 202)
+
+
+@router.put("/lora")
+async def set_lora(
+    runtime: RuntimeDep, actor: ActorDep, body: Annotated[LoraBody, Depends(_lora_body)]
+) -> Response:
+    """Let the adapters of the loaded model work more or less from the next request on."""
+    chosen = [ChosenScale(one.id, one.scale) for one in body.lora]
+    return Json({"status": runtime.models.set_lora(actor, chosen)})
 
 
 @router.post("/cancel")

@@ -11,10 +11,14 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from webui.actor import Permission
 from webui.chat.prompt import api_prompt, engine_params
 from webui.chat.running import Completion
-from webui.engine.interface import ANY_FORM, GenerateRequest, Priority
+from webui.engine.adapters import scales_of
+from webui.engine.answer_form import ANY_FORM
+from webui.engine.interface import GenerateRequest, Priority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -22,7 +26,9 @@ if TYPE_CHECKING:
     from webui.accounts.quotas import Admission, Quotas
     from webui.actor import Actor
     from webui.chat.running import Running
-    from webui.engine.interface import AnswerForm, Delta
+    from webui.engine.adapters import ChosenScale
+    from webui.engine.answer_form import AnswerForm
+    from webui.engine.interface import Delta
     from webui.engine.pool import EnginePool
     from webui.messages import Message
     from webui.sampling_params import SamplingParams
@@ -52,7 +58,7 @@ class Completions:
         now = self._clock()
         return [completion.at(now) for completion in self._running.values()]
 
-    async def complete(
+    async def complete(  # noqa: PLR0913 - each is a part of what is asked
         self,
         actor: Actor,
         messages: Sequence[Message],
@@ -62,6 +68,7 @@ class Completions:
         continue_last: bool = False,
         form: AnswerForm = ANY_FORM,
         admission: Admission | None = None,
+        lora: Sequence[ChosenScale] | None = None,
     ) -> AsyncGenerator[Delta, None]:
         """Write a reply that nobody keeps; closing the generator ends it.
 
@@ -75,6 +82,8 @@ class Completions:
             continue_last: Write on at the end of the last message.
             form: What the reply must keep to.
             admission: Of all replies to the same request; None where this is the only one.
+            lora: How strongly adapters work, those that are not named not at all; None takes what
+                is set for the model.
 
         Raises:
             QuotaExceeded: A limit of the actor does not allow it.
@@ -83,32 +92,49 @@ class Completions:
             WebuiError: What the engine raises.
         """
         actor.require(Permission.CHAT)
-        prompt = () if plain_text is not None else api_prompt(messages, params.system_prompt)
+        request = _request(
+            actor, messages, params, form, plain_text=plain_text, continue_last=continue_last
+        )
         admission = admission or self._quotas.admission(actor)
         meter, model = await admission.enter(), ""
-        request_id = secrets.token_urlsafe(16)
-        completion = self._running[request_id] = Completion(actor.user_id, self._clock())
+        completion = Completion(actor.user_id, self._clock())
+        self._running[request.request_id] = completion
         try:
             engine = await self._pool.acquire(LOAD_WAIT_S)
             actor.require_model(self._pool.current_id)
             model = engine.info.name
-            request = GenerateRequest(
-                request_id=request_id,
-                owner=actor.user_id,
-                conversation_id=None,
-                priority=Priority.API,
-                messages=prompt,
-                plain_text=plain_text,
-                continue_last=continue_last,
-                params=engine_params(params),
-                grammar=form.grammar,
-                json_schema=form.json_schema,
-                grammar_triggers=form.triggers,
-            )
+            if lora is not None:
+                scales = scales_of(engine.info.adapters, lora)
+                request = msgspec.structs.replace(request, lora_scales=scales)
             async with aclosing(meter.watch(engine.generate(request))) as deltas:
                 async for delta in deltas:
                     completion.take(delta)
                     yield delta
         finally:
-            del self._running[request_id]
+            del self._running[request.request_id]
             admission.leave(meter.spent(model))
+
+
+def _request(
+    actor: Actor,
+    messages: Sequence[Message],
+    params: SamplingParams,
+    form: AnswerForm,
+    *,
+    plain_text: str | None,
+    continue_last: bool,
+) -> GenerateRequest:
+    """Return what the engine is asked for, whatever the model."""
+    return GenerateRequest(
+        request_id=secrets.token_urlsafe(16),
+        owner=actor.user_id,
+        conversation_id=None,
+        priority=Priority.API,
+        messages=() if plain_text is not None else api_prompt(messages, params.system_prompt),
+        plain_text=plain_text,
+        continue_last=continue_last,
+        params=engine_params(params),
+        grammar=form.grammar,
+        json_schema=form.json_schema,
+        grammar_triggers=form.triggers,
+    )

@@ -31,7 +31,7 @@ from webui.hub.starter import STARTER_BYTES, STARTER_FILE, adopt_starter, fetch_
 from webui.storage import settings as settings_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pydantic import BaseModel
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from webui.chat.events import EventLog
     from webui.chat.model_options import ModelOptions
     from webui.chat.views import JobView
+    from webui.engine.adapters import ChosenScale
     from webui.engine.pool import EnginePool
     from webui.engine.pool_status import PoolStatus
     from webui.engine.stats import EngineStats
@@ -175,6 +176,23 @@ class Models:
             await asyncio.sleep(0)  # the task's first step puts the pool to `loading`
         finally:
             self._is_beginning = False
+        return self.status
+
+    def set_lora(self, actor: Actor, chosen: Sequence[ChosenScale]) -> ModelStatus:
+        """Let the adapters of the loaded model work as strongly as is chosen, the others not.
+
+        So it is for requests that come from now on, until the model is loaded again; everybody
+        hears of it.
+
+        Raises:
+            ModelNotLoaded: None is loaded.
+            InvalidRequest: The model has no such adapter.
+            PermissionDenied: The actor may not load models, or not this one.
+        """
+        actor.require(Permission.LOAD_MODELS)
+        if self._pool.current is not None:
+            actor.require_model(self._pool.current_id)
+        self._pool.set_lora_scales(chosen)
         return self.status
 
     async def cancel(self, actor: Actor) -> ModelStatus:

@@ -14,7 +14,7 @@ import msgspec
 
 from webui.chat import events
 from webui.chat.reply_parser import Kind, ReplyParser
-from webui.chat.running import Doing, Running
+from webui.chat.running import Doing, Running, doing_after
 from webui.chat.views import ErrorView, LeftOutView, MessageView, TimingsView, UsageView
 from webui.chat.written_with import UNKNOWN_SEED
 from webui.engine.interface import (
@@ -104,6 +104,7 @@ class Reply:
         self._reasoning_began_at: float | None = None
         self._reasoning_ended_at: float | None = None
         self._num_tokens = 0
+        self._doing = Doing.WAITING
         self._prefill = Prefill(0, 0)
         self._left_out: LeftOutView | None = None
         self._seeds = order.message.seeds
@@ -131,11 +132,10 @@ class Reply:
 
     def running(self) -> Running:
         """Return how it stands now."""
-        doing = Doing.WAITING if self._first_step_at is None else Doing.READING
         return Running(
             owner=self.order.owner,
             is_api=False,
-            doing=Doing.WRITING if self._num_tokens else doing,
+            doing=self._doing,
             num_tokens=self._num_tokens,
             since_s=self._clock() - self._started_at,
         )
@@ -148,6 +148,7 @@ class Reply:
     def take(self, delta: Delta) -> list[events.GenerationEvent]:
         """Take one delta of the engine; returns what there is to tell."""
         self.has_begun = True
+        self._doing = doing_after(self._doing, delta)
         self.is_waiting = self.is_waiting and isinstance(delta, Queued)
         match delta:
             case Text():

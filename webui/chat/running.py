@@ -20,6 +20,19 @@ class Doing(StrEnum):
     WRITING = "writing"
 
 
+def doing_after(doing: Doing, delta: Delta) -> Doing:
+    """Return how far a reply is when its engine has said something more."""
+    match delta:
+        case Text():
+            return Doing.WRITING
+        case Prefill():
+            return Doing.READING
+        case Queued():  # also in the middle, where it gave way to somebody else
+            return Doing.WAITING
+        case _:
+            return doing
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """One reply that is not at its end.
@@ -55,16 +68,9 @@ class Completion:
 
     def take(self, delta: Delta) -> None:
         """Note how far the engine is."""
-        match delta:
-            case Text():
-                self.num_tokens += delta.num_tokens
-                self.doing = Doing.WRITING
-            case Prefill():
-                self.doing = Doing.READING
-            case Queued():
-                self.doing = Doing.WAITING
-            case _:
-                pass
+        self.doing = doing_after(self.doing, delta)
+        if isinstance(delta, Text):
+            self.num_tokens += delta.num_tokens
 
     def at(self, now: float) -> Running:
         """Return how it stands at a moment."""

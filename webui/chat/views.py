@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from webui.engine.adapters import Adapter
 from webui.engine.interface import Priority
 from webui.engine.stats import STEP_BOUNDS_S
 
@@ -194,6 +195,7 @@ class ModelInfoView(msgspec.Struct, frozen=True):
     Attributes:
         num_layers: Layers, the output being one; 0 where that says nothing.
         num_gpu_layers: How many lie on graphics cards; None where there is no card.
+        adapters: LoRA adapters as they work now; a request names one by its place, from 0.
     """
 
     context_length: int
@@ -202,6 +204,7 @@ class ModelInfoView(msgspec.Struct, frozen=True):
     memory: MemoryView
     num_layers: int = 0
     num_gpu_layers: int | None = None
+    adapters: tuple[Adapter, ...] = ()
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -308,6 +311,7 @@ def _info_view(info: ModelInfo) -> ModelInfoView:
         MemoryView(memory.weights_bytes, memory.kv_bytes, memory.compute_bytes),
         info.num_layers,
         info.num_gpu_layers,
+        info.adapters,
     )
 
 

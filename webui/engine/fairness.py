@@ -82,9 +82,14 @@ class DecodeShares:
         self._unused = 0.0  # rows that could have been added, less those that were too many
         self._last_extra: dict[str, int] = {}  # by owner in the latest shared step
 
-    def pick(self, decoding: Several[Sequence]) -> list[Sequence]:
-        """Return those of the decoding sequences that get a row in the next step."""
-        first, rest = self._split(decoding)
+    def pick(self, decoding: Several[Sequence], *, is_crowded: bool = False) -> list[Sequence]:
+        """Return those of the decoding sequences that get a row in the next step.
+
+        Args:
+            decoding: All that could.
+            is_crowded: Whether somebody else waits for the step to end.
+        """
+        first, rest = self._split(decoding, is_crowded=is_crowded)
         if rest:
             num = self._num_extra(len(first), len(rest))
             first += rest[:num]
@@ -99,7 +104,9 @@ class DecodeShares:
         """Learn from a step that only decoded."""
         self._costs.note(num_rows, step_s)
 
-    def _split(self, decoding: Several[Sequence]) -> tuple[list[Sequence], list[Sequence]]:
+    def _split(
+        self, decoding: Several[Sequence], *, is_crowded: bool
+    ) -> tuple[list[Sequence], list[Sequence]]:
         """Return who surely takes part, and the others in the order of their turns."""
         foreground = [sequence for sequence in decoding if not sequence.is_background]
         background = [sequence for sequence in decoding if sequence.is_background]
@@ -109,14 +116,14 @@ class DecodeShares:
         for sequence in foreground:
             owners.setdefault(sequence.owner, []).append(sequence)
         background.sort(key=_latest)
-        if len(owners) <= 1:
+        if len(owners) <= 1 and not is_crowded:
             return foreground, background
         for mine in owners.values():
             mine.sort(key=_latest)
         last = {owner: self._last_extra.get(owner, -1) for owner in owners}
         self._last_extra = last
         turns = sorted(owners, key=last.__getitem__)
-        longest = max(map(len, owners.values()))
+        longest = max(map(len, owners.values()), default=0)
         rest = [
             owners[owner][rank]
             for rank in range(1, longest)

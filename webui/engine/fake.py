@@ -11,6 +11,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from webui.engine.adapters import rescaled
 from webui.engine.answer_grammar import grammar_of
 from webui.engine.detokenizer import Detokenizer
 from webui.engine.embedding import Vectors, check_can_embed
@@ -40,6 +43,7 @@ from webui.messages import Message, Role
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from webui.engine.adapters import Adapter, Scales
     from webui.engine.interface import Delta, GenerateRequest
 
 NAME = "Made-up model"
@@ -59,6 +63,7 @@ class FakeEngine:
         context_length: Words a conversation may have.
         num_slots: Replies written at once; the others wait in order.
         max_waiting: How many may wait.
+        adapters: What it says to have.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class FakeEngine:
         *,
         num_slots: int = NUM_SLOTS,
         max_waiting: int = MAX_WAITING,
+        adapters: tuple[Adapter, ...] = (),
     ) -> None:
         self._rate = rate
         self._max_waiting = max_waiting
@@ -90,6 +96,7 @@ class FakeEngine:
             can_rerank=True,
             embedding_size=EMBEDDING_SIZE,
             max_text_tokens=context_length,
+            adapters=adapters,
         )
 
     @property
@@ -154,6 +161,11 @@ class FakeEngine:
 
     async def purge(self, owner: str, conversation_id: str | None) -> None:
         """Do nothing: it keeps nothing of what it reads."""
+
+    def set_lora_scales(self, scales: Scales) -> None:
+        """Say so; nothing that it writes depends on them."""
+        adapters = rescaled(self._info.adapters, scales)
+        self._info = msgspec.structs.replace(self._info, adapters=adapters)
 
     async def drain(self) -> None:
         """Wait until no request is at work."""

@@ -32,6 +32,7 @@ from webui.engine.state_keeper import StateKeeper
 from webui.engine.stats import EngineStats
 from webui.engine.step_abort import StepAbort
 from webui.engine.tally import Tally
+from webui.engine.untold import Untold
 from webui.errors import Busy, EngineError, WebuiError
 
 if TYPE_CHECKING:
@@ -41,11 +42,6 @@ if TYPE_CHECKING:
     from webui.engine.ipc import ToParent
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.runner import ModelRunner, Row, RowResult
-
-# Every message wakes the web process, which costs it more than the tokens in it do; 14 changes a
-# second of a lone reply still read as fluently. The more rows share a message the more often it
-# is sent, so that a token costs about the same; slow steps are told one by one.
-TELL_S = 0.07
 
 
 class GenerationLoop:
@@ -91,8 +87,7 @@ class GenerationLoop:
         self.tally = Tally()
         self._preparing: set[str] = set()
         self._fetching: dict[str, Sequence] = {}  # waits for a state on disk
-        self._untold: dict[str, Sequence] = {}
-        self._told_s = clock()
+        self._untold = Untold(clock())
         self._queue_news = QueueNews(self._scheduler)
         self._has_newcomers = False
         self._pace = Pace(runner.info, budget, num_free_cores)
@@ -224,7 +219,7 @@ class GenerationLoop:
         if is_early or sequence is not None:
             self.tally.note_abort(None if sequence is None else sequence.usage())
         if sequence is not None:
-            self._untold.pop(request_id, None)
+            self._untold.forget(request_id)
             self._close([sequence])
 
     def _purge(self, owner: str, conversation_id: str | None) -> None:
@@ -252,6 +247,7 @@ class GenerationLoop:
         """Make cells and sampler of a sequence those of what it has read and written."""
         self._keeper.cut(sequence, sequence.num_read)
         try:
+            sequence.rewinds.check()
             self._runner.open_sampler(
                 sequence.slot,
                 sequence.sampler_params(),
@@ -279,7 +275,7 @@ class GenerationLoop:
     def _grow(self) -> list[Output]:
         """Let running sequences have their next cells; return what those tell that got none."""
         full = [*make_room(self._runner, self._scheduler), *self._scheduler.grow()]
-        self._untold.update((sequence.request_id, sequence) for sequence in full)
+        self._untold.note(full)
         self._close(full)
         self._drop_evicted()
         return self._tell() if full else []
@@ -306,21 +302,24 @@ class GenerationLoop:
         try:
             ids = (sequence.request_id for sequence in sequences)
             limit_s = self._pace.limit_s(rows)
+            self._runner.set_lora(sequences[0].scales)
             with self._step_abort.step(ids, self._runner.set_abort, limit_s):
                 results = self._runner.forward(rows)
         except StepAborted:  # too slow, or the mail that says why is here, or on its way
+            now_s = self._clock()
+            self.tally.note_lost(rows, sequences, now_s - begun_s)
             if self._step_abort.is_too_slow:
-                now_s = self._clock()
                 self._pace.note_broken(rows, now_s - begun_s, now_s)
             self._undo(rows, sequences)
             return [], []
         except EngineError as error:
+            self.tally.note_lost(rows, sequences, self._clock() - begun_s)
             return self._tell(), self._doubt(rows, error)
         now_s = self._clock()
         touched = self._scheduler.update(rows, results, self._runner, now_s)
         self._keeper.share(touched)
         self._note_step(rows, results, sequences, begun_s, now_s)
-        self._untold.update((sequence.request_id, sequence) for sequence in touched)
+        self._untold.note(touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
         self._drop_wrong_guesses(rows, sequences)
@@ -328,8 +327,7 @@ class GenerationLoop:
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, RowFailed):
                 failures += self._fail([row], result.error)
-        # Half a step earlier, so that it is the nearest step.
-        is_due = now_s - self._told_s + (now_s - begun_s) / 2 >= TELL_S / len(rows)
+        is_due = self._untold.is_due(now_s, now_s - begun_s, len(rows))
         return (self._tell() if ended or failures or is_due else []), failures
 
     def _note_step(
@@ -365,13 +363,7 @@ class GenerationLoop:
 
     def _tell(self) -> list[Output]:
         """Return what came since the last time."""
-        self._told_s = self._clock()
-        untold, self._untold = self._untold, {}
-        return [
-            Output(request_id, delta)
-            for request_id, sequence in untold.items()
-            for delta in sequence.deltas()
-        ]
+        return self._untold.take(self._clock())
 
     def _doubt(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
         """After a failed step: undo it and let its rows run one at a time; a lone one fails."""

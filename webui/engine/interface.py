@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from webui.engine.adapters import Adapter, Scales
 from webui.messages import Message
 from webui.sampling_params import SamplingParams
 
@@ -53,24 +54,6 @@ class GrammarTrigger(msgspec.Struct, frozen=True):
     token: int | None = None
 
 
-class AnswerForm(msgspec.Struct, frozen=True):
-    """What the text of a reply must look like; at most one of grammar and schema is given.
-
-    Attributes:
-        grammar: GBNF, as llama.cpp reads it, with a rule `root`.
-        json_schema: JSON text of a schema; the reply is JSON that obeys it.
-        triggers: The reply is free until one of them comes, and keeps to the form from there on,
-            the trigger included; none keeps to it from the first token.
-    """
-
-    grammar: str = ""
-    json_schema: str = ""
-    triggers: tuple[GrammarTrigger, ...] = ()
-
-
-ANY_FORM = AnswerForm()
-
-
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One reply to be written.
 
@@ -85,15 +68,16 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         plain_text: In place of messages: what to write on from, without a chat template; what looks
             like a control token in it is one.
         params: How to sample.
-        grammar: What the reply must keep to, see `AnswerForm`; empty leaves it free.
+        grammar: What the reply must keep to, see `answer_form`; empty leaves it free.
         json_schema: The same as a schema.
-        grammar_triggers: What either waits for, see `AnswerForm`.
+        grammar_triggers: What either waits for, see `answer_form`.
         is_seed_drawn: The seed was drawn, not asked for: who gives way to others in the middle of a
             reply may go on with another one, and tells it by `Reseeded`.
         keep_state: What was read may be kept for the next request of the same owner, in memory
             and on disk; False leaves no trace.
         num_shared_messages: So many messages at the beginning are the administrator's and the
             same for everybody; what was read of them serves all owners.
+        lora_scales: How strongly each adapter works; None takes what is set for the model.
     """
 
     request_id: str
@@ -110,6 +94,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     is_seed_drawn: bool = False
     keep_state: bool = True
     num_shared_messages: int = 0
+    lora_scales: Scales | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -319,6 +304,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
             apart; 0 takes those of all other steps.
         num_layers: Layers, the output being one; 0 where that says nothing.
         num_gpu_layers: How many of them lie on graphics cards; None where there is no card.
+        adapters: Its LoRA adapters, as they are set now.
     """
 
     name: str
@@ -338,6 +324,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_prompt_threads: int = 0
     num_layers: int = 0
     num_gpu_layers: int | None = None
+    adapters: tuple[Adapter, ...] = ()
 
 
 class Engine(Protocol):
@@ -389,6 +376,13 @@ class Engine(Protocol):
 
     async def purge(self, owner: str, conversation_id: str | None) -> None:
         """Forget what was read for an owner, or only for one of its conversations."""
+        ...
+
+    def set_lora_scales(self, scales: Scales) -> None:
+        """Let the adapters work so strongly in requests that come from now on.
+
+        Replies that are being written go on as they began. `info` says it at once.
+        """
         ...
 
     async def drain(self) -> None:

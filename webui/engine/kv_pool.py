@@ -14,6 +14,7 @@ from webui.engine.resident_slots import ResidentSlots
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
+    from webui.engine.adapters import Scales
     from webui.engine.states import Prefix
 
 GROWTH_CELLS = 16  # asked for at once, so that not every token asks
@@ -66,12 +67,14 @@ class KVPool:
         num_slots = self._slots.num_free + num_more_slots
         return num_slots > 0 and min(num_cells, self._num_cells) <= room
 
-    def place(self, owner: str, tokens: Several[int], num_cells: int) -> tuple[int, int]:
+    def place(
+        self, owner: str, tokens: Several[int], num_cells: int, scales: Scales = ()
+    ) -> tuple[int, int]:
         """Reserve cells in a slot; return it and how many of its cells serve already.
 
         The caller has asked `fits` and drops the cells behind those that serve.
         """
-        slot, num_cached = self._slots.take(owner, tokens)
+        slot, num_cached = self._slots.take(owner, tokens, scales)
         self._reserved[slot] = min(num_cells, self._num_cells)
         self._evict(slot, owner)
         return slot, num_cached

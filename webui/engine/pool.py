@@ -11,18 +11,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from webui.engine.adapters import scales_of
 from webui.engine.interface import EngineState
 from webui.engine.load_watch import STALL_S, LoadWatch
-from webui.engine.pool_status import SEEN_AS, LoadOutcome, PoolError, PoolState, PoolStatus
+from webui.engine.pool_status import (
+    SEEN_AS,
+    LoadOutcome,
+    PoolError,
+    PoolState,
+    PoolStatus,
+    not_loaded,
+)
 from webui.engine.process import LocalEngine
-from webui.errors import Conflict, EngineError, ModelNotLoaded
+from webui.engine.residents import Loading, Resident
+from webui.errors import Conflict, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from webui.engine.adapters import ChosenScale
     from webui.engine.interface import Engine
     from webui.engine.loader import ModelSpec
 
@@ -40,34 +50,6 @@ class OpenEngine(Protocol):
         on_progress: Callable[[float], None],
         on_state: Callable[[EngineState, EngineError | None], None],
     ) -> Engine: ...
-
-
-@dataclass(slots=True)
-class _Resident:
-    """The model that answers."""
-
-    model_id: str
-    spec: ModelSpec | None = None  # None when somebody else opened it
-    engine: Engine = field(init=False)
-    error: EngineError | None = None
-    is_leaving: bool = False  # it takes no new requests
-
-
-@dataclass(slots=True)
-class _Loading:
-    """The model on its way."""
-
-    spec: ModelSpec
-    task: asyncio.Task[Engine]
-    resident: _Resident
-    watch: LoadWatch
-    is_cancelled: bool = False
-    is_last: bool = False  # nothing is loaded in its place
-
-    def cancel(self, *, is_last: bool = False) -> None:
-        self.is_cancelled = True
-        self.is_last = is_last
-        self.task.cancel()
 
 
 class EnginePool:
@@ -90,13 +72,14 @@ class EnginePool:
         self._drain_s = drain_s
         self._stall_s = stall_s
         self._hurry = asyncio.Event()  # set: nobody is waited for
-        self._resident: _Resident | None = None
-        self._loading: _Loading | None = None
+        self._resident: Resident | None = None
+        self._loading: Loading | None = None
         self._failed: tuple[str, str] | None = None  # id and name
         self._error: PoolError | None = None
         self._outcome: LoadOutcome | None = None
         self._is_closed = False
         self._num_expected = 0
+        self._num_waiting = 0
         self._callbacks: list[Callable[[PoolStatus], None]] = []
         self._status = PoolStatus()
         self._changed = asyncio.Event()
@@ -117,6 +100,11 @@ class EnginePool:
         """What people see."""
         return self._status
 
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait for a model on its way; no engine knows of them yet."""
+        return self._num_waiting
+
     def subscribe(self, callback: Callable[[PoolStatus], None]) -> Callable[[], None]:
         """Call back on every change, on the loop; returns what ends that."""
         self._callbacks.append(callback)
@@ -129,7 +117,7 @@ class EnginePool:
 
     async def adopt(self, engine: Engine, model_id: str = "") -> None:
         """Put an engine that somebody else opened in the place of the old one; close that."""
-        resident = _Resident(model_id or engine.info.name)
+        resident = Resident(model_id or engine.info.name)
         resident.engine = engine
         old, self._resident = self._resident, resident
         self._publish()
@@ -207,27 +195,37 @@ class EnginePool:
         Raises:
             ModelNotLoaded: None is loaded or on its way, or it did not come in `timeout` seconds.
         """
-        with contextlib.suppress(TimeoutError):
+        self._num_waiting += 1
+        try:
             async with asyncio.timeout(timeout):
                 while self.current is None and (self._loading is not None or self._num_expected):
                     await self._changed.wait()
-        engine = self.current
-        if engine is not None:
+        except TimeoutError:
+            pass
+        finally:
+            self._num_waiting -= 1
+        if (engine := self.current) is not None:
             return engine
-        if self._loading is not None:
-            raise ModelNotLoaded(
-                f"{self._loading.spec.name} is still being loaded", "Try again in a while."
-            )
-        if self._resident is not None:
-            raise ModelNotLoaded("The model is being unloaded", "Load one in the Model tab.")
-        if self._error is not None:
-            raise ModelNotLoaded(self._error.message, self._error.hint)
-        raise ModelNotLoaded("No model is loaded", "Choose one in the Model tab.")
+        name = None if self._loading is None else self._loading.spec.name
+        raise not_loaded(name, self._error, is_leaving=self._resident is not None)
 
     async def purge(self, owner: str, conversation_id: str | None = None) -> None:
         """Let the loaded model forget what it read for an owner, or only for one conversation."""
         if self._resident is not None:
             await self._resident.engine.purge(owner, conversation_id)
+
+    def set_lora_scales(self, chosen: Sequence[ChosenScale]) -> None:
+        """Let the adapters of the loaded model work as strongly as is chosen, the others not.
+
+        Raises:
+            ModelNotLoaded: None is loaded.
+            InvalidRequest: It has no such adapter.
+        """
+        engine = self.current
+        if engine is None:
+            raise not_loaded(None, None, is_leaving=False)
+        engine.set_lora_scales(scales_of(engine.info.adapters, chosen))
+        self._publish()
 
     async def close(self) -> None:
         """End everything; idempotent."""
@@ -261,8 +259,8 @@ class EnginePool:
         else:
             self._hurry.clear()
 
-    def _start_load(self, spec: ModelSpec) -> _Loading:
-        resident = _Resident(spec.model_id, spec)
+    def _start_load(self, spec: ModelSpec) -> Loading:
+        resident = Resident(spec.model_id, spec)
         watch = LoadWatch(self._stall_s, self._publish)
 
         def on_state(_state: EngineState, error: EngineError | None) -> None:
@@ -276,11 +274,11 @@ class EnginePool:
             with watch.waiting():
                 return await self._open_engine(spec, watch.note, on_state)
 
-        self._loading = _Loading(spec, asyncio.create_task(swap()), resident, watch)
+        self._loading = Loading(spec, asyncio.create_task(swap()), resident, watch)
         self._publish()
         return self._loading
 
-    async def _finish_load(self, loading: _Loading) -> None:
+    async def _finish_load(self, loading: Loading) -> None:
         """Wait for a load and let its engine answer."""
         try:
             loading.resident.engine = await self._opened(loading)
@@ -302,7 +300,7 @@ class EnginePool:
         self._error = error or self._error
         self._outcome = outcome
 
-    async def _retire(self, old: _Resident) -> None:
+    async def _retire(self, old: Resident) -> None:
         """Let replies end, then close; a cancel before the end of that leaves the model loaded."""
         old.is_leaving = True
         self._publish()
@@ -322,7 +320,7 @@ class EnginePool:
             await closing
             raise
 
-    async def _drain(self, old: _Resident) -> None:
+    async def _drain(self, old: Resident) -> None:
         """Wait until nothing runs, the time is over, or somebody is in a hurry."""
         if self._hurry.is_set():
             return
@@ -336,7 +334,7 @@ class EnginePool:
             for wait in waits:
                 wait.cancel()
 
-    async def _opened(self, loading: _Loading) -> Engine:
+    async def _opened(self, loading: Loading) -> Engine:
         """Wait for the engine; no way out of here leaves one open that nobody holds."""
         spec, task = loading.spec, loading.task
         try:

@@ -1,4 +1,4 @@
-"""What people see of the engine pool.
+"""What people see of the engine pool, and are told where it has no model for them.
 
 Values only.
 """
@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from webui.engine.interface import EngineState
+from webui.errors import ModelNotLoaded
 
 if TYPE_CHECKING:
     from webui.engine.interface import ModelInfo
@@ -74,3 +75,20 @@ class PoolStatus:
     info: ModelInfo | None = None
     outcome: LoadOutcome | None = None
     stalled_s: int | None = None
+
+
+def not_loaded(name: str | None, error: PoolError | None, *, is_leaving: bool) -> ModelNotLoaded:
+    """Return why no model answers.
+
+    Args:
+        name: Of the model that is being loaded; None where none is.
+        error: Of the latest load.
+        is_leaving: A model is being unloaded.
+    """
+    if name is not None:
+        return ModelNotLoaded(f"{name} is still being loaded", "Try again in a while.")
+    if is_leaving:
+        return ModelNotLoaded("The model is being unloaded", "Load one in the Model tab.")
+    if error is not None:
+        return ModelNotLoaded(error.message, error.hint)
+    return ModelNotLoaded("No model is loaded", "Choose one in the Model tab.")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from webui.engine.ram_states import RamStates
-from webui.engine.states import SHARED_OWNER, Prefix, State, begins_with, num_common
+from webui.engine.states import SHARED_OWNER, Prefix, State, num_common
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
@@ -93,9 +93,10 @@ class PrefixCache:
             The state and how many tokens of it serve; the last token is always read again.
         """
         most = len(sequence.tokens) - 1
-        found = [self._ram.find(sequence.owner, sequence.tokens, most)]
+        tokens, scales = sequence.tokens, sequence.scales
+        found = [self._ram.find(sequence.owner, tokens, most, scales)]
         if sequence.num_shared:
-            found.append(self._ram.find(SHARED_OWNER, sequence.tokens, sequence.num_shared))
+            found.append(self._ram.find(SHARED_OWNER, tokens, sequence.num_shared, scales))
         if fetched := self._fetched.get(sequence.request_id):
             found.append((fetched, _num_usable(sequence, fetched.prefix)))
         return max(found, key=lambda item: item[1])
@@ -133,10 +134,7 @@ class PrefixCache:
     def is_written(self, prefix: Prefix) -> bool:
         """Return whether all of a prefix lies on disk, or waits to be written."""
         held = [*self._pending, *(file.prefix for file in self._files.values())]
-        return any(
-            other.owner == prefix.owner and begins_with(other.tokens, prefix.tokens)
-            for other in held
-        )
+        return any(other.contains(prefix) for other in held)
 
     def write(self, state: State, *, timeout_s: float = 0.0) -> bool:
         """Have a state written to disk, unless it lies there already; False if that cannot be.
@@ -150,11 +148,7 @@ class PrefixCache:
         prefix = state.prefix
         if self.is_written(prefix):
             return True
-        replaced = tuple(
-            path
-            for path, file in self._files.items()
-            if file.prefix.owner == prefix.owner and begins_with(prefix.tokens, file.prefix.tokens)
-        )
+        replaced = tuple(path for path, file in self._files.items() if prefix.contains(file.prefix))
         if not self._disk.write(state, replaced, timeout_s=timeout_s):
             return False
         self._pending.append(prefix)
@@ -174,13 +168,15 @@ class PrefixCache:
 
     def has_shared(self, sequence: Sequence) -> bool:
         """Return whether all of the administrator's tokens of a sequence are kept."""
-        _, num = self._ram.find(SHARED_OWNER, sequence.tokens, sequence.num_shared)
-        return num >= sequence.num_shared
+        num_shared = sequence.num_shared
+        _, num = self._ram.find(SHARED_OWNER, sequence.tokens, num_shared, sequence.scales)
+        return num >= num_shared
 
     def keep_shared(self, sequence: Sequence, data: memoryview) -> None:
         """Keep the state of a sequence that has read what everybody reads, and nothing else."""
         assert sequence.num_read == sequence.num_shared
-        prefix = Prefix(SHARED_OWNER, None, sequence.tokens[: sequence.num_shared])
+        tokens = sequence.tokens[: sequence.num_shared]
+        prefix = Prefix(SHARED_OWNER, None, tokens, scales=sequence.scales)
         self.keep(State(prefix, data))
 
     def listed(self, files: Several[StateFile], max_tokens: int) -> None:
@@ -198,8 +194,7 @@ class PrefixCache:
         """Note that a state cannot be used, so that nobody tries it again."""
         self._ram.drop(state)
         for path, file in list(self._files.items()):
-            same = file.prefix.owner == state.prefix.owner
-            if same and file.prefix.tokens == state.prefix.tokens:
+            if file.prefix.contains(state.prefix) and state.prefix.contains(file.prefix):
                 del self._files[path]
 
     def written(self, mail: StateWritten) -> None:
@@ -236,5 +231,7 @@ def _num_usable(sequence: Sequence, prefix: Prefix) -> int:
     if prefix.owner == SHARED_OWNER:
         most = min(most, sequence.num_shared)
     elif prefix.owner != sequence.owner:
+        return 0
+    if prefix.scales != sequence.scales:
         return 0
     return min(num_common(prefix.tokens, sequence.tokens), most)

@@ -18,6 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from webui.engine import ipc
+from webui.engine.adapters import rescaled
 from webui.engine.child import Patience, WorkerProcess
 from webui.engine.crash_breaker import CrashBreaker
 from webui.engine.embedding import Vectors, check_can_embed, check_can_generate
@@ -48,6 +49,7 @@ from webui.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from webui.engine.adapters import Scales
     from webui.engine.loader import ModelSpec
     from webui.engine.mailbox import News
 
@@ -117,6 +119,7 @@ class LocalEngine:
         self._wanted = asyncio.Event()  # somebody asks for a model that has failed
         self._worker: WorkerProcess
         self._info: ModelInfo
+        self._scales: Scales | None = None  # as somebody set them
         self._supervisor: asyncio.Task[None]
 
     @classmethod
@@ -169,6 +172,9 @@ class LocalEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         """Write one reply; see `Engine.generate`."""
         check_can_generate(self._info)
+        if request.lora_scales is None:
+            scales = tuple(adapter.scale for adapter in self._info.adapters)
+            request = replace(request, lora_scales=scales)
         frame = _encode(ipc.Add(request), "messages")
         async with aclosing(self._exchange(request.request_id, frame)) as news:
             async for delta in news:
@@ -219,6 +225,11 @@ class LocalEngine:
         if self._state is EngineState.READY:
             self._worker.send(ipc.encode(ipc.Purge(owner, conversation_id)))
 
+    def set_lora_scales(self, scales: Scales) -> None:
+        """Let the adapters work so strongly from now on, in workers to come too."""
+        self._info = self._with_scales(self._info, scales)
+        self._scales = scales
+
     async def drain(self) -> None:
         """Wait until no request is at work or waiting."""
         await self._idle.wait()
@@ -240,11 +251,17 @@ class LocalEngine:
         worker = WorkerProcess(self._limits.patience, self._deliver, on_progress, self._take_stats)
         await worker.start(self._spec, self._limits.max_gap_ms, self._limits.cache)
         try:
-            self._info = await worker.loaded()
+            self._info = self._with_scales(await worker.loaded(), self._scales)
         except BaseException:
             await asyncio.shield(worker.close(politely=False))
             raise
         self._worker = worker
+
+    @staticmethod
+    def _with_scales(info: ModelInfo, scales: Scales | None) -> ModelInfo:
+        if scales is None:
+            return info
+        return replace(info, adapters=rescaled(info.adapters, scales))
 
     async def _ready_worker(self) -> WorkerProcess:
         """Return the worker that takes requests; wait for one that is on its way.

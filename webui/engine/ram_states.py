@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webui.engine.states import begins_with, num_common
+from webui.engine.states import num_common
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
+    from webui.engine.adapters import Scales
     from webui.engine.states import State
 
 
@@ -57,17 +58,20 @@ class RamStates:
             gone.append(self._remove(next(iter(self._states))))
         return gone
 
-    def find(self, owner: str, tokens: Several[int], max_tokens: int) -> tuple[State | None, int]:
+    def find(
+        self, owner: str, tokens: Several[int], max_tokens: int, scales: Scales = ()
+    ) -> tuple[State | None, int]:
         """Return the state that has most of the tokens' beginning, and how many that are.
 
         Args:
             owner: Whose states are looked at.
             tokens: What is to be read.
             max_tokens: How many of them may be taken from a state.
+            scales: How strongly adapters must have worked on it.
         """
         best, most = None, 0
         for name, state in self._states.items():
-            if state.prefix.owner != owner:
+            if not state.prefix.is_for(owner, scales):
                 continue
             num = min(num_common(state.prefix.tokens, tokens), max_tokens)
             if num > most:
@@ -91,10 +95,8 @@ class RamStates:
                 self._remove(name)
 
     def _drop_contained(self, state: State) -> None:
-        prefix = state.prefix
         for name, other in list(self._states.items()):
-            held = other.prefix
-            if held.owner == prefix.owner and begins_with(prefix.tokens, held.tokens):
+            if state.prefix.contains(other.prefix):
                 self._remove(name)
 
     def _remove(self, name: int) -> State:

@@ -14,6 +14,8 @@ from webui.engine.states import MIN_STATE_TOKENS, Prefix, num_common
 if TYPE_CHECKING:
     from collections.abc import Sequence as Tokens
 
+    from webui.engine.adapters import Scales
+
 MIN_KEPT_SHARE = 1 / 3  # of a resident, that must serve on for its rest to be given up
 MIN_LOST_SHARE = 1 / 2  # of a resident, for which its state is worth keeping
 
@@ -56,20 +58,19 @@ class ResidentSlots:
         """Slots that no sequence runs in."""
         return len(self._free)
 
-    def find(self, owner: str, tokens: Tokens[int]) -> int:
+    def find(self, owner: str, tokens: Tokens[int], scales: Scales = ()) -> int:
         """Return how many tokens at the beginning the best free slot of an owner holds."""
-        return max(
-            (num_common(kept.tokens, tokens) for kept in self._of(owner).values()), default=0
-        )
+        held = (num_common(kept.tokens, tokens) for kept in self._serving(owner, scales).values())
+        return max(held, default=0)
 
-    def take(self, owner: str, prompt: Tokens[int]) -> tuple[int, int]:
+    def take(self, owner: str, prompt: Tokens[int], scales: Scales = ()) -> tuple[int, int]:
         """Choose a free slot for a prompt; return it and how many of its cells serve.
 
         The last prompt token never counts: it is read again to get what follows it.
         A slot with a common beginning is taken when that is worth the rest it holds; else an
         empty one, else the one left longest ago.
         """
-        mine = self._of(owner)
+        mine = self._serving(owner, scales)
         common = {
             slot: num_common(kept.tokens, prompt) if slot in mine else 0
             for slot, kept in self._free.items()
@@ -88,8 +89,10 @@ class ResidentSlots:
 
     def by_age(self, owner: str) -> list[int]:
         """Return the free slots that hold anything: left longest ago first, this owner's last."""
-        mine = self._of(owner)
-        holding = [(slot in mine, kept.left, slot) for slot, kept in self._free.items()]
+        holding = [
+            (kept.prefix is not None and kept.prefix.owner == owner, kept.left, slot)
+            for slot, kept in self._free.items()
+        ]
         return [slot for _, _, slot in sorted(holding) if self._free[slot].tokens]
 
     def unkept(self) -> list[Displaced]:
@@ -136,11 +139,11 @@ class ResidentSlots:
         displaced, self._displaced = self._displaced, []
         return displaced
 
-    def _of(self, owner: str) -> dict[int, _Resident]:
+    def _serving(self, owner: str, scales: Scales) -> dict[int, _Resident]:
         return {
             slot: kept
             for slot, kept in self._free.items()
-            if kept.prefix is not None and kept.prefix.owner == owner
+            if kept.prefix is not None and kept.prefix.is_for(owner, scales)
         }
 
     def _displace(self, slot: int, num_kept: int) -> None:

@@ -229,6 +229,10 @@ class ModelRunner(Protocol):
         """Free the model; idempotent."""
         ...
 
+    def set_lora(self, scales: Sequence[float]) -> None:
+        """Let each in `info.adapters` work so strongly from now on; else raise EngineError."""
+        ...
+
     def set_threads(self, decode: int, batch: int) -> None:
         """Set the compute threads from the next step on; what is computed stays the same.
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from webui.engine.fairness import DecodeShares, Ledger
+from webui.engine.fairness import Ledger
 from webui.engine.interface import Priority
 from webui.engine.kv_pool import KVPool
-from webui.engine.prompt_reading import PromptReading
+from webui.engine.lanes import Lanes
 from webui.engine.runner import Row, RowFailed, Verified
 from webui.engine.sequence import Phase, Sequence
 from webui.engine.waiting import AGING_S, WaitingQueue
@@ -77,8 +77,7 @@ class Scheduler:
         self._quantum_tokens = quantum_tokens
         self._running: dict[int, Sequence] = {}  # by slot
         self._served = Ledger()
-        self._shares = DecodeShares()
-        self._reading = PromptReading(self._reading_turn)
+        self._lanes = Lanes(self._reading_turn)
         self._times = WaitingTimes()
 
     @property
@@ -169,11 +168,15 @@ class Scheduler:
                 victim.give_up_slot()
                 self._waiting.put_back(victim)
             self._waiting.remove(sequence)
-            slot, num_cached = self._cells.place(sequence.owner, sequence.tokens, num_cells)
+            slot, num_cached = self._cells.place(
+                sequence.owner, sequence.tokens, num_cells, sequence.scales
+            )
             sequence.place(slot, num_cached, now_s)
             self._running[slot] = sequence
             busy[sequence.owner] += 1
             placed.append(sequence)
+        if placed:
+            self._lanes.tidy(self._running.values())
         return Admitted(placed, vacated)
 
     def take_evicted(self) -> list[int]:
@@ -202,7 +205,8 @@ class Scheduler:
     def schedule(self, max_prefill_tokens: int, surplus_tokens: float = inf) -> list[Row]:
         """Return the rows of the next step: who decodes in it, then prompts up to the bound.
 
-        After a step that failed its sequences run one at a time until each has passed.
+        Adapters work alike on all of them; sequences of other scales have their turn in another
+        step. After a step that failed its sequences run one at a time until each has passed.
 
         Args:
             max_prefill_tokens: What may be read of prompts.
@@ -213,13 +217,31 @@ class Scheduler:
         doubted = [sequence for sequence in running if sequence.is_doubted]
         if doubted:
             running = doubted[:1]
-        decoding = [sequence for sequence in running if sequence.phase is Phase.DECODE]
-        rows = [
-            Row(sequence.slot, sequence.tokens[-1:], sequence.num_read, sample=True)
-            for sequence in self._shares.pick(decoding)
-        ]
-        read = self._reading.rows(
-            [sequence for sequence in running if sequence.phase is Phase.PREFILL],
+        lanes = self._lanes.order(running)
+        if len(lanes) > 1 and self.decoding:
+            max_prefill_tokens = max(1, max_prefill_tokens // len(lanes))  # they share a gap
+        for together in lanes:
+            if rows := self._rows(together, running, max_prefill_tokens, surplus_tokens):
+                self._lanes.begin(together, running)
+                return rows
+        return []
+
+    def _rows(
+        self,
+        together: Several[Sequence],
+        running: Several[Sequence],
+        max_prefill_tokens: int,
+        surplus_tokens: float,
+    ) -> list[Row]:
+        """Return the rows of a step of one lane."""
+        lane = self._lanes.lane(together[0].scales)
+        decoding = [sequence for sequence in together if sequence.phase is Phase.DECODE]
+        owners = {sequence.owner for sequence in running if not sequence.is_background}
+        is_crowded = len(together) < len(running) and len(owners) > 1
+        picked = lane.shares.pick(decoding, is_crowded=is_crowded)
+        rows = [Row(s.slot, s.tokens[-1:], s.num_read, sample=True) for s in picked]
+        read = lane.reading.rows(
+            [sequence for sequence in together if sequence.phase is Phase.PREFILL],
             decoding,
             num_decoding=len(rows),
             max_tokens=max_prefill_tokens,
@@ -275,8 +297,9 @@ class Scheduler:
 
     def note_step(self, rows: Several[Row], step_s: float) -> None:
         """Learn how long a step took."""
+        self._lanes.note(step_s)
         if all(row.sample and len(row.tokens) == 1 for row in rows):
-            self._shares.note(len(rows), step_s)
+            self._lanes.present.shares.note(len(rows), step_s)
 
     def doubt(self, rows: Several[Row]) -> list[Sequence]:
         """Let the sequences of a step that failed run one at a time; return them in order."""

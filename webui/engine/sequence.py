@@ -21,6 +21,7 @@ from webui.engine.interface import (
     Timings,
     Usage,
 )
+from webui.engine.rewinds import Rewinds
 from webui.engine.states import Prefix
 from webui.engine.written import Written
 
@@ -68,6 +69,7 @@ class Sequence:
     Attributes:
         shared_mark: Equal where the shared tokens are equal.
         keeps_state: What it reads may serve later; see `GenerateRequest.keep_state`.
+        scales: How strongly adapters work on it; in one step they work alike on all.
         is_rewound: It took tokens back: whoever runs it drops the cells behind `num_read`,
             opens a new sampler and sets this to False before the next step.
         arrival: Its number among all requests; the queue sets it.
@@ -75,6 +77,7 @@ class Sequence:
         doubted_until: A step that held its tokens up to here failed; until they are read it
             runs alone.
         draft: What its next tokens are guessed from; `Drafting` sets it.
+        rewinds: What it took back.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Sequence:
         self.num_shared = min(num_shared, len(prompt) - 1)
         self.shared_mark = hash(tuple(prompt[: self.num_shared]))
         self.keeps_state = request.keep_state
+        self.scales = request.lora_scales or ()
         self.num_read = 0  # tokens that lie in the KV cache
         self.num_cached = 0
         self.slot = -1
@@ -118,8 +122,7 @@ class Sequence:
         self._is_reseeded = self._has_untold_seed = False
         self._detokenizer = Detokenizer(request.params.stop)
         self._banned_strings = BannedStrings(request.params.banned_strings)
-        self._banned_tokens: dict[int, set[int]] = {}  # by position
-        self._num_rewinds = 0
+        self.rewinds = Rewinds()
         self._held: list[Written] = []  # may begin a banned string: the last of `tokens`
         self._text = ""
         self._num_untold = 0
@@ -180,7 +183,8 @@ class Sequence:
         """Return what its cells hold, if that may be used again."""
         if not self.keeps_state:
             return None
-        return Prefix(self.owner, self.request.conversation_id, self.tokens[: self.num_read])
+        tokens = self.tokens[: self.num_read]
+        return Prefix(self.owner, self.request.conversation_id, tokens, scales=self.scales)
 
     def restore(self, num_tokens: int) -> None:
         """Note that a state was put into its slot, which holds so many of its tokens."""
@@ -243,7 +247,7 @@ class Sequence:
         self._num_at_place -= num
         self._num_shifted += num
         self._num_untold_shifted += num
-        self._banned_tokens = {p - num: b for p, b in self._banned_tokens.items() if p >= stop}
+        self.rewinds.shift(num, stop)
         self.num_shared = 0
         self.doubted_until = 0
         self.keeps_state = False
@@ -307,14 +311,14 @@ class Sequence:
     def sampler_params(self) -> SamplingParams:
         """Return how to sample from here on; each rewind goes on with a seed of its own."""
         params = self.request.params
-        if params.seed < 0 or not (self._num_rewinds or self._is_reseeded):
+        if params.seed < 0 or not (self.rewinds.num or self._is_reseeded):
             return params
-        seed = -1 if self._is_reseeded else (params.seed + self._num_rewinds) % NUM_SEEDS
+        seed = -1 if self._is_reseeded else (params.seed + self.rewinds.num) % NUM_SEEDS
         return params.model_copy(update={"seed": seed})
 
     def banned_here(self) -> frozenset[int]:
         """Return the tokens that began a banned string where the next one stands."""
-        return frozenset(self._banned_tokens.get(len(self.tokens), ()))
+        return self.rewinds.banned_at(len(self.tokens))
 
     def drop(self) -> None:
         """End without a word: aborted or failed."""
@@ -335,9 +339,7 @@ class Sequence:
             self._num_untold_shifted = 0
         if self._text or (self.finish_reason and self._num_untold):
             told.append(Text(self._text, self._num_untold, tuple(self._logprobs)))
-            self._text = ""
-            self._num_untold = 0
-            self._logprobs = []
+            self._text, self._num_untold, self._logprobs = "", 0, []
         if self.finish_reason is not None:
             told.append(Finish(self.finish_reason, self.usage(), self.timings()))
         return told
@@ -370,18 +372,17 @@ class Sequence:
                 self._drop_held(index + 1)
                 num = index + 1
                 break
+        if num:
+            self.rewinds.note_progress()
         del self._held[:num]
 
     def _rewind(self, first: int) -> None:
         """Take back the held tokens from one on; it cannot come again at its place."""
         position = len(self.tokens) - len(self._held) + first
-        token = self.tokens[position]
+        self.rewinds.note(position, self.tokens[position])
         self._drop_held(first)
-        self._banned_tokens = {p: b for p, b in self._banned_tokens.items() if p <= position}
-        self._banned_tokens.setdefault(position, set()).add(token)
         # The choice is made out of what reading the token before gives.
         self.num_read = min(self.num_read, position - 1)
-        self._num_rewinds += 1
         self.is_rewound = True
 
     def _drop_held(self, first: int) -> None:

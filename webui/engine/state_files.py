@@ -57,6 +57,7 @@ class _Header(msgspec.Struct, array_like=True):
     tokens: bytes  # int32 of this machine
     num_bytes: int
     digest: bytes
+    scales: tuple[float, ...] = ()
 
 
 def folder_of(root: Path, state_key: str) -> Path:
@@ -79,6 +80,7 @@ def write(folder: Path, state_key: str, state: State) -> StateFile:
             array("i", prefix.tokens).tobytes(),
             state.num_bytes,
             hashlib.sha256(state.data).digest(),
+            prefix.scales,
         )
     )
     name = f"{_mark(prefix.owner)}-{_mark(prefix.conversation_id or '')}-{secrets.token_hex(8)}"
@@ -116,7 +118,13 @@ def read_header(path: Path, state_key: str | None) -> StateFile:
         raise BadStateFile("its length is wrong")
     tokens = array("i")
     tokens.frombytes(header.tokens)
-    prefix = Prefix(header.owner, header.conversation_id, tokens.tolist(), about.st_mtime_ns)
+    prefix = Prefix(
+        header.owner,
+        header.conversation_id,
+        tokens.tolist(),
+        about.st_mtime_ns,
+        scales=header.scales,
+    )
     return StateFile(path, prefix, header.num_bytes)
 
 

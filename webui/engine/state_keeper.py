@@ -73,7 +73,7 @@ class StateKeeper:
         file, num_tokens = self._cache.find_file(sequence)
         if file is None or num_tokens < MIN_STATE_TOKENS:
             return None
-        at_hand = self._scheduler.residents.find(sequence.owner, sequence.tokens)
+        at_hand = self._scheduler.residents.find(sequence.owner, sequence.tokens, sequence.scales)
         at_hand = max(at_hand, self._cache.find(sequence)[1])
         return file if num_tokens >= at_hand + MIN_GAIN_TOKENS else None
 
@@ -159,7 +159,7 @@ class StateKeeper:
             self._cache.keep_shared(sequence, data)
             self._is_dirty = True
             for other in self._scheduler.reading:
-                if other.num_read < other.num_shared:
+                if other.num_read < other.num_shared and other.scales == sequence.scales:
                     self.restore(other)
                     self.cut(other, other.num_read)
 

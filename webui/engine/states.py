@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
+    from webui.engine.adapters import Scales
+
 # Owner of what the administrator gave everybody to read; no request comes from it.
 SHARED_OWNER = "\0shared"
 MIN_STATE_TOKENS = 48  # fewer are read again sooner than their state is kept and found
@@ -30,6 +32,7 @@ class Prefix:
             states are kept must outlive the process.
         is_unfinished: Whether they end in a reply that is to go on: read anew in one piece its
             tokens would not give the same bits as one after the other.
+        scales: How strongly each adapter worked while they were read.
     """
 
     owner: str
@@ -37,6 +40,15 @@ class Prefix:
     tokens: list[int]
     used_ns: int = field(default_factory=time.time_ns)
     is_unfinished: bool = False
+    scales: Scales = ()
+
+    def is_for(self, owner: str, scales: Scales) -> bool:
+        """Return whether it may serve an owner whose adapters work so strongly."""
+        return self.owner == owner and self.scales == scales
+
+    def contains(self, other: Prefix) -> bool:
+        """Return whether it serves all that another one does."""
+        return self.is_for(other.owner, other.scales) and begins_with(self.tokens, other.tokens)
 
     def belongs_to(self, owner: str, conversation_id: str | None) -> bool:
         """Return whether it is of an owner and, unless that is None, of a conversation."""

@@ -33,8 +33,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         num_full: Replies that ended with `max_tokens` or with the context.
         num_aborted: Replies that somebody took back, waiting or begun.
         num_failed: Requests that ended with an error, those of a worker that died included.
-        prefill_s: Seconds of steps that read prompts.
-        decode_s: Seconds of steps that only wrote.
+        prefill_s: Seconds of steps that read prompts, those broken off and those that failed too.
+        decode_s: Seconds of steps that only wrote, the same.
         idle_s: Seconds without anything to do; told when they end.
         writing_steps: Of steps in which somebody's reply went on, how many took at most each of
             `STEP_BOUNDS_S` but more than the one before; the last number are those above all.

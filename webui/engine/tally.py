@@ -62,13 +62,22 @@ class Tally:
         self._num_rows += len(rows)
         self._num_step_tokens += sum(len(row.tokens) for row in rows)
         self._num_prompt_tokens += num_prompt_tokens
-        if num_prompt_tokens:
-            self._prefill_s += step_s
-        else:
-            self._decode_s += step_s
+        self._note_time(step_s, is_reading=num_prompt_tokens > 0)
         if is_writing:
             self._writing_steps[bisect_left(STEP_BOUNDS_S, step_s)] += 1
             self._writing_s += step_s
+
+    def note_lost(self, rows: Several[Row], sequences: Several[Sequence], step_s: float) -> None:
+        """Count the time of a step that came to nothing: it was broken off, or it failed.
+
+        Args:
+            rows: At least one.
+            sequences: Whose they are, in the same order.
+            step_s: How long it took, in seconds.
+        """
+        both = zip(rows, sequences, strict=True)
+        is_reading = any(row.position < sequence.num_prompt for row, sequence in both)
+        self._note_time(step_s, is_reading=is_reading)
 
     def note_wait(self, waited_s: float) -> None:
         """Count seconds without anything to do."""
@@ -101,6 +110,12 @@ class Tally:
             self._note_drafts(delta.usage)
         elif isinstance(delta, Embedded):
             self._num_embedded_tokens += delta.num_tokens
+
+    def _note_time(self, step_s: float, *, is_reading: bool) -> None:
+        if is_reading:
+            self._prefill_s += step_s
+        else:
+            self._decode_s += step_s
 
     def _note_drafts(self, usage: Usage) -> None:
         self._num_drafted_tokens += usage.drafted_tokens

@@ -77,6 +77,7 @@ class Catalog:
 
     def __init__(self, models_dir: Path) -> None:
         self.models_dir = models_dir
+        self._shown_dir = _readable(str(models_dir))
         self._lock = threading.Lock()
         self._read: dict[Path, _Read] = {}
 
@@ -113,11 +114,11 @@ class Catalog:
         close = get_close_matches(wanted, usable, n=1)
         if close:
             raise NotFound(
-                f"There is no {what} {wanted!r} in {self.models_dir}", f"Is {close[0]!r} meant?"
+                f"There is no {what} {wanted!r} in {self._shown_dir}", f"Is {close[0]!r} meant?"
             )
         known = ", ".join(usable[:5]) + (", …" if len(usable) > 5 else "") if usable else "none"
         raise NotFound(
-            f"There is no {what} {wanted!r} in {self.models_dir}", f"Models there: {known}."
+            f"There is no {what} {wanted!r} in {self._shown_dir}", f"Models there: {known}."
         )
 
     def get_adapter(self, wanted: str) -> ModelFile:
@@ -138,7 +139,7 @@ class Catalog:
         there = [file.id for file in files if file.is_adapter]
         known = ", ".join(there[:5]) + (", …" if len(there) > 5 else "") if there else "none"
         raise NotFound(
-            f"There is no adapter {wanted!r} in {self.models_dir}", f"Adapters there: {known}."
+            f"There is no adapter {wanted!r} in {self._shown_dir}", f"Adapters there: {known}."
         )
 
     def get_draft(self, wanted: str) -> ModelFile:
@@ -177,10 +178,12 @@ class Catalog:
         """Describe a model by its first file."""
         models_dir = self.models_dir
         is_inside = path.is_relative_to(models_dir)
-        read = self._header(path)
+        shown = path.relative_to(models_dir).as_posix() if is_inside else str(path)
+        is_text = _readable(str(path)) == str(path)  # of folders above, too: the worker is told
+        read = self._header(path) if is_text else _unreadable(path)
         described = ModelFile(
-            id=path.relative_to(models_dir).as_posix() if is_inside else str(path),
-            name=_SPLIT.sub("", path.stem),
+            id=_readable(shown),
+            name=_SPLIT.sub("", _readable(path.stem)),
             path=path,
             size_bytes=read.size_bytes,
             error=read.error,
@@ -245,6 +248,22 @@ class Catalog:
             read = _Read(state.st_size, state.st_mtime_ns, None, said)
         self._read[path] = read
         return read
+
+
+def _readable(name: str) -> str:
+    """Return a name as text that can be sent: bytes that are not UTF-8 are written out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _unreadable(path: Path) -> _Read:
+    """Return what is told of a file that nothing can name: its name is not text."""
+    try:
+        size_bytes = path.stat().st_size
+    except OSError:
+        size_bytes = 0
+    return _Read(
+        size_bytes, 0, None, "the name of the file or of its folder is not UTF-8: rename it"
+    )
 
 
 def _walk(models_dir: Path) -> Iterator[Path]:

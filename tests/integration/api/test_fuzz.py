@@ -34,7 +34,7 @@ from webui.api import (
     session,
     users,
 )
-from webui.api.models import LoadBody
+from webui.api.models import LoadBody, LoraBody, LoraScale
 from webui.api.openai.chat_request import ChatRequest, TextRequest
 from webui.api.openai.vectors import EmbeddingsRequest, RerankRequest
 from webui.app import create_app
@@ -90,6 +90,7 @@ BODIES = {
     "PUT /api/parameters": Body({}, (SamplingParams,)),
     "PATCH /api/parameters": Body({}, (SamplingParams,)),
     "POST /api/models/load": Body({"model_id": "broken.gguf"}, (LoadBody,)),
+    "PUT /api/models/lora": Body({"lora": []}, (LoraBody, LoraScale)),
     "POST /api/session": Body({"name": "a", "password": "b"}, (session.SignInBody,)),
     "POST /api/oidc": Body({}, (oidc.BeginBody,)),
     "POST /api/oidc/link": Body({"password": "a"}, (oidc.LinkBody,)),

@@ -99,7 +99,7 @@ class WatchedRunner(LlamaCppRunner):
         assert (scheduler.num_running, scheduler.num_waiting) == (0, 0)
         assert scheduler._cells._reserved == {}
         assert scheduler._cells._slots.held() == self.last_positions()
-        assert self.loop._untold == {}
+        assert len(self.loop._untold) == 0
         assert self.loop._preparing == set()
 
 

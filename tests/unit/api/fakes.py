@@ -307,6 +307,7 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             status=STATUS,
             current=SimpleNamespace(info=SimpleNamespace(name="Tiny")),
             current_id=STATUS.model_id,
+            num_waiting=0,
         ),
         catalog=FakeCatalog(),
     )
@@ -437,6 +438,10 @@ class FakeModels(Recorder):
 
     def stats(self, actor: Any) -> EngineStats | None:
         return self.latest
+
+    def set_lora(self, actor: Any, chosen: Any) -> ModelStatus:
+        self.calls.append(("set_lora", chosen))
+        return STATUS
 
 
 class BugError(Exception):

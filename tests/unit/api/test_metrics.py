@@ -52,6 +52,17 @@ async def test_metrics_are_what_the_engine_counted(client) -> None:
     assert samples["hearthside_requests_running"] == STATS.num_running
 
 
+async def test_requests_that_wait_for_a_model_are_told_where_none_is_loaded(
+    client, runtime
+) -> None:
+    runtime.models.latest = None
+    runtime.pool.num_waiting = 3
+    _, samples = parse((await client.get("/metrics")).text)
+    assert samples["hearthside_model_loaded"] == 0
+    assert samples["hearthside_requests_waiting_for_model"] == 3
+    assert "hearthside_requests_running" not in samples
+
+
 async def test_histogram_grows_to_its_count(client) -> None:
     kinds, samples = parse((await client.get("/metrics")).text)
     name = "hearthside_writing_step_seconds"
@@ -84,7 +95,8 @@ async def test_large_counts_stay_exact(client, runtime) -> None:
 async def test_without_a_model_there_is_only_that(client, runtime) -> None:
     runtime.models.latest = None
     kinds, samples = parse((await client.get("/metrics")).text)
-    assert set(kinds) == {"hearthside_info", "hearthside_model_loaded"}
+    kept = {"info", "model_loaded", "requests_waiting_for_model"}
+    assert set(kinds) == {f"hearthside_{name}" for name in kept}
     assert samples["hearthside_model_loaded"] == 0
     assert (await client.get("/api/models/stats")).json() == {"stats": None, "figures": None}
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.unit.api.fakes import FINISH
-from webui.engine.interface import AnswerForm, GrammarTrigger
+from webui.engine.answer_form import AnswerForm
+from webui.engine.interface import GrammarTrigger
 
 ROUTES = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},

@@ -16,6 +16,7 @@ from webui.actor import Permission, UserRole
 from webui.api.deps import get_identity
 from webui.api.door import PUBLIC as OPEN
 from webui.api.key_scope import group_of
+from webui.engine.adapters import ChosenScale
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -126,6 +127,7 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("GET", "/api/models/stats"),
         ("GET", "/metrics"),
         ("POST", "/api/models/load"),
+        ("PUT", "/api/models/lora"),
         ("POST", "/api/models/cancel"),
         ("POST", "/api/models/unload"),
         ("POST", "/api/models/starter"),
@@ -413,6 +415,31 @@ async def test_models_are_listed_loaded_and_unloaded(client, runtime) -> None:
 )
 async def test_load_of_wrong_form_is_422_naming_the_field(client, body, field) -> None:
     answer = await client.post("/api/models/load", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["field"] == field
+
+
+async def test_scales_of_adapters_are_set(client, runtime) -> None:
+    body = {"lora": [{"id": 1, "scale": 0.5}, {"id": 0, "scale": -2}]}
+    answer = await client.put("/api/models/lora", json=body)
+    assert answer.json()["status"]["state"] == STATUS.state
+    assert runtime.models.calls == [("set_lora", [ChosenScale(1, 0.5), ChosenScale(0, -2.0)])]
+
+
+@pytest.mark.parametrize(
+    ("lora", "field"),
+    [
+        (None, "lora"),
+        ([{"id": 0}], "lora.0.scale"),
+        ([{"id": -1, "scale": 1}], "lora.0.id"),
+        ([{"id": 0, "scale": 101}], "lora.0.scale"),
+        ([{"id": 0, "scale": "1"}], "lora.0.scale"),
+        ([{"id": 0, "scale": 1, "path": "x"}], "lora.0.path"),
+        ([{"id": 0, "scale": 1}] * 17, "lora"),
+    ],
+)
+async def test_scales_of_wrong_form_are_422_naming_the_field(client, lora, field) -> None:
+    answer = await client.put("/api/models/lora", json={"lora": lora})
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == field
 

@@ -7,6 +7,7 @@ import pytest
 
 from webui.chat import events
 from webui.chat.reply import Order, Reply
+from webui.chat.running import Completion, Doing
 from webui.chat.views import ErrorView, LeftOutView, MessageView, TimingsView, UsageView
 from webui.engine.interface import (
     Finish,
@@ -267,3 +268,25 @@ def test_tokens_that_left_the_context_add_up_beside_the_messages():
     (event,) = reply.take(Shifted(5))
     assert event.left_out == LeftOutView(2, "3", 25)
     assert begin().view().left_out is None
+
+
+def test_reply_waits_until_its_prompt_is_read_and_again_when_it_gives_way():
+    reply, completion = begin(), Completion("o", 100.0)
+    reply.asked("Tiny")
+    seen = [(reply.running().doing, completion.doing)]
+    for delta in (
+        Queued(2, 1.5),
+        Prefill(5, 10, 4),
+        Text("a", 3),
+        Queued(1, 0.5),
+        Prefill(10, 10, 4),
+        Text("b", 1),
+        Shifted(7),
+    ):
+        reply.take(delta)
+        completion.take(delta)
+        seen.append((reply.running().doing, completion.doing))
+    waiting, reading, writing = Doing
+    expected = [waiting, waiting, reading, writing, waiting, reading, writing, writing]
+    assert seen == [(doing, doing) for doing in expected]
+    assert (reply.running().num_tokens, completion.num_tokens) == (4, 4)

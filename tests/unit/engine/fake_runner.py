@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from tests.unit.engine.fake_embedder import FakeEmbedder
+from webui.engine.adapters import Adapter
 from webui.engine.interface import Memory, ModelInfo
 from webui.engine.runner import OpenedModel, RowFailed, Sampled, StepAborted, Verified
 from webui.errors import EngineError, LoadFailed
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from webui.engine.runner import Row, RowResult, RunnerSpec
     from webui.sampling_params import SamplingParams
 
+MARK = 1 << 20  # what a cell is more than its token, for each set of scales
 BOS, EOS, CRAB_HEAD, CRAB_TAIL = 256, 257, 258, 259
 CRAB = "🦀".encode()
 TEMPLATE = (
@@ -48,6 +50,11 @@ VOWELS = "root ::= [aeiou]*"  # the one grammar that its letters keep to
 LETTERS = b"abcdefghijklmnopqrstuvwxyz  \n"
 
 
+def mark_of(scales: Sequence[float]) -> int:
+    """Return what cells are more than their tokens where adapters work so strongly."""
+    return (1 + zlib.crc32(repr(tuple(scales)).encode()) % 1000) * MARK if any(scales) else 0
+
+
 class FakeOptions(BaseModel):
     """How the made-up model behaves.
 
@@ -62,6 +69,7 @@ class FakeOptions(BaseModel):
         can_shift: Whether its cells can move.
         kv_cells: Cells that all slots share; None when each has its own.
         max_threads: Up to how many threads may be chosen; 0 keeps one.
+        adapters: LoRA adapters it has, whose scales change what it says.
         scales: Whether so many threads make a step so many times as fast.
     """
 
@@ -71,6 +79,7 @@ class FakeOptions(BaseModel):
     slots: int = 2
     kv_cells: int | None = None
     max_threads: int = 0
+    adapters: int = 0
     scales: bool = False
     max_batch_tokens: int = 64
     step_s: float = 0.0
@@ -103,6 +112,7 @@ class FakeRunner:
             kv_cells=self.options.kv_cells,
             state_key=f"counting {self.options.context_length}",
             max_threads=self.options.max_threads,
+            adapters=tuple(Adapter(f"{i}.gguf", 1.0) for i in range(self.options.adapters)),
         )
         self.max_batch_tokens = self.options.max_batch_tokens
         self.chat_template = TEMPLATE
@@ -116,6 +126,8 @@ class FakeRunner:
         self.num_restored = 0
         self.is_closed = False
         self._cells: dict[int, list[int]] = {slot: [] for slot in range(self.options.slots)}
+        self._mark = 0  # of the scales
+        self.num_lora_changes = 0
         self._samplers: dict[int, SamplingParams] = {}
         self.grammars: dict[int, str] = {}
         self.triggers: dict[int, tuple[GrammarTrigger, ...]] = {}
@@ -176,7 +188,8 @@ class FakeRunner:
             assert row.tokens
             assert row.slot in self._samplers
             assert row.position == len(cells), "a hole, or cells that were not forgotten"
-            cells += row.tokens
+            cells += [token + self._mark for token in row.tokens]
+            assert {cell // MARK * MARK for cell in cells} == {self._mark}, "read with other scales"
             assert len(cells) <= self.options.context_length
         if self.options.kv_cells is not None:
             assert sum(map(len, self._cells.values())) <= self.options.kv_cells
@@ -230,6 +243,12 @@ class FakeRunner:
     def close(self) -> None:
         self.is_closed = True
 
+    def set_lora(self, scales: Sequence[float]) -> None:
+        assert len(scales) in {0, self.options.adapters}
+        mark = mark_of(scales)
+        self.num_lora_changes += mark != self._mark
+        self._mark = mark
+
     def set_threads(self, decode: int, batch: int) -> None:
         self.threads.append((decode, batch))
 
@@ -251,7 +270,7 @@ class FakeRunner:
         cells = self._cells[slot]
         params = self._samplers[slot]
         cells = cells[: len(cells) - num_unseen]
-        if cells[-4:] == list(b"NaN!"):
+        if self.text(cells[-4:]) == b"NaN!":
             return RowFailed(EngineError("No usable probabilities", "It was asked to."))
         token = self._keep(slot, cells, self._choose(cells, params))
         banned = self._banned.pop(slot, frozenset())
@@ -270,7 +289,7 @@ class FakeRunner:
             return (command[4:] + bytes([0]))[len(begun)] or EOS
         seed = b"" if params.temperature == 0 else str(params.seed).encode()
         number = zlib.crc32(seed + hashlib.sha256(repr(cells).encode()).digest())
-        if cells[-1] == CRAB_HEAD:
+        if cells[-1] % MARK == CRAB_HEAD:
             return CRAB_TAIL
         if number % 40 == 0:
             return EOS
@@ -287,7 +306,7 @@ class FakeRunner:
         return b"aeiou"[token % 5]
 
     def text(self, cells: Sequence[int]) -> bytes:
-        return b"".join(map(self.token_bytes, cells))
+        return b"".join(self.token_bytes(cell % MARK) for cell in cells)
 
     def _misbehave(self, cells: Sequence[int]) -> None:
         """Do what the last question asks for; deadly deeds only once where `once` is set."""

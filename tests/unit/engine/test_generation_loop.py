@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.engine.contract import make_request
 from tests.unit.engine.fake_drafter import FakeDrafter
-from tests.unit.engine.fake_runner import VOWELS, FakeOptions, FakeRunner
+from tests.unit.engine.fake_runner import VOWELS, FakeOptions, FakeRunner, mark_of
 from webui.engine.drafting import Drafting
 from webui.engine.generation_loop import Aborted, Announced, GenerationLoop, Prepared, Refused
 from webui.engine.interface import (
@@ -55,6 +55,7 @@ class Job:
     triggers: tuple[str, ...] = ()
     overflow: str = "stop"
     ignores_eos: bool = False
+    scales: tuple[float, ...] = ()
 
 
 jobs = st.builds(
@@ -73,6 +74,7 @@ jobs = st.builds(
     triggers=st.sampled_from([(), ("e",), ("a", "q")]),
     overflow=st.sampled_from(["stop", "stop", "drop_oldest", "shift"]),
     ignores_eos=st.booleans(),
+    scales=st.sampled_from([(), (), (1.0, 0.0), (0.0, 2.5), (-1.0, 0.5)]),
 )
 
 
@@ -99,9 +101,11 @@ class Seer(Drafting):
 
     def _propose(self, sequence, most):
         tokens = list(sequence.tokens)
+        mark = mark_of(sequence.scales)
         for _ in range(most):
             self.num_asked += 1
-            token = self.runner._choose(tokens, self.runner._samplers[sequence.slot])
+            cells = [token + mark for token in tokens]
+            token = self.runner._choose(cells, self.runner._samplers[sequence.slot])
             tokens.append(98 if self.num_asked % self.right_for == 0 else token)
         return tokens[len(sequence.tokens) :]
 
@@ -170,6 +174,7 @@ def request_of(job, name):
         min_tokens=job.min_tokens,
         context_overflow=job.overflow,
         ignore_eos=job.ignores_eos,
+        lora_scales=job.scales,
         grammar=job.grammar,
         grammar_triggers=tuple(map(GrammarTrigger, job.triggers)) if job.grammar else (),
     )
@@ -214,7 +219,11 @@ def text_of(deltas):
 
 def alone(job, context_length=48, *, can_shift=True) -> list:
     options = FakeOptions(
-        context_length=context_length, slots=1, max_batch_tokens=7, can_shift=can_shift
+        context_length=context_length,
+        slots=1,
+        max_batch_tokens=7,
+        can_shift=can_shift,
+        adapters=len(job.scales),
     )
     runner = FakeRunner(options)
     still = replace(job, arrives=0, leaves=None)
@@ -250,7 +259,7 @@ def check_nothing_is_left(loop):
     assert scheduler._cells._reserved == {}
     held = scheduler._cells._slots.held()
     assert held == {slot: len(cells) for slot, cells in runner._cells.items() if cells}
-    assert loop._untold == {}
+    assert len(loop._untold) == 0
     assert loop._preparing == set()
     assert loop._queue_news.take(1e9, has_newcomers=False) == {}
     assert loop._queue_news._told == {}
@@ -329,6 +338,7 @@ def test_draft_model_changes_no_output_in_500_loads(
 
 
 def check_oracle(load, options, steady_steps, right_for=0, drafter=None):
+    options = options.model_copy(update={"adapters": 2})
     loop = make_loop(Unsteady(options, steady_steps), right_for=right_for, drafter=drafter)
     got = run(loop, load)
     check_nothing_is_left(loop)
@@ -408,7 +418,8 @@ def test_cancel_at_any_step_frees_slot_and_cells(leaves, kv_cells):
 def test_poisoned_request_fails_alone(load, arrives, can_cut):
     poisoned = Job("eve", (255, *[97] * 20), 5, (), 0, arrives)
     load = [replace(job, leaves=None) for job in load]
-    loop = make_loop(Unsteady(FakeOptions(slots=3, context_length=48, can_cut=can_cut)))
+    options = FakeOptions(slots=3, context_length=48, can_cut=can_cut, adapters=2)
+    loop = make_loop(Unsteady(options))
     got = run(loop, [*load, poisoned], failing={str(len(load))})
     for name, job in enumerate(load):
         assert text_of(got[str(name)]) == text_of(alone(job))
@@ -623,7 +634,7 @@ def test_abort_tells_nothing_more():
     loop.step()
     loop.take(Aborted("a"))
     assert not loop.has_work
-    assert loop._untold == {}
+    assert len(loop._untold) == 0
 
 
 def test_reply_is_told_as_begun_before_anything_is_done_for_it():

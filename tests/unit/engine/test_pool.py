@@ -4,12 +4,13 @@ import pytest
 
 from tests.unit.engine.contract import collect, make_request, text_of
 from tests.unit.engine.fake_worker import fake_spec
+from webui.engine.adapters import Adapter, ChosenScale
 from webui.engine.fake import FakeEngine
 from webui.engine.interface import EngineState
 from webui.engine.loader import ModelSpec
 from webui.engine.pool import EnginePool
 from webui.engine.pool_status import LoadOutcome, PoolError, PoolState, PoolStatus
-from webui.errors import Conflict, EngineDied, LoadFailed, ModelNotLoaded
+from webui.errors import Conflict, EngineDied, InvalidRequest, LoadFailed, ModelNotLoaded
 
 
 def spec(name):
@@ -327,14 +328,37 @@ async def test_acquire_without_a_model_says_so(pool):
     assert caught.value.hint
 
 
+async def test_scales_are_set_for_the_loaded_model_and_told(pool):
+    with pytest.raises(ModelNotLoaded):
+        pool.set_lora_scales([])
+    adapters = (Adapter("poet.gguf", 1.0), Adapter("cook.gguf", 0.0))
+    await pool.adopt(FakeEngine(1000, adapters=adapters))
+    told = []
+    pool.subscribe(told.append)
+    pool.set_lora_scales([ChosenScale(1, 0.5)])
+    (status,) = told
+    assert [adapter.scale for adapter in status.info.adapters] == [0.0, 0.5]
+    with pytest.raises(InvalidRequest, match="no adapter 2"):
+        pool.set_lora_scales([ChosenScale(2, 0.5)])
+    assert pool.status is status
+
+
 async def test_acquire_waits_for_the_first_load(pool, opener):
     task = await start_load(pool, opener, "one")
     waiting = asyncio.create_task(pool.acquire(10))
     await settle()
     assert not waiting.done()
+    assert pool.num_waiting == 1
+    gone = asyncio.create_task(pool.acquire(10))
+    await settle()
+    assert pool.num_waiting == 2
+    gone.cancel()
+    await settle()
+    assert pool.num_waiting == 1
     opener.go.set()
     await task
     assert await waiting is opener.engines["one"]
+    assert pool.num_waiting == 0
 
 
 async def test_acquire_waits_for_a_model_that_is_expected(pool, opener):

@@ -32,6 +32,15 @@ def test_state_comes_back_as_it_was_written(folder):
     assert state.prefix.tokens == [1, 2, 3]
 
 
+def test_state_remembers_the_scales_of_its_adapters(folder):
+    prefix = Prefix("ann", None, [1, 2], scales=(0.5, -1.0))
+    file = state_files.write(folder, KEY, State(prefix, memoryview(b"state")))
+    for found in (state_files.read_header(file.path, KEY), state_files.read(file.path, KEY)):
+        assert found.prefix.is_for("ann", (0.5, -1.0))
+        assert not found.prefix.is_for("ann", (0.5, 1.0))
+        assert not found.prefix.is_for("ann", ())
+
+
 def test_file_is_for_its_owner_alone_and_names_nobody(folder):
     file = state_files.write(folder, KEY, make(owner="ann.smith", conversation_id="secret-chat"))
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600

@@ -51,6 +51,14 @@ def test_tokens_behind_the_prompt_that_are_read_again_are_no_prompt():
     assert stats_of(tally).num_prompt_tokens == 3
 
 
+def test_step_that_came_to_nothing_costs_its_time_and_counts_no_tokens():
+    tally = Tally()
+    rows = [Row(0, [1] * 6, 0, sample=False), Row(1, [1], 4, sample=True)]
+    tally.note_lost(rows, [sequence(10), sequence(4)], 0.05)
+    tally.note_lost(rows[1:], [sequence(4)], 0.04)
+    assert stats_of(tally) == EngineStats(prefill_s=0.05, decode_s=0.04)
+
+
 @pytest.mark.parametrize(
     ("step_s", "place"), [(0.001, 0), (0.01, 0), (0.0101, 1), (2.0, 11), (9.0, 12)]
 )

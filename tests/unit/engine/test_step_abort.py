@@ -12,6 +12,7 @@ from webui.engine.ipc import Abort, Outputs, Quit
 from webui.engine.mail import Aborted, Announced, Prepared
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.scheduler import Scheduler
+from webui.engine.stats import EngineStats
 from webui.engine.step_abort import StepAbort
 from webui.engine.worker import _Worker
 
@@ -223,6 +224,8 @@ def test_steps_beyond_their_limit_are_made_again_and_learnt_from():
         abort.look()
 
     runner.on_step = compute
+    ticks = loop._clock
+    loop._clock = lambda: ticks() + now_s[0]
     loop._pace.limit_s = lambda rows: 0.5
     loop._pace.note_broken = lambda rows, step_s, now_s: learnt.append(len(rows))
     one = job("ann", b"ab" * 30)
@@ -231,4 +234,6 @@ def test_steps_beyond_their_limit_are_made_again_and_learnt_from():
     while loop.has_work:
         told += [o.delta for m in loop.step() if isinstance(m, Outputs) for o in m.items]
     assert runner.num_aborted == len(learnt) == 3
+    stats = loop.tally.stats(EngineStats())
+    assert stats.prefill_s > len(slow)  # all of them read
     assert text_of(told) == text_of(alone(one, 512))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from tests.unit.hub.gguf_bytes import Gguf, f64, string, u32
+from webui.chat.views import model_card
 from webui.errors import LoadFailed, NotFound
 from webui.hub import catalog as catalog_module
 from webui.hub.catalog import Catalog
@@ -146,6 +149,31 @@ def test_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     (models / "inside.gguf").symlink_to(models / "m.gguf")
     (models / "dangling.gguf").symlink_to(models / "gone.gguf")
     assert names(Catalog(models)) == ["inside", "m"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a name can be any bytes")
+def test_file_whose_name_is_no_text_is_listed_under_a_name_that_can_be_sent(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    put(tmp_path, "good.gguf")
+    for name in (b"bad\xff.gguf", b"bad\xfe.gguf", b"sub\xff/inside.gguf"):
+        put(tmp_path, os.fsdecode(name))
+    catalog = Catalog(tmp_path)
+    files = {file.id: file for file in catalog.list()}
+    bad = {"bad\\xff.gguf", "bad\\xfe.gguf", "sub\\xff/inside.gguf"}
+    assert files.keys() == {"good.gguf", *bad}
+    assert files["good.gguf"].error is None
+    for name in bad:
+        assert "not UTF-8" in (files[name].error or "")
+        assert files[name].size_bytes == len(GOOD)
+        msgspec.json.encode(model_card(files[name]))
+        assert catalog.get(name).path == files[name].path
+    outside = catalog.get_at(os.fsdecode(folder + b"/bad\xff.gguf"))
+    assert outside.id == "bad\\xff.gguf"
+    inside = Catalog(tmp_path / os.fsdecode(b"sub\xff"))
+    assert [(file.id, file.error is None) for file in inside.list()] == [("inside.gguf", False)]
+    with pytest.raises(NotFound) as caught:
+        inside.get("none")
+    caught.value.message.encode()
 
 
 def test_number_and_depth_of_files_are_bounded(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from webui.api.openai.sampler_fields import Known, SamplerFields
-from webui.engine.interface import AnswerForm, GrammarTrigger
+from webui.engine.adapters import MAX_ADAPTERS, MAX_LORA_SCALE, ChosenScale
+from webui.engine.answer_form import AnswerForm
+from webui.engine.interface import GrammarTrigger
 from webui.engine.trigger_watch import MAX_TRIGGERS
 from webui.errors import InvalidRequest
 from webui.messages import Message, Role
@@ -133,6 +135,13 @@ class Trigger(Known):
         return GrammarTrigger(token=self.token)
 
 
+class LoraScale(Known):
+    """How strongly one adapter works, in llama-server's words."""
+
+    id: StrictInt
+    scale: Annotated[StrictFloat | StrictInt, Field(ge=-MAX_LORA_SCALE, le=MAX_LORA_SCALE)]
+
+
 class Asked(SamplerFields):
     """What chats and texts have in common."""
 
@@ -145,6 +154,7 @@ class Asked(SamplerFields):
     json_schema: Any = None
     grammar_lazy: StrictBool | None = None
     grammar_triggers: list[Trigger] | None = Field(default=None, max_length=MAX_TRIGGERS)
+    lora: list[LoraScale] | None = Field(default=None, max_length=MAX_ADAPTERS)
     n_probs: Any = None
     post_sampling_probs: StrictBool | None = None
 
@@ -165,6 +175,12 @@ class Asked(SamplerFields):
             )
         schema = json.dumps(schemas[0]) if schemas else ""
         return AnswerForm(self.grammar or "", schema, self._triggers())
+
+    def lora_scales(self) -> tuple[ChosenScale, ...] | None:
+        """Return how strongly adapters work; None where the request does not say."""
+        if self.lora is None:
+            return None
+        return tuple(ChosenScale(one.id, float(one.scale)) for one in self.lora)
 
     def with_probs(self) -> SamplingParams:
         """Return how to sample, with as many log-probabilities as llama-server's field asks for.

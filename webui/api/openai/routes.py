@@ -112,6 +112,7 @@ def _complete(
             continue_last=prompt.continue_last,
             form=form,
             admission=admission,
+            lora=asked.lora_scales(),
         )
         for choice in asked.choices(params)
     ]

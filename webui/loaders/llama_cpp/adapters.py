@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import llama_cpp
 
+from webui.engine.adapters import Adapter
 from webui.errors import LoadFailed
 from webui.loaders.llama_cpp.adapter_check import OTHER_MODEL, check_adapter, shape_of
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from ctypes import _Pointer
 
+    from webui.engine.adapters import Scales
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.loaders.llama_cpp.options import LoraAdapter
 
@@ -44,6 +46,9 @@ class Adapters:
         chosen: Which, with whole paths.
         log: Where llama.cpp says why it refuses one.
 
+    Attributes:
+        loaded: What they are called, and how strongly they work unless somebody says otherwise.
+
     Raises:
         LoadFailed: A file is not there, no adapter, or not for this model.
     """
@@ -53,7 +58,9 @@ class Adapters:
     ) -> None:
         self._handles: list[_Pointer[ctypes.c_void_p]] = []
         self.num_bytes = 0
-        self._scales = [adapter.scale for adapter in chosen]
+        self.loaded = tuple(
+            Adapter(Path(adapter.path).name, adapter.scale or 0.0) for adapter in chosen
+        )
         if not chosen:
             return
         shape = shape_of(path)
@@ -74,8 +81,15 @@ class Adapters:
                 )
             self._handles.append(handle)
 
-    def apply(self, context: int) -> None:
+    @property
+    def scales(self) -> Scales:
+        """How strongly each works unless somebody says otherwise."""
+        return tuple(adapter.scale for adapter in self.loaded)
+
+    def apply(self, context: int, scales: Scales) -> None:
         """Let them work on all that a context computes from now on.
+
+        The next step plans anew, which takes it longer; the same scales again cost nothing.
 
         Raises:
             LoadFailed: llama.cpp refuses that.
@@ -84,8 +98,8 @@ class Adapters:
         if not num:
             return
         handles = (llama_cpp.llama_adapter_lora_p_ctypes * num)(*self._handles)
-        scales = (ctypes.c_float * num)(*self._scales)
-        if llama_cpp.llama_set_adapters_lora(context, handles, num, scales):
+        numbers = (ctypes.c_float * num)(*scales)
+        if llama_cpp.llama_set_adapters_lora(context, handles, num, numbers):
             raise LoadFailed("llama.cpp refuses the adapters", "Load the model without them.")
 
 

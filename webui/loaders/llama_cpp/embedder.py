@@ -187,7 +187,7 @@ class LlamaCppEmbedder:
                 "There may not be enough memory.",
             )
         self._contexts[pooling] = context
-        self._adapters.apply(context)
+        self._adapters.apply(context, self._adapters.scales)
         return context
 
     def _filled(self, template: str, query: Sequence[int]) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import psutil
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from webui.engine.adapters import MAX_ADAPTERS, MAX_LORA_SCALE
 from webui.errors import WebuiError
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
 from webui.sampling_params import Control
@@ -25,8 +26,6 @@ MIN_CONTEXT_LENGTH = 32  # a question of one word in a chat template takes about
 MIN_ROPE_SCALE = 1 / 512  # smaller ones stretch a context beyond what llama.cpp counts in 32 bits
 MIN_ROPE_BASE = 1.0  # below it positions would turn the faster the less they should
 DEFAULT_CONTEXT_LENGTH = 8192
-MAX_ADAPTERS = 16
-MAX_LORA_SCALE = 100.0
 MAX_PATH_CHARS = 1024
 MAX_GPUS = 16
 MAX_DRAFT = 62  # with the token before it a step stays below 64 tokens, see `engine.drafting`

@@ -94,7 +94,8 @@ class LlamaCppRunner:
             self.adapters = Adapters(self._model, path, options.lora, self._log)
             opened = open_context(self._model, self._log, options)
             self._context = opened.context
-            self.adapters.apply(self._context)
+            self._scales = self.adapters.scales
+            self.adapters.apply(self._context, self._scales)
             self._abort.watch(self._context)
             self._vocabulary = Vocabulary(self._model)
             self._memory: int = llama_cpp.llama_get_memory(self._context)
@@ -125,6 +126,7 @@ class LlamaCppRunner:
             num_prompt_threads=options.threads_batch,
             num_layers=num_layers,
             num_gpu_layers=num_on_cards(options, num_layers, num_cards=len(gpus())),
+            adapters=self.adapters.loaded,
         )
 
     @property
@@ -278,6 +280,13 @@ class LlamaCppRunner:
     def set_threads(self, decode: int, batch: int) -> None:
         """Set the compute threads of steps of one token and of more, from the next one on."""
         llama_cpp.llama_set_n_threads(self._context, decode, batch)
+
+    def set_lora(self, scales: Sequence[float]) -> None:
+        """Let adapters work so strongly from the next step on; the same as before costs nothing."""
+        scales = tuple(scales)
+        if scales != self._scales and len(scales) == len(self._scales):
+            self.adapters.apply(self._context, scales)
+            self._scales = scales
 
     def _choose(self, row: Row, last: int) -> RowResult:
         """Choose from the token before the guesses on, until one is not as guessed."""

@@ -41,11 +41,11 @@ def state_key(path: Path, options: LlamaCppOptions) -> str:
         # Each slot has a stream of its own, and a state counts them.
         # Source: llama.cpp, src/llama-kv-cache.cpp, llama_kv_cache::state_read.
         digest.update(options.slots.to_bytes(2, "little"))
-    # Of adapters the content counts, not where they lie.
-    digest.update(repr([adapter.scale for adapter in options.lora]).encode())
     # Values lie the other way round without flash attention.
     has_gpu = bool(llama_cpp.llama_supports_gpu_offload())
     digest.update(flash_attention(options, has_gpu=has_gpu).encode())
+    # Of adapters the content counts, not where they lie; how strongly each worked is known of
+    # every state.
     for part in [*parts_of(path), *(Path(adapter.path) for adapter in options.lora)]:
         size = part.stat().st_size
         digest.update(size.to_bytes(8, "little"))

@@ -112,6 +112,7 @@ export const api = {
   models: () => get("api/models"),
   modelStats: () => get("api/models/stats"),
   loadModel: (modelId) => post("api/models/load", { model_id: modelId }),
+  setLora: (lora) => call("PUT", "api/models/lora", { lora }),
   cancelLoad: () => post("api/models/cancel"),
   unloadModel: () => post("api/models/unload"),
   fetchStarter: () => post("api/models/starter"),

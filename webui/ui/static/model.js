@@ -4,6 +4,7 @@
  * Loading goes through `trigger` when the page gave one (its form holds the options), else
  * straight to the server.
  */
+import { AdapterScales } from "./adapters.js";
 import { el, reconcile, setText } from "./dom.js";
 import { bytes, compact, decimal, duration, integer, percent } from "./format.js";
 import { icon } from "./icons.js";
@@ -26,10 +27,11 @@ export class ModelPage {
     this.models = models;
     this.status = el("section", { class: "model-status", "aria-label": t("model.status"), "aria-live": "polite" });
     this.figures = el("dl", { class: "model-figures", "aria-label": t("model.figures") });
+    this.adapters = new AdapterScales(models);
     this.starter = new StarterCard(models);
     this.list = el("ul", { class: "model-list", "aria-label": t("model.files") });
     this.none = el("p", { class: "model-none", hidden: true }, t("model.no_files"));
-    this.node = el("div", { class: "models" }, el("h1", {}, t("model.title")), this.status, this.figures, this.starter.node, this.list, this.none);
+    this.node = el("div", { class: "models" }, el("h1", {}, t("model.title")), this.status, this.figures, this.adapters.node, this.starter.node, this.list, this.none);
     models.on("change", () => {
       this.draw();
       this.#tellLoad();
@@ -43,6 +45,7 @@ export class ModelPage {
     this.none.hidden = !models.loaded || models.files.length > 0;
     this.#drawStatus();
     this.#drawFigures();
+    this.adapters.draw();
     const files = [...models.files].sort((a, b) => Boolean(a.error) - Boolean(b.error));
     reconcile(this.list, files.map((file) => this.#card(file)));
   }

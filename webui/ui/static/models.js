@@ -61,6 +61,10 @@ export class Models extends Emitter {
     await this.#adoptStatus(api.unloadModel());
   }
 
+  async setLora(scales) {
+    await this.#adoptStatus(api.setLora(scales));
+  }
+
   async fetchStarter() {
     const { job } = await api.fetchStarter();
     if (this.starterJob?.id !== job.id) this.starterJob = job;
