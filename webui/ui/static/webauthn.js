@@ -52,7 +52,9 @@ async function told(answer) {
   } catch (error) {
     if (error.name === "InvalidStateError") throw new PasskeyError(t("passkeys.has_one"));
     if (error.name === "SecurityError") throw new PasskeyError(t("passkeys.not_here"), t("passkeys.not_here_hint"));
-    throw new PasskeyError(t("passkeys.cancelled"), t("passkeys.cancelled_hint"));
+    // Browsers do not say which it was, a certificate that they do not trust among them.
+    const hint = location.protocol === "https:" ? "passkeys.cancelled_https" : "passkeys.cancelled_hint";
+    throw new PasskeyError(t("passkeys.cancelled"), t(hint));
   }
 }
 
