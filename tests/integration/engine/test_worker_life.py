@@ -312,6 +312,7 @@ async def test_half_a_frame_to_a_worker_is_waited_for_and_ends_with_the_pipe():
         await engine.close()
 
 
+@pytest.mark.timeout(900)  # 100 lives take 89 s on idle cores
 async def test_hundred_lives_leave_nothing(soak):
     async with opened() as engine:
         pids = set()

@@ -313,6 +313,8 @@ async def test_our_name_wins_over_those_of_others(client, runtime, body, expecte
         ({"temperature": 1}, "temperature", 1),
         ({"repeat_last_n": -1}, "repeat_last_n", 1_000_000),
         ({"seed": 2**32 - 1}, "seed", -1),
+        ({"seed": 2**32}, "seed", 1),
+        ({"seed": 2**63 - 1}, "seed", (2**63 - 1) % (2**32 - 1)),
         ({"xtc_threshold": 1.0, "xtc_probability": 0.5}, "xtc_probability", 0),
         ({"xtc_threshold": 0.5, "xtc_probability": 0.5}, "xtc_probability", 0.5),
         ({"logit_bias": {"5": -1.5, "7": False}}, "banned_tokens", (7,)),

@@ -46,14 +46,16 @@ ALIASES = {
     "samplers": "sampler_order",
     "sampler_priority": "sampler_order",
 }
+RANDOM_SEED = 2**32 - 1
 # What others write for what: -1 or the greatest seed where we write something else.
 OTHER_NUMBERS: Mapping[tuple[str, float], int] = {
     ("top_n_sigma", -1): 0,
     ("adaptive_target", -1): 0,
     ("repeat_last_n", -1): ALL_TOKENS,
     ("max_tokens", -1): ALL_TOKENS,
-    ("seed", 2**32 - 1): -1,
+    ("seed", RANDOM_SEED): -1,
 }
+MAX_SENT_SEED = 2**63 - 1  # OpenAI's seeds have 64 bits; the sampler's have 32
 MAX_XTC_THRESHOLD = 0.5  # above it XTC has nothing to do; others take that for a switch
 
 
@@ -187,6 +189,9 @@ def _forms(asked: Mapping[str, Any], senders: Mapping[str, str]) -> dict[str, ob
     threshold = asked.get("xtc_threshold")
     if _is_number(threshold) and MAX_XTC_THRESHOLD < threshold <= 1:
         found |= {"xtc_threshold": MAX_XTC_THRESHOLD, "xtc_probability": 0}
+    seed = asked.get("seed")
+    if isinstance(seed, int) and RANDOM_SEED < seed <= MAX_SENT_SEED:
+        found["seed"] = seed % RANDOM_SEED
     if isinstance(stop := asked.get("stop"), str):
         found["stop"] = (stop,)
     if isinstance(bans := asked.get("banned_tokens"), str):
