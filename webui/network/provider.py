@@ -27,6 +27,7 @@ WELL_KNOWN = "/.well-known/openid-configuration"
 MAX_ANSWER_BYTES = 256 * 1024
 TIMEOUT_S = 10.0
 FRESH_S = 3600.0
+FAILED_S = 5.0  # those who wait for one that is down are told at once
 KEYS_PAUSE_S = 30.0  # strangers cannot make us ask for keys more often
 LOOK = "Its administrator, or the log of the provider, knows more."
 
@@ -87,6 +88,7 @@ class Provider:
         self._make_client = make_client or _client
         self._places: tuple[float, Places] | None = None
         self._keys: tuple[float, Mapping[str, Any]] | None = None
+        self._failure: tuple[float, ProviderFailed] | None = None
         self._lock = asyncio.Lock()
 
     async def places(self) -> Places:
@@ -98,9 +100,7 @@ class Provider:
         async with self._lock:
             known, now_s = self._places, self._clock()
             if known is None or now_s - known[0] > FRESH_S:
-                address = self.issuer.rstrip("/") + WELL_KNOWN
-                found = await self._ask("GET", address)
-                known = self._places = (now_s, self._read_places(found))
+                known = self._places = (now_s, await self._find_places(now_s))
             return known[1]
 
     async def keys(self, *, anew: bool = False) -> Mapping[str, Any]:
@@ -164,6 +164,17 @@ class Provider:
         if not places.userinfo or not access_token.isascii() or not access_token.isprintable():
             return {}
         return await self._ask("GET", places.userinfo, bearer=access_token)
+
+    async def _find_places(self, now_s: float) -> Places:
+        if self._failure is not None and now_s - self._failure[0] < FAILED_S:
+            before = self._failure[1]
+            raise ProviderFailed(before.message, before.hint)
+        try:
+            found = await self._ask("GET", self.issuer.rstrip("/") + WELL_KNOWN)
+            return self._read_places(found)
+        except ProviderFailed as error:
+            self._failure = (self._clock(), error)
+            raise
 
     def _read_places(self, found: Mapping[str, Any]) -> Places:
         if found.get("issuer") != self.issuer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,7 +18,7 @@ from webui.accounts.throttle import Throttle
 from webui.api.door import COOKIE
 from webui.api.oidc import BROWSER_COOKIE, CALLBACK
 from webui.app import create_app
-from webui.network.provider import Provider
+from webui.network.provider import FAILED_S, TIMEOUT_S, Provider
 from webui.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ async def make_house(
                 **more,
             )
             household = Household(create_app(settings))
-            household.runtime.oidc._provider._timeout_s = 1.0
             await stack.enter_async_context(household.app.router.lifespan_context(household.app))
             if is_filled:
                 await household.fill()
@@ -227,6 +227,7 @@ async def test_signing_in_ends_what_was_signed_in_there_before(household, provid
     assert await browser.user() is None
 
 
+SLOW = frozenset({"slow", "trickle", "endless keys"})
 LIES = {
     "sign_in_refused": (
         *("wrong nonce", "no nonce", "number as nonce", "alg none", "hs256", "own key in header"),
@@ -250,7 +251,9 @@ async def test_provider_that_lies_lets_nobody_in(household, provider, code) -> N
         household.runtime.oidc._throttle = Throttle()
         provider.lie = lie
         browser = Browser(household)
-        answer = await browser.sign_in(provider)
+        url = await browser.begin()
+        household.runtime.oidc._provider._timeout_s = 1.0 if lie in SLOW else TIMEOUT_S
+        answer = await browser.come_back(provider.come_back(url))
         status = 401 if code == "sign_in_refused" else 502
         is_told = code_of(answer) == code and bool(answer.json()["error"]["hint"])
         is_out = browser.token is None and await browser.user() is None
@@ -260,6 +263,7 @@ async def test_provider_that_lies_lets_nobody_in(household, provider, code) -> N
     assert "/elsewhere" not in provider.asked
     provider.lie = ""
     household.runtime.oidc._provider._keys = None
+    household.runtime.oidc._provider._timeout_s = TIMEOUT_S
     assert (await Browser(household).sign_in(provider)).status_code == 303
 
 
@@ -280,6 +284,19 @@ async def test_provider_that_is_down_is_told_and_passwords_still_work(household,
     assert (answer.status_code, code_of(answer)) == (502, "provider_failed")
     assert "127.0.0.1:9 cannot be reached" in answer.json()["error"]["message"]
     await household.sign_in("Bob")
+
+
+async def test_provider_that_is_down_is_asked_once_by_all_who_wait(household, provider) -> None:
+    provider.lie = "no keys"
+    client = Browser(household).client
+    begun = [client.post("/api/oidc", json={}, headers={"origin": ORIGIN}) for _ in range(10)]
+    answers = await asyncio.gather(*begun)
+    assert {answer.status_code for answer in answers} == {502}
+    assert len(provider.asked) == 1
+    provider.lie = ""
+    later_s = household.runtime.oidc._provider._clock() + FAILED_S
+    household.runtime.oidc._provider._clock = lambda: later_s
+    await Browser(household).begin()
 
 
 async def test_nothing_is_asked_of_the_provider_before_somebody_signs_in(
