@@ -29,6 +29,7 @@ from webui.accounts.users import Users
 from webui.actor import local_actor
 from webui.administration.administration import Administration
 from webui.administration.housekeeping import keep_house
+from webui.administration.memory import keep_small
 from webui.administration.reading import Reading
 from webui.api.control import commands, endpoint
 from webui.api.control.server import ControlServer
@@ -36,7 +37,7 @@ from webui.api.http_app import create_http_app
 from webui.api.page import Page
 from webui.chat.conversations import Conversations
 from webui.chat.embeddings import Embeddings
-from webui.chat.events import EventLog
+from webui.chat.event_log import EventLog
 from webui.chat.figures import Figures
 from webui.chat.generations import Generations
 from webui.chat.models import Models
@@ -141,6 +142,7 @@ def _construct(settings: Settings) -> Runtime:
     accounts = Accounts(database)
 
     async def forget(user_id: str) -> None:
+        events.forget(user_id)
         await quotas.forget(user_id)
         await states.purge(user_id)
 
@@ -186,6 +188,7 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     stack.callback(runtime.administration.log_tail.close)
     _start(stack, back_up_daily(runtime.backups), "backup")
     _start(stack, keep_house(runtime.database, runtime.accounts), "house")
+    _start(stack, keep_small(lambda: bool(runtime.generations.all_running())), "memory")
     stack.push_async_callback(runtime.quotas.close)
     stack.push_async_callback(runtime.pool.close)
     stack.push_async_callback(runtime.jobs.close)

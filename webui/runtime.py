@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from webui.administration.reading import Reading
     from webui.chat.conversations import Conversations
     from webui.chat.embeddings import Embeddings
-    from webui.chat.events import EventLog
+    from webui.chat.event_log import EventLog
     from webui.chat.generations import Generations
     from webui.chat.models import Models
     from webui.chat.parameters import Parameters

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from webui.chat.events import Entry
+    from webui.chat.owner_log import Entry
 
 WRITE_TIMEOUT_S = 60.0
 MAX_WRITE_BYTES = 64 * 1024

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from webui.actor import Actor
-    from webui.chat.events import EventLog
+    from webui.chat.event_log import EventLog
     from webui.chat.generations import Generations
     from webui.chat.parameters import Parameters
     from webui.chat.views import ConversationView, MessageView

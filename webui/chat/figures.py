@@ -12,7 +12,7 @@ from webui.chat.views import figures_view
 from webui.engine.stats import EngineStats
 
 if TYPE_CHECKING:
-    from webui.chat.events import EventLog
+    from webui.chat.event_log import EventLog
     from webui.chat.views import FiguresView
 
 

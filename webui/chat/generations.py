@@ -19,7 +19,8 @@ import msgspec
 
 from webui.actor import check_model
 from webui.chat.completions import Completions
-from webui.chat.events import ConversationChanged, Entry
+from webui.chat.events import ConversationChanged
+from webui.chat.owner_log import Entry
 from webui.chat.prompt import engine_params
 from webui.chat.reply import Order, Reply
 from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from webui.accounts.meter import Meter
     from webui.accounts.quotas import Admission, Quotas
     from webui.actor import Actor
-    from webui.chat.events import EventLog
+    from webui.chat.event_log import EventLog
     from webui.chat.reply import Phase
     from webui.chat.running import Running
     from webui.chat.views import ConversationView, MessageView
@@ -343,6 +344,8 @@ class Generations:
         message_id = reply.order.message.id
         self._ended.pop(message_id, None)
         self._ended[message_id] = (self._clock(), reply)
+        # Where nothing more happens it shall go too: with it goes the whole prompt.
+        asyncio.get_running_loop().call_later(KEPT_S + 1, self._forget_old)
 
     def _forget_old(self) -> None:
         now = self._clock()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from webui.actor import Actor
-    from webui.chat.events import EventLog
+    from webui.chat.event_log import EventLog
     from webui.chat.model_options import ModelOptions
     from webui.chat.views import JobView
     from webui.engine.adapters import ChosenScale

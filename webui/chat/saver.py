@@ -15,7 +15,7 @@ from webui.chat import records
 from webui.errors import StorageBusy, StorageFull, StorageUnusable
 
 if TYPE_CHECKING:
-    from webui.chat.events import EventLog
+    from webui.chat.event_log import EventLog
     from webui.chat.reply import Reply
     from webui.chat.views import ConversationView, MessageView
     from webui.storage.database import Database

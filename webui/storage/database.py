@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from typing_extensions import override
 
 from webui.errors import StorageBusy, StorageUnusable
 from webui.storage import unattended, users
 from webui.storage.connections import BUSY_TIMEOUT_S, reader_engine, writer_engine
-from webui.storage.failures import translated
+from webui.storage.failures import held, is_held, translated
 from webui.storage.folder import FolderLock, make_file, make_private
 from webui.storage.schema import SCRIPTS, Schema
 
@@ -136,7 +140,7 @@ class Database:
             schema = Schema(self._path, self._scripts)
             found = schema.inspect()
             writer = writer_engine(self._path, busy_timeout_s=self._busy_timeout_s)
-            self._writer = _Lane("storage-writer", writer, 1)
+            self._writer = _WriterLane(writer, self._path, self._busy_timeout_s)
             schema.upgrade(writer, found)
             self._writer.work(_begin_anew)
             readers = reader_engine(self._path, num_connections=NUM_READERS)
@@ -180,9 +184,14 @@ class _Lane:
             )
         self._num_waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self.work, work)
+            turn = partial(self.take_turn, work, time.monotonic())
+            return await asyncio.get_running_loop().run_in_executor(self._threads, turn)
         finally:
             self._num_waiting -= 1
+
+    def take_turn(self, work: Callable[[Session], T], _asked_at: float) -> T:
+        """Run what waited for its turn."""
+        return self.work(work)
 
     def work(self, work: Callable[[Session], T]) -> T:
         """Run here, commit, and let the rows go detached."""
@@ -201,6 +210,38 @@ class _Lane:
             logger.warning("the write-ahead log could not be folded in: %s", error)
         finally:
             self._engine.dispose()
+
+
+class _WriterLane(_Lane):
+    """The one that writes; all who wait for another program wait at the same time.
+
+    Args:
+        engine: With one connection.
+        path: Of the database.
+        patience_s: How long a call waits for another program.
+    """
+
+    def __init__(self, engine: Engine, path: Path, patience_s: float) -> None:
+        super().__init__("storage-writer", engine, 1)
+        self._path = path
+        self._patience_s = patience_s
+        self._held_at = -math.inf  # when a call was last refused because another program writes
+
+    @override
+    def take_turn(self, work: Callable[[Session], T], asked_at: float) -> T:
+        """Run what waited for its turn, unless it waited for another program for long enough.
+
+        Raises:
+            StorageBusy: It did.
+        """
+        if self._held_at - asked_at >= self._patience_s:
+            raise held(self._path)
+        try:
+            return self.work(work)
+        except DBAPIError as error:
+            if is_held(error):
+                self._held_at = time.monotonic()
+            raise
 
 
 def _begin_anew(session: Session) -> None:

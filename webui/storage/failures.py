@@ -54,6 +54,19 @@ def translated(path: Path) -> Iterator[None]:
         raise raised from error
 
 
+def is_held(error: DBAPIError) -> bool:
+    """Whether another program holds the database."""
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES
+
+
+def held(path: Path) -> StorageBusy:
+    """Return the error of a database that another program holds."""
+    return StorageBusy(
+        f"Another program holds the database {path}; this was not saved",
+        "What was saved before is safe. Close the other program and try again.",
+    )
+
+
 def full(path: Path) -> StorageFull:
     """Return the error of a disk without room."""
     return StorageFull(
@@ -130,10 +143,7 @@ def _meaning_of_code(path: Path, extended: int, reason: str) -> WebuiError | Non
     if {code, extended} & FULL_CODES:
         return full(path)
     if code in BUSY_CODES:
-        return StorageBusy(
-            f"Another program holds the database {path}; this was not saved",
-            "What was saved before is safe. Close the other program and try again.",
-        )
+        return held(path)
     if code in DAMAGE_CODES:
         return damaged(path, reason)
     return inaccessible(path, reason) if code in ACCESS_CODES else None

@@ -1,8 +1,9 @@
 """Whatever a client writes into whichever field: an answer or a refusal, never a server error.
 
 Routes, paths and queries come from our own OpenAPI, names of body fields from the models that read
-them. The whole app on a real database, with the made-up model; wishes that go together badly with
-a tiny one. The same requests in every run.
+them. The whole app on a real database, with the made-up model, asked by the local user of a server
+without accounts, by a user and by an administrator; wishes that go together badly with a tiny
+model. The same requests in every run.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 from tests.tiny_gguf import write_tiny_gguf
 from webui.accounts import passwords
+from webui.accounts.identity import Sender
 from webui.api import (
     admin,
     conversations,
@@ -34,6 +36,7 @@ from webui.api import (
     session,
     users,
 )
+from webui.api.door import COOKIE
 from webui.api.models import LoadBody, LoraBody, LoraScale
 from webui.api.openai.chat_request import ChatRequest, TextRequest
 from webui.api.openai.vectors import EmbeddingsRequest, RerankRequest
@@ -42,7 +45,7 @@ from webui.sampling_params import SamplingParams
 from webui.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from fastapi import FastAPI
@@ -52,9 +55,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 NUM_EXAMPLES = 150
 NUM_EXAMPLES_IN_FULL = 5000
+SAMPLE, SAMPLE_OF_MODEL = 5, 25
 PATIENCE_S = 60  # nothing waits so long but a bug
 EVENTS = "/api/events"
 HI = [{"role": "user", "content": "hi"}]
+PASSWORD = "four words in a row"  # noqa: S105 - of nobody
+MAY_BE_401 = ("/api/session", "/api/first-run", "/api/me/password")
 UNLIKE_OTHERS = {
     "POST /api/models/unload": "takes the model from all requests behind it",
     "POST /api/models/starter": "fetches a file from another server",
@@ -175,24 +181,81 @@ VALUES = st.recursive(
 class Server:
     """The app that is asked, in an event loop of its own.
 
+    Args:
+        app: The app.
+        loop: Where it lives.
+        who: Asks; the local user where there are no accounts.
+
     Attributes:
         conversation_id: Of a conversation that is there.
     """
 
-    def __init__(self, app: FastAPI, loop: asyncio.Runner) -> None:
+    def __init__(self, app: FastAPI, loop: asyncio.Runner, who: str = "") -> None:
         self.app = app
+        self.who = who
         self._loop = loop
-        made = self.ask("POST", "/api/conversations", body="{}")[1]
-        self.conversation_id: str = json.loads(made)["conversation"]["id"]
+        self._token = ""
+        self._ids = {"user_id": "local", "group_id": "x"}
+        if who:
+            self._settle()
+        made = self._value("POST", "/api/conversations", {})
+        self.conversation_id: str = made["conversation"]["id"]
 
     def path_of(self, operation: str) -> str:
         """Return the path of a route with ids of what is there."""
         path = operation.split()[1].replace("{conversation_id}", self.conversation_id)
-        return path.replace("{user_id}", "local").replace("{group_id}", "x")
+        for name, value in self._ids.items():
+            path = path.replace(f"{{{name}}}", value)
+        return path
 
     def ask(self, method: str, path: str, query: str = "", body: str = "") -> tuple[int, bytes]:
-        """Return status and body of an answer; of events only what comes at once."""
-        return self._loop.run(self._ask(method, path, query, body.encode()))
+        """Return status and body of an answer; of events only what comes at once.
+
+        Who signed themselves out by what they asked signs in again.
+        """
+        status, answer = self._loop.run(self._ask(method, path, query, body.encode()))
+        if self.who and not self.is_signed_in():
+            self._sign_in()
+        return status, answer
+
+    def every(self, operation: str, *, soak: bool) -> int:
+        """Return of how many tries one is made: with accounts a sample of those without.
+
+        What a model is asked is judged by the same code for everybody.
+        """
+        if not self.who or soak:
+            return 1
+        return SAMPLE_OF_MODEL if "/v1/" in operation or "parameters" in operation else SAMPLE
+
+    def is_signed_in(self) -> bool:
+        """Whether who asks is known."""
+        identity = self.app.state.runtime.accounts.identify(self._token, Sender(), is_local=True)
+        return self._loop.run(identity) is not None
+
+    def _settle(self) -> None:
+        """Make an administrator, the user and somebody who is changed by what is asked."""
+        first = {"code": self.app.state.runtime.accounts.first_run_code}
+        self._value("POST", "/api/first-run", first | {"name": "Ann", "password": PASSWORD})
+        asks, self.who = self.who, "Ann"
+        self._sign_in()
+        for name in ("Bob", "Cid"):
+            body = {"name": name, "password": PASSWORD}
+            made = self._value("POST", "/api/users", body)
+            self._ids["user_id"] = made["user"]["id"]
+        made = self._value("POST", "/api/groups", {"name": "People"})
+        self._ids["group_id"] = made["group"]["id"]
+        self.who = asks
+        self._sign_in()
+
+    def _sign_in(self) -> None:
+        body = {"name": self.who, "password": PASSWORD}
+        self._token = ""
+        self._value("POST", "/api/session", body)
+
+    def _value(self, method: str, path: str, body: object) -> dict[str, Any]:
+        status, answer = self._loop.run(self._ask(method, path, "", json.dumps(body).encode()))
+        assert status < 300, answer
+        return dict(json.loads(answer))
 
     async def _ask(self, method: str, path: str, query: str, body: bytes) -> tuple[int, bytes]:
         left, gone = [body], asyncio.Event()
@@ -208,12 +271,17 @@ class Server:
             nonlocal status, answer
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if not self._token:
+                    self._token = _token_in(message["headers"])
                 if path == EVENTS:
                     gone.set()
             else:
                 answer += message.get("body", b"")
 
         headers = [(b"host", b"localhost:7860"), (b"content-type", b"application/json")]
+        if self._token:
+            shown = f"{COOKIE}={self._token}".encode()
+            headers += [(b"cookie", shown), (b"origin", b"http://localhost:7860")]
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -234,12 +302,21 @@ class Server:
         return status, answer
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the made-up model."""
+def _token_in(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the token that an answer hands out."""
+    cookies = [value.decode() for name, value in headers if name == b"set-cookie"]
+    found = [cookie.partition("=") for cookie in cookies if cookie.startswith(f"{COOKIE}=")]
+    return found[0][2].partition(";")[0] if found else ""
+
+
+@pytest.fixture(scope="module", params=["", "Bob", "Ann"], ids=["local", "user", "administrator"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server with the made-up model, and who asks it."""
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "broken.gguf").write_bytes(b"GGUF")
-    with running(folder, fake_engine=100_000) as server:
+    with running(folder, request.param, fake_engine=100_000) as server:
         yield server
 
 
@@ -253,7 +330,7 @@ def server_with_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 
 @contextmanager
-def running(models: Path, **more: Any) -> Iterator[Server]:
+def running(models: Path, who: str = "", **more: Any) -> Iterator[Server]:
     """Run a server in an event loop of its own; hashes of passwords cost it nothing."""
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     with pytest.MonkeyPatch.context() as patch:
@@ -262,7 +339,7 @@ def running(models: Path, **more: Any) -> Iterator[Server]:
     with asyncio.Runner() as loop:
         lifespan = app.router.lifespan_context(app)
         loop.run(lifespan.__aenter__())
-        yield Server(app, loop)
+        yield Server(app, loop, who)
         loop.run(lifespan.__aexit__(None, None, None))
 
 
@@ -290,6 +367,8 @@ def check(server: Server, operation: str, path: str, query: str = "", body: str 
     assert 200 <= status < 500, said
     assert b"internal_error" not in answer, said
     assert b"engine_error" not in answer, said
+    if server.who and not path.startswith(MAY_BE_401):
+        assert status != 401, said  # else nothing behind the door would have been asked
 
 
 def bounded(num_examples: int) -> settings:
@@ -312,13 +391,15 @@ def test_every_route_is_asked(server: Server) -> None:
 
 
 @pytest.mark.parametrize("operation", BODIES)
-def test_nasty_value_in_every_field_is_no_server_error(server: Server, operation: str) -> None:
+def test_nasty_value_in_every_field_is_no_server_error(
+    server: Server, operation: str, soak: bool
+) -> None:
     body = BODIES[operation]
     path = server.path_of(operation)
     for name in body.names():
         others = {key: value for key, value in body.example.items() if key != name}
         start = json.dumps(others)[:-1] + (", " if others else "")
-        for value in NASTY:
+        for value in NASTY[:: server.every(operation, soak=soak)]:
             check(server, operation, path, body=f"{start}{json.dumps(name)}: {value}}}")
 
 
@@ -330,7 +411,7 @@ def test_random_values_in_random_fields_are_no_server_error(
     path = server.path_of(operation)
     names = st.sampled_from(body.names()) | TEXTS
 
-    @bounded(NUM_EXAMPLES_IN_FULL if soak else NUM_EXAMPLES)
+    @bounded((NUM_EXAMPLES_IN_FULL if soak else NUM_EXAMPLES) // server.every(operation, soak=soak))
     @given(st.dictionaries(names, VALUES, max_size=4) | VALUES)
     def ask(asked: Any) -> None:
         whole = body.example | asked if isinstance(asked, dict) else asked

@@ -9,7 +9,8 @@ from webui.accounts.quotas import Quotas
 from webui.actor import Actor, Permission, local_actor
 from webui.chat import records
 from webui.chat.conversations import Conversations
-from webui.chat.events import Done, EventLog, Failed, Reasoning, Reset, Text
+from webui.chat.event_log import EventLog
+from webui.chat.events import Done, Failed, Reasoning, Reset, Text
 from webui.chat.generations import Generations
 from webui.chat.parameters import Parameters
 from webui.engine.interface import (

@@ -34,7 +34,7 @@ from webui.administration.administration import (
     StorageView,
 )
 from webui.chat.embeddings import Ranked, Ranking
-from webui.chat.events import EventLog
+from webui.chat.event_log import EventLog
 from webui.chat.views import (
     ConversationView,
     GenerationView,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from webui.api.sse import Ending, EventStream, Streams
-from webui.chat.events import ConversationChanged, EventLog, Text
+from webui.chat.event_log import EventLog
+from webui.chat.events import ConversationChanged, Text
 
 
 class Client:

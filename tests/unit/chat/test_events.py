@@ -2,14 +2,16 @@
 
 import asyncio
 import random
+import tracemalloc
 from contextlib import aclosing
 
 import msgspec
 import pytest
 
+from webui.chat.event_log import EventLog
 from webui.chat.events import (
     ConversationChanged,
-    EventLog,
+    FiguresChanged,
     Hello,
     Notice,
     Reasoning,
@@ -17,6 +19,8 @@ from webui.chat.events import (
     Text,
     ToolCall,
 )
+from webui.chat.owner_log import EVENT_BYTES
+from webui.chat.views import FiguresView
 
 
 def text(piece, generation="g", kind=Text):
@@ -267,3 +271,104 @@ async def test_snapshot_and_later_events_give_the_text_exactly(seed):
                 if entry.n > seen and isinstance(entry.event, Text):
                     snapshot[entry.event.generation_id] += entry.event.text
         assert snapshot == whole
+
+
+def figures(running):
+    view = FiguresView(
+        running=running,
+        waiting=0,
+        tokens_per_s=0.0,
+        reused=None,
+        decode_threads=1,
+        prompt_threads=1,
+    )
+    return FiguresChanged(view)
+
+
+async def all_after(events, place, n):
+    async with aclosing(events.subscribe("o", f"{events.boot}:{place}")) as subscription:
+        return (await read_until(subscription, n))[1:]
+
+
+@pytest.mark.parametrize("place", [0, 1, 255, 256, 257, 700, 998, 999])
+async def test_text_is_read_on_from_the_middle_of_what_is_kept_as_one(place):
+    events = log()
+    pieces = [f"é{index} " for index in range(1000)]
+    for index, piece in enumerate(pieces):
+        events.append("o", msgspec.structs.replace(text(piece), seq=index + 1))
+    found = await all_after(events, place, 1000)
+    assert "".join(words(found)) == "".join(pieces[place:])
+    assert found[-1].n == found[-1].event.seq == 1000
+
+
+def test_text_takes_little_more_than_its_letters():
+    tracemalloc.start()
+    try:
+        events = log()
+        for _ in range(10_000):
+            events.append("o", text("word "))
+        size_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size_bytes < 300_000  # as events of their own they take ten times that
+    assert size_bytes / 2 < events.size_bytes < size_bytes * 2
+
+
+async def test_long_text_is_dropped_piece_by_piece():
+    events = log(max_events=10)
+    for index in range(700):
+        events.append("o", text(f"{index} "))
+    assert words(await all_after(events, 690, 700)) == ["".join(f"{i} " for i in range(690, 700))]
+    async with aclosing(events.subscribe("o", f"{events.boot}:689")) as subscription:
+        assert isinstance((await anext(subscription))[-1].event, Reset)
+
+
+async def test_sizes_add_up_when_everything_has_been_dropped():
+    events, dice = log(max_events=40), random.Random(3)
+    for _ in range(3_000):
+        events.append("o", text("x" * dice.randrange(50), dice.choice("ggggh")))
+        if dice.random() < 0.05:
+            events.append("o", figures(1))
+    for index in range(40):
+        events.append("o", text("", generation=str(index)))
+    assert events.size_bytes == 40 * EVENT_BYTES
+    events.forget("o")
+    assert events.size_bytes == 0
+
+
+async def test_longest_log_gives_way_when_all_together_are_too_large():
+    events = log(max_bytes_of_all=100_000)
+    for index in range(20):
+        events.append("small", text("x" * 100, generation=str(index)))
+    for index in range(200):
+        events.append("large", text("x" * 2_000, generation=str(index)))
+        assert events.size_bytes <= 100_000
+    async with aclosing(events.subscribe("small", f"{events.boot}:0")) as subscription:
+        assert len(await read_until(subscription, 20)) == 21
+    async with aclosing(events.subscribe("large", f"{events.boot}:0")) as subscription:
+        assert isinstance((await anext(subscription))[-1].event, Reset)
+
+
+async def test_figures_that_follow_each_other_are_kept_as_the_latest():
+    events = log()
+    events.append("o", text("a"))
+    for running in range(50_000):
+        events.append("o", figures(running))
+    events.append("o", text("b"))
+    for place in (0, 1, 7):
+        found = await all_after(events, place, 50_002)
+        heard = [e.event.figures for e in found if isinstance(e.event, FiguresChanged)]
+        assert [figures.running for figures in heard] == [49_999]
+        assert words(found)[-1:] == ["b"]
+    assert events.size_bytes < 1_000
+
+
+async def test_log_of_somebody_who_is_gone_is_dropped():
+    events = log()
+    async with aclosing(events.subscribe("o")) as subscription:
+        await anext(subscription)
+        events.append("o", text("a"))
+        events.forget("o")
+        events.forget("nobody")
+    assert events.size_bytes == 0
+    assert events.cursor("o") == f"{events.boot}:0"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from webui.chat.events import EventLog, FiguresChanged
+from webui.chat.event_log import EventLog
+from webui.chat.events import FiguresChanged
 from webui.chat.figures import Figures
 from webui.engine.stats import EngineStats
 

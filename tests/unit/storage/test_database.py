@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import stat
 import threading
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -244,6 +245,22 @@ async def test_damaged_database_is_refused_and_left(path: Path) -> None:
     assert "webui restore" in error.hint
     assert ".recover" in error.hint
     assert lying(path) == content
+
+
+async def test_those_who_wait_for_another_program_wait_at_the_same_time(path: Path) -> None:
+    database = Database(path, busy_timeout_s=0.3)
+    await database.open()
+    began = time.monotonic()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        waiting = [database.run(put, str(number), number) for number in range(20)]
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert time.monotonic() - began < 3  # one after the other: 6
+        assert {type(answer) for answer in answers} == {StorageBusy}
+        other.execute("COMMIT")
+    await asyncio.gather(*(database.run(put, str(number), number) for number in range(20)))
+    assert await database.read(settings.find, "local", "19") == 19
+    await database.close()
 
 
 async def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
