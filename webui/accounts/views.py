@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from webui.actor import permissions_of
+from webui.actor import COMMAND_LINE, permissions_of
 
 if TYPE_CHECKING:
     from webui.storage.tables import ApiKeyRow, AuditRow, SessionRow, UserRow
@@ -76,10 +76,15 @@ class ApiKeyCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditView(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was done to accounts."""
+    """Something that was done to accounts.
+
+    Attributes:
+        actor_kind: `person`, or `command_line`, which no name can claim to be.
+    """
 
     position: int
     at: datetime
+    actor_kind: str
     actor_name: str
     action: str
     about: str
@@ -197,6 +202,7 @@ def audit_view(row: AuditRow) -> AuditView:
     return AuditView(
         position=row.position,
         at=row.at,
+        actor_kind="command_line" if row.actor_id == COMMAND_LINE else "person",
         actor_name=row.actor_name,
         action=row.action,
         about=row.about,

@@ -70,8 +70,8 @@ async def get_me(runtime: RuntimeDep, actor: ActorDep) -> Response:
 
 @router.get("/export")
 async def export_me(runtime: RuntimeDep, actor: ActorDep, streams: StreamsDep) -> Response:
-    """Return all chats and parameters of the actor as one JSON file."""
-    pieces = export(actor, runtime.conversations, runtime.parameters)
+    """Return all chats, parameters and usage of the actor as one JSON file."""
+    pieces = export(actor, runtime.conversations, runtime.parameters, runtime.usage)
     return FileStream(streams, pieces, f"hearthside-{utc_now():%Y-%m-%d}.json")
 
 

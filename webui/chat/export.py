@@ -15,6 +15,7 @@ from webui.storage.tables import utc_now
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from webui.accounts.usage import Usage
     from webui.actor import Actor
     from webui.chat.conversations import Conversations
     from webui.chat.parameters import Parameters
@@ -24,7 +25,7 @@ PAGE = 100
 
 
 async def export(
-    actor: Actor, conversations: Conversations, parameters: Parameters
+    actor: Actor, conversations: Conversations, parameters: Parameters, usage: Usage
 ) -> AsyncGenerator[bytes, None]:
     """Yield the text; no more than one conversation is in memory at a time.
 
@@ -37,6 +38,7 @@ async def export(
         "exported_at": utc_now(),
         "user": {"id": actor.user_id, "name": actor.name, "role": actor.role.value},
         "parameters": saved.model_dump(mode="json"),
+        "usage": await usage.list_whole(actor),
     }
     yield msgspec.json.encode(head)[:-1] + b',"conversations":['
     before, comma = None, b""

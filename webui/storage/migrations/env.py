@@ -12,9 +12,9 @@ from alembic import context
 from sqlalchemy import Connection
 
 from webui.errors import InvalidRequest
+from webui.storage import sign_in_tables  # noqa: F401 - its tables belong to the metadata
 from webui.storage.connections import writer_engine
 from webui.storage.folder import FolderLock
-from webui.storage import sign_in_tables  # noqa: F401 - its tables belong to the metadata
 from webui.storage.tables import Base
 
 

@@ -19,7 +19,7 @@ export function showAccount(user) {
     "div",
     {},
     section(t("account.sessions"), list, button(t("account.everywhere"), () => api.signOutEverywhere().then(leave))),
-    user.permissions.includes("api_keys") ? keysSection() : "",
+    keysSection(user),
     section(t("account.password"), passwordForm(user)),
     section(t("account.export"), el("p", {}, t("account.export_text"), " ", el("a", { href: `${root}api/me/export`, download: true }, t("account.export_now")))),
     section(t("account.delete"), el("p", {}, t("account.delete_text")), deletion()),

@@ -136,9 +136,12 @@ function keysOf(user) {
   return el("div", {}, button(t("keys.title"), draw), list);
 }
 
+/** Who did something; the machine's own command line looks like nobody's name. */
+const actor = ({ actor_kind: kind, actor_name: name }) => (kind === "person" ? el("b", {}, name) : el("kbd", {}, t(`people.${kind}`)));
+
 async function drawLog(log) {
   const { entries } = await api.audit();
   log.replaceChildren(
-    ...entries.map((entry) => el("li", {}, el("time", {}, moment(entry.at)), " ", el("b", {}, entry.actor_name), " ", [entry.action, entry.about].filter(Boolean).join(": "), entry.address ? el("small", {}, ` ${entry.address}`) : null)),
+    ...entries.map((entry) => el("li", {}, el("time", {}, moment(entry.at)), " ", actor(entry), " ", [entry.action, entry.about].filter(Boolean).join(": "), entry.address ? el("small", {}, ` ${entry.address}`) : null)),
   );
 }
