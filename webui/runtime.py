@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from webui.accounts.accounts import Accounts
     from webui.accounts.api_keys import ApiKeys
+    from webui.accounts.defaults import Defaults
     from webui.accounts.groups import Groups
     from webui.accounts.quotas import Quotas
     from webui.accounts.usage import Usage
@@ -46,6 +47,7 @@ class Runtime:
         administration: Use cases of administrators for the server as a whole.
         api_keys: Use cases of keys for programs.
         groups: Use cases of administrators: groups and limits.
+        defaults: Use cases of administrators: what people get who have nothing of their own.
         quotas: What everybody may use, and has used.
         usage: Use cases of what was used.
         pool: The loaded model.
@@ -69,6 +71,7 @@ class Runtime:
     backups: Backups
     api_keys: ApiKeys
     groups: Groups
+    defaults: Defaults
     quotas: Quotas
     usage: Usage
     pool: EnginePool
