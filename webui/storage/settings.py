@@ -38,8 +38,8 @@ def delete(session: Session, owner_id: str, name: str) -> None:
 
 def list_of_server(session: Session) -> dict[str, Any]:
     """Return what was chosen for the whole server, by name."""
-    found = session.scalars(owned(SettingRow, LOCAL_USER_ID))
-    return {row.name: row.value for row in found if row.name.startswith(OF_SERVER)}
+    query = owned(SettingRow, LOCAL_USER_ID).with_only_columns(SettingRow.name, SettingRow.value)
+    return {name: value for name, value in session.execute(query) if name.startswith(OF_SERVER)}
 
 
 def _find(session: Session, owner_id: str, name: str) -> SettingRow | None:

@@ -78,7 +78,6 @@ def delete(session: Session, row: UserRow) -> None:
     session.delete(row)
     if row.id == LOCAL_USER_ID:
         session.flush()
-        session.expunge(row)
         ensure_local(session)
         for name, value in chosen.items():
             settings.put(session, LOCAL_USER_ID, name, value)

@@ -21,9 +21,7 @@ export function keysSection(user) {
   const list = el("ul", { class: "rows" });
   const given = el("div", { class: "given", role: "status" });
   const place = el("div", {});
-  const draw = async () => {
-    node.hidden = !(await drawKeys(list)) && !mayMake;
-  };
+  const draw = () => drawKeys(list, draw).then((count) => (node.hidden = !count && !mayMake), toastError);
   const close = () => place.replaceChildren(mayMake ? button(t("keys.make_open"), open) : el("p", {}, t("keys.may_not")));
   const open = async () => {
     const { form, first } = makeForm(await api.models(), async (made) => {
@@ -38,14 +36,14 @@ export function keysSection(user) {
   const node = section(t("keys.title"), el("p", {}, t("keys.text")), list, given, place);
   node.hidden = !mayMake;
   close();
-  draw().catch(toastError);
+  draw();
   return node;
 }
 
-/** Draw the keys; returns how many there are. */
-async function drawKeys(list) {
+/** Draw the keys; returns how many there are. `revoked` is called when there is one less. */
+async function drawKeys(list, revoked) {
   const { keys } = await api.keys();
-  const revoke = (key) => (window.confirm(t("keys.revoke_sure", { name: key.name })) ? api.deleteKey(key.id).then(() => drawKeys(list)) : null);
+  const revoke = (key) => (window.confirm(t("keys.revoke_sure", { name: key.name })) ? api.deleteKey(key.id).then(revoked) : null);
   const rows = keys.map((key) => el("li", {}, words(key), button(t("keys.revoke"), () => revoke(key))));
   list.replaceChildren(...(rows.length ? rows : [el("li", {}, el("small", {}, t("keys.none")))]));
   return keys.length;
