@@ -46,17 +46,28 @@ ROLE_PERMISSIONS = {
 GRANTABLE = frozenset(Permission) - {Permission.ADMINISTER}
 
 
-def permissions_of(role: UserRole, granted: Iterable[str] | None) -> frozenset[Permission]:
-    """Return what somebody may do.
+def permissions_of(
+    role: UserRole,
+    own: Iterable[str] | None,
+    of_groups: Iterable[Iterable[str]] = (),
+    of_users: Iterable[str] | None = None,
+) -> frozenset[Permission]:
+    """Return what somebody may do; words of another version of the program are passed over.
 
     Args:
         role: An administrator may do everything.
-        granted: What an administrator set instead of the role's own; None where nobody did. Words
-            of another version of the program are passed over.
+        own: What an administrator set for them alone, which then is all; None where nobody did.
+        of_groups: What each of their groups adds to the role's.
+        of_users: What users may in place of what this program says; None where nobody set it.
     """
-    if granted is None or role is UserRole.ADMINISTRATOR:
+    if role is UserRole.ADMINISTRATOR:
         return ROLE_PERMISSIONS[role]
-    return GRANTABLE.intersection(granted)
+    if own is not None:
+        return GRANTABLE.intersection(own)
+    of_role = ROLE_PERMISSIONS[role]
+    if role is UserRole.USER and of_users is not None:
+        of_role = GRANTABLE.intersection(of_users)
+    return of_role.union(*map(GRANTABLE.intersection, of_groups))
 
 
 @dataclass(frozen=True, slots=True)

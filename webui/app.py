@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 import webui
 from webui.accounts.accounts import Accounts
 from webui.accounts.api_keys import ApiKeys
+from webui.accounts.defaults import Defaults
 from webui.accounts.groups import Groups
 from webui.accounts.oidc import Oidc
 from webui.accounts.passkeys import Passkeys
@@ -158,7 +159,8 @@ def _construct(settings: Settings) -> Runtime:
         backups=backups,
         api_keys=ApiKeys(database, accounts),
         passkeys=Passkeys(database, accounts),
-        groups=Groups(database),
+        groups=Groups(database, accounts),
+        defaults=Defaults(database, accounts),
         quotas=quotas,
         usage=Usage(database, quotas),
         pool=pool,

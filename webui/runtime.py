@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from webui.accounts.accounts import Accounts
     from webui.accounts.api_keys import ApiKeys
+    from webui.accounts.defaults import Defaults
     from webui.accounts.groups import Groups
     from webui.accounts.oidc import Oidc
     from webui.accounts.passkeys import Passkeys
@@ -52,6 +53,7 @@ class Runtime:
         api_keys: Use cases of keys for programs.
         passkeys: Use cases of passkeys.
         groups: Use cases of administrators: groups and limits.
+        defaults: Use cases of administrators: what people get who have nothing of their own.
         quotas: What everybody may use, and has used.
         usage: Use cases of what was used.
         pool: The loaded model.
@@ -78,6 +80,7 @@ class Runtime:
     api_keys: ApiKeys
     passkeys: Passkeys
     groups: Groups
+    defaults: Defaults
     quotas: Quotas
     usage: Usage
     pool: EnginePool

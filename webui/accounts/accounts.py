@@ -14,10 +14,11 @@ from webui.accounts.enabled import check_enabled
 from webui.accounts.identity import Identity, Sender, Source
 from webui.accounts.known_keys import KnownKeys
 from webui.accounts.passwords import Passwords
-from webui.accounts.sessions import Sessions, actor_of
+from webui.accounts.permissions import actor_of, seen, seen_by_id
+from webui.accounts.sessions import Sessions
 from webui.accounts.throttle import Throttle
-from webui.accounts.views import SessionView, UserView, session_view, user_view
-from webui.actor import LOCAL_USER_ID, UserRole, local_actor
+from webui.accounts.views import SessionView, UserView, session_view
+from webui.actor import UserRole, local_actor
 from webui.errors import Conflict, InvalidRequest, NotAuthenticated, PermissionDenied
 from webui.storage import audit, credentials, unattended, users
 from webui.storage import sessions as session_rows
@@ -166,7 +167,7 @@ class Accounts:
             row = first_run.make_administrator(session, name, password_hash)
             row.must_change_password = must_change
             note(session, actor, "claim", f"made {name} the administrator", sender)
-            return user_view(row)
+            return seen(session, row)
 
         user = await self._database.run(make)
         self._note_claimed()
@@ -174,8 +175,8 @@ class Accounts:
 
     def _claim(self, session: Session, name: str, password_hash: str, sender: Sender) -> SignedIn:
         row = first_run.make_administrator(session, name, password_hash)
-        note(session, actor_of(row), "claim", f"made {name} the administrator", sender)
-        return SignedIn(self.sessions.begin(session, row, sender), user_view(row))
+        note(session, actor_of(session, row), "claim", f"made {name} the administrator", sender)
+        return SignedIn(self.sessions.begin(session, row, sender), seen(session, row))
 
     def _note_claimed(self) -> None:
         """Let nobody in without a sign-in from now on."""
@@ -220,8 +221,8 @@ class Accounts:
         if row.password_hash != stored or row.disabled_at is not None:
             raise WrongCredentials("the account was changed just now", "Try again.")
         row.password_hash = new_hash or row.password_hash
-        note(session, actor_of(row), "sign_in", sender.device, sender)
-        return SignedIn(self.sessions.begin(session, row, sender), user_view(row))
+        note(session, actor_of(session, row), "sign_in", sender.device, sender)
+        return SignedIn(self.sessions.begin(session, row, sender), seen(session, row))
 
     async def sign_out(self, identity: Identity) -> None:
         """End the sign-in that a request came with; nothing happens where there is none."""
@@ -237,7 +238,7 @@ class Accounts:
         Raises:
             NotFound: It is gone.
         """
-        return user_view(await self._database.read(users.get, actor.user_id))
+        return await self._database.read(seen_by_id, actor.user_id)
 
     async def list_sessions(self, actor: Actor, current_id: str) -> list[SessionView]:
         """Return one's own sign-ins, last used first."""
@@ -311,7 +312,7 @@ class Accounts:
         row.password_hash, row.must_change_password = new_hash, False
         session_rows.delete_all(session, row.id)
         note(session, actor, "change_password", "", sender)
-        return SignedIn(self.sessions.begin(session, row, sender), user_view(row))
+        return SignedIn(self.sessions.begin(session, row, sender), seen(session, row))
 
     async def delete(self, actor: Actor, password: str, sender: Sender) -> None:
         """Take one's own account away with everything that is in it; there is no way back.
@@ -387,9 +388,6 @@ def _remove(session: Session, actor: Actor, user_id: str, sender: Sender) -> Non
     check_left(session, row)
     note(session, actor, "delete_user", row.name, sender)
     users.delete(session, row)
-    if row.id == LOCAL_USER_ID:
-        session.flush()
-        users.ensure_local(session)  # the server's own choices hang on it
 
 
 def _end_all(session: Session, actor: Actor, sender: Sender) -> None:

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from webui.accounts.identity import Identity, Scope, Source, hash_of
-from webui.accounts.sessions import actor_of
+from webui.accounts.permissions import Person, actor_of
 from webui.accounts.throttle import Throttle
 from webui.actor import Permission
 from webui.errors import NotAuthenticated, PermissionDenied, WebuiError
@@ -25,6 +25,8 @@ from webui.storage.tables import utc_now
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+
+    from sqlalchemy.orm import Session
 
     from webui.accounts.identity import Sender
     from webui.actor import Actor
@@ -104,13 +106,13 @@ class KnownKeys:
             raise invalid_key()
         return known.identity
 
-    def refresh(self, user: UserRow) -> None:
+    def refresh(self, user: UserRow, actor: Actor) -> None:
         """Let what somebody may do hold from now on, for all of their keys."""
-        if Permission.API_KEYS not in actor_of(user).permissions:
+        if Permission.API_KEYS not in actor.permissions:
             self.end_all(user.id)
         for known in self._known.values():
             if known.identity.actor.user_id == user.id:
-                known.identity.actor = _actor(user, known.identity.scope)
+                known.identity.actor = _actor(actor, known.identity.scope)
         self._num_ended += 1
 
     def end(self, key_id: str) -> None:
@@ -143,23 +145,23 @@ class KnownKeys:
         self._throttle.begin(prefix, sender.address)
         while True:
             num_ended = self._num_ended
-            found = await self._database.read(credentials.find_api_key, key_hash)
+            found = await self._database.read(_find, key_hash)
             if num_ended == self._num_ended:
                 break
         if found is None:
             self._note_wrong(key_hash)
             raise invalid_key()
         self._throttle.note_right(prefix, sender.address)
-        row, user = found
-        if user.disabled_at is not None:
+        row, person = found
+        if person.row.disabled_at is not None:
             raise invalid_key()
-        if Permission.API_KEYS not in actor_of(user).permissions:
+        if Permission.API_KEYS not in person.actor.permissions:
             raise PermissionDenied(
-                f"{user.name} may not use API keys any more (needs the permission "
+                f"{person.row.name} may not use API keys any more (needs the permission "
                 f"'{Permission.API_KEYS}')",
                 "Ask the administrator of this server.",
             )
-        known = self._known[key_hash] = _known(row, user)
+        known = self._known[key_hash] = _known(row, person.actor)
         self._look_later(key_hash, known)
         return known
 
@@ -213,16 +215,20 @@ def invalid_key() -> InvalidApiKey:
     )
 
 
-def _actor(user: UserRow, scope: Scope | None) -> Actor:
-    actor = actor_of(user)
+def _find(session: Session, key_hash: str) -> tuple[ApiKeyRow, Person] | None:
+    found = credentials.find_api_key(session, key_hash)
+    return None if found is None else (found[0], Person(found[1], actor_of(session, found[1])))
+
+
+def _actor(actor: Actor, scope: Scope | None) -> Actor:
     models = None if scope is None else scope.models
     return replace(actor, permissions=actor.permissions & KEY_PERMISSIONS, models=models)
 
 
-def _known(row: ApiKeyRow, user: UserRow) -> _Known:
+def _known(row: ApiKeyRow, actor: Actor) -> _Known:
     scope = Scope(
         None if row.endpoints is None else frozenset(row.endpoints),
         None if row.models is None else frozenset(row.models),
     )
-    identity = Identity(actor=_actor(user, scope), source=Source.API_KEY, id=row.id, scope=scope)
+    identity = Identity(actor=_actor(actor, scope), source=Source.API_KEY, id=row.id, scope=scope)
     return _Known(identity, row.expires_at, row.last_used_at)

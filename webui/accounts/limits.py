@@ -54,6 +54,19 @@ def read_limits(saved: Mapping[str, object]) -> Limits:
     return Limits.model_validate({name: known[name] for name in known.keys() - wrong})
 
 
+def source_of(name: str, own: Limits, of_groups: Mapping[str, Limits]) -> tuple[str, str | None]:
+    """Return from where a limit that holds comes: `own`, `group` with its name, or `default`."""
+    if name in own.model_fields_set:
+        return "own", None
+    found = {
+        key: getattr(one, name) for key, one in of_groups.items() if name in one.model_fields_set
+    }
+    if not found:
+        return "default", None
+    unlimited = [key for key, limit in found.items() if limit is None]
+    return "group", unlimited[0] if unlimited else max(found, key=lambda key: found[key])
+
+
 def effective(own: Limits, of_groups: Iterable[Limits], default: Limits) -> Limits:
     """Return the limits that hold: one's own, else the most generous group's, else the default.
 

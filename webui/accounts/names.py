@@ -13,13 +13,16 @@ MAX_NAME_CHARS = 40
 MAX_LABEL_CHARS = 60
 MARKS = " ._-'@+"
 KINDS = frozenset("LNM")  # letters, numbers and the marks upon them
+# What the log calls who is no account, as letters and digits alone.
+RESERVED = frozenset({"commandline", "firstrun", "you"})
 
 
 def checked(name: str) -> str:
     """Return a name as it is kept: in the composed form, without spaces at its ends.
 
     Raises:
-        InvalidRequest: It is empty, too long, or has characters that no name needs.
+        InvalidRequest: It is empty, too long, has characters that no name needs, or stands for
+            what is no account.
     """
     name = " ".join(unicodedata.normalize("NFC", name).split())
     if not name:
@@ -35,6 +38,10 @@ def checked(name: str) -> str:
             f"name has characters that a name cannot have ({shown})",
             f"Take letters, digits and any of {' '.join(MARKS.strip())}.",
             field="name",
+        )
+    if "".join(one for one in key_of(name) if one.isalnum()) in RESERVED:
+        raise InvalidRequest(
+            f"the name {name} stands for something else here", "Take another one.", field="name"
         )
     return name
 

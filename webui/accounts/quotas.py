@@ -233,7 +233,9 @@ class Admission:
 def _find(session: Session, user_id: str, day: date | None) -> tuple[Limits, int]:
     found = groups.find_limits(session, user_id)
     limits = effective(
-        read_limits(found.own), map(read_limits, found.of_groups), read_limits(found.default)
+        read_limits(found.own),
+        map(read_limits, found.of_groups.values()),
+        read_limits(found.default),
     )
     spent = [] if day is None else usage.list_since(session, user_id, day)
     return limits, sum(one.counted_tokens for one in spent)

@@ -11,17 +11,20 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from webui.accounts.identity import Identity, Sender, Source, hash_of, new_token
-from webui.actor import Actor, UserRole, permissions_of
+from webui.accounts.permissions import Person, actor_of
+from webui.actor import UserRole
 from webui.storage import credentials
 from webui.storage import sessions as rows
-from webui.storage.tables import SessionRow, UserRow, utc_now
+from webui.storage.tables import SessionRow, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy.orm import Session
 
+    from webui.actor import Actor
     from webui.storage.database import Database
+    from webui.storage.tables import UserRow
 
 IDLE, GUEST_IDLE = timedelta(days=30), timedelta(hours=12)
 LONGEST = timedelta(days=180)
@@ -84,11 +87,11 @@ class Sessions:
         rows.add(session, row)
         return token
 
-    def refresh(self, user: UserRow) -> None:
+    def refresh(self, user: UserRow, actor: Actor) -> None:
         """Let what somebody may do hold from now on, for all of their sign-ins."""
         for known in self._known.values():
             if known.identity.actor.user_id == user.id:
-                known.identity.actor = actor_of(user)
+                known.identity.actor = actor
                 known.identity.must_change_password = user.must_change_password
         self._num_ended += 1
 
@@ -104,11 +107,11 @@ class Sessions:
         """Look for a sign-in in the database; what was ended while it was read is none."""
         while True:
             num_ended = self._num_ended
-            found = await self._database.read(credentials.find_session, token_hash)
+            found = await self._database.read(_find, token_hash)
             if num_ended == self._num_ended:
                 break
         known = self._known.get(token_hash)  # another request may have been faster
-        if known is None and found is not None and found[1].disabled_at is None:
+        if known is None and found is not None and found[1].row.disabled_at is None:
             known = self._known[token_hash] = _known(*found)
         return known
 
@@ -133,20 +136,20 @@ class Sessions:
         self._known.pop(token_hash).identity.ended.set()
 
 
-def actor_of(user: UserRow) -> Actor:
-    """Return who acts when somebody does."""
-    return Actor(user.id, user.name, permissions_of(user.role, user.permissions), user.role)
-
-
 def _idle(role: UserRole) -> timedelta:
     return GUEST_IDLE if role is UserRole.GUEST else IDLE
 
 
-def _known(row: SessionRow, user: UserRow) -> _Known:
+def _find(session: Session, token_hash: str) -> tuple[SessionRow, Person] | None:
+    found = credentials.find_session(session, token_hash)
+    return None if found is None else (found[0], Person(found[1], actor_of(session, found[1])))
+
+
+def _known(row: SessionRow, person: Person) -> _Known:
     identity = Identity(
-        actor=actor_of(user),
+        actor=person.actor,
         source=Source.SESSION,
         id=row.id,
-        must_change_password=user.must_change_password,
+        must_change_password=person.row.must_change_password,
     )
     return _Known(identity, row.created_at, row.expires_at, row.last_used_at, row.address)

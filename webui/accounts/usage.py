@@ -5,7 +5,7 @@ Knows numbers and names; no text of anybody.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from webui.accounts.views import UsageRowView
@@ -14,7 +14,6 @@ from webui.storage import usage, users
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
 
     from sqlalchemy.orm import Session
 
@@ -48,6 +47,11 @@ class Usage:
         """
         await self._quotas.flush()
         return await self._database.read(_of, actor.user_id, self._first_day(days))
+
+    async def list_whole(self, actor: Actor) -> Sequence[UsageRowView]:
+        """Return all that the actor ever used, oldest first."""
+        await self._quotas.flush()
+        return await self._database.read(_of, actor.user_id, date.min)
 
     async def list_all(self, actor: Actor, days: int = 30) -> Sequence[UsageRowView]:
         """Return what everybody used, person by person.

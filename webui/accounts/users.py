@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from webui.accounts import names, passwords
 from webui.accounts.accounts import check_left, note
+from webui.accounts.defaults import new_role
 from webui.accounts.first_run import ALPHABET
+from webui.accounts.permissions import Person, actor_of, checked, refresh, seen, seen_all
 from webui.accounts.views import AuditView, UserView, audit_view, user_view
-from webui.actor import GRANTABLE, LOCAL_USER_ID, Permission, UserRole
-from webui.errors import Conflict, InvalidRequest, NotFound
+from webui.actor import LOCAL_USER_ID, Permission, UserRole
+from webui.errors import Conflict, NotFound
 from webui.storage import api_keys, audit, passkeys, users
 from webui.storage import sessions as session_rows
 from webui.storage.tables import UserRow, utc_now
@@ -39,8 +41,8 @@ class UserChange:
     """What is to change of an account; what is None stays.
 
     Attributes:
-        permissions: What they may do in place of what their role may.
-        resets_permissions: They may do again what their role may.
+        permissions: What they may do in place of what their role and groups allow.
+        resets_permissions: They may do again what those allow.
     """
 
     name: str | None = None
@@ -69,8 +71,7 @@ class Users:
             PermissionDenied: The actor is no administrator.
         """
         actor.require(Permission.ADMINISTER)
-        found = await self._database.read(users.list_all)
-        return [user_view(row) for row in found if row.name_key is not None]
+        return await self._database.read(seen_all)
 
     async def get_by_name(self, actor: Actor, name: str) -> UserView:
         """Return who signs in by a name, however it is written.
@@ -81,11 +82,11 @@ class Users:
         """
         actor.require(Permission.ADMINISTER)
         key = names.key_of(name[: 2 * names.MAX_NAME_CHARS])
-        row = await self._database.read(users.find_by_key, key)
-        if row is None:
+        found = await self._database.read(_find, key)
+        if found is None:
             said = f"there is no user {name[:MAX_SHOWN_CHARS]!r}"
             raise NotFound(said, "Look at the list of accounts.", field="name")
-        return user_view(row)
+        return found
 
     async def list_audit(
         self, actor: Actor, *, limit: int = 50, before: int | None = None
@@ -100,7 +101,13 @@ class Users:
         return [audit_view(row) for row in found]
 
     async def add(
-        self, actor: Actor, name: str, sender: Sender, *, role: UserRole, password: str | None
+        self,
+        actor: Actor,
+        name: str,
+        sender: Sender,
+        *,
+        role: UserRole | None,
+        password: str | None,
     ) -> tuple[UserView, str | None]:
         """Make an account.
 
@@ -108,7 +115,7 @@ class Users:
             actor: An administrator.
             name: By which they sign in.
             sender: From where this is asked.
-            role: What they are to be.
+            role: What they are to be; None is what new people are.
             password: None makes one up, which they must change at their first sign-in.
 
         Returns:
@@ -128,7 +135,7 @@ class Users:
         row = UserRow(
             name=name,
             name_key=names.key_of(name),
-            role=role,
+            role=await self._database.read(new_role) if role is None else role,
             password_hash=await self._accounts.passwords.hash(password or made_up or ""),
             must_change_password=made_up is not None,
         )
@@ -203,14 +210,13 @@ class Users:
         wanted = replace(
             wanted,
             name=None if name is None else names.checked(name),
-            permissions=None if permissions is None else _checked(permissions),
+            permissions=None if permissions is None else checked(permissions),
         )
-        row = await self._database.run(_change, actor, user_id, wanted, sender)
-        self._accounts.sessions.refresh(row)
-        self._accounts.keys.refresh(row)
+        person = await self._database.run(_change, actor, user_id, wanted, sender)
+        refresh(self._accounts, [person])
         if wanted.is_disabled:
             await self._accounts.shut_out(user_id)
-        return user_view(row)
+        return user_view(person.row, person.actor.permissions)
 
     async def delete(self, actor: Actor, user_id: str, sender: Sender) -> None:
         """Take somebody's account away with everything that is theirs.
@@ -243,7 +249,12 @@ def _add(session: Session, actor: Actor, row: UserRow, sender: Sender) -> UserVi
         raise Conflict(f"there are {MAX_USERS} accounts", "Delete those that nobody uses.")
     users.add(session, row)
     note(session, actor, "add_user", f"{row.name} as {row.role.value}", sender)
-    return user_view(row)
+    return seen(session, row)
+
+
+def _find(session: Session, key: str) -> UserView | None:
+    row = users.find_by_key(session, key)
+    return None if row is None else seen(session, row)
 
 
 def _set_password(
@@ -266,7 +277,7 @@ def _set_password(
 
 def _change(
     session: Session, actor: Actor, user_id: str, wanted: UserChange, sender: Sender
-) -> UserRow:
+) -> Person:
     row = _get(session, user_id)
     demotes = wanted.role not in {None, UserRole.ADMINISTRATOR}
     if demotes or wanted.is_disabled:
@@ -283,14 +294,15 @@ def _change(
         said.append(wanted.role.value)
     if wanted.permissions is not None or wanted.resets_permissions:
         row.permissions = None if wanted.permissions is None else list(wanted.permissions)
-        said.append(f"may {', '.join(wanted.permissions or ()) or 'what the role may'}")
+        of_others = "nothing" if wanted.permissions is not None else "as others of the role"
+        said.append(f"may {', '.join(wanted.permissions or ()) or of_others}")
     if wanted.is_disabled is not None:
         row.disabled_at = utc_now() if wanted.is_disabled else None
         said.append("disabled" if wanted.is_disabled else "enabled")
     if wanted.is_disabled:
         session_rows.delete_all(session, user_id)
     note(session, actor, "change_user", f"{row.name}: {'; '.join(said)}", sender)
-    return row
+    return Person(row, actor_of(session, row))
 
 
 def _get(session: Session, user_id: str) -> UserRow:
@@ -308,14 +320,3 @@ def _get(session: Session, user_id: str) -> UserRow:
 def _check_free(session: Session, key: str, name: str) -> None:
     if users.find_by_key(session, key) is not None:
         raise Conflict(f"the name {name} is taken", "Take another one.", field="name")
-
-
-def _checked(permissions: Sequence[str]) -> list[str]:
-    for word in permissions:
-        if word not in GRANTABLE:
-            raise InvalidRequest(
-                f"{word[:40]!r} is no permission that can be given",
-                f"There are {', '.join(sorted(GRANTABLE))}.",
-                field="permissions",
-            )
-    return sorted(set(permissions))

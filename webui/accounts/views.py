@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from webui.actor import permissions_of
+from webui.actor import COMMAND_LINE
 
 if TYPE_CHECKING:
+    from webui.actor import Permission
     from webui.storage.sign_in_tables import PasskeyRow
     from webui.storage.tables import ApiKeyRow, AuditRow, SessionRow, UserRow
 
@@ -19,7 +20,7 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         permissions: What they may do, sorted.
-        has_own_permissions: An administrator set them in place of the role's.
+        has_own_permissions: An administrator set them in place of the role's and the groups'.
         has_password: They can sign in with one.
     """
 
@@ -106,10 +107,15 @@ class PasskeyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditView(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was done to accounts."""
+    """Something that was done to accounts.
+
+    Attributes:
+        actor_kind: `person`, or `command_line`, which no name can claim to be.
+    """
 
     position: int
     at: datetime
+    actor_kind: str
     actor_name: str
     action: str
     about: str
@@ -154,33 +160,67 @@ class UsageRowView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupView(msgspec.Struct, frozen=True, kw_only=True):
-    """People to whom the same limits apply.
+    """People to whom the same limits apply, and who may do the same.
 
     Attributes:
+        permissions: What it adds to what its members may, sorted.
         limits: Those that are set, by name; null is no limit.
     """
 
     id: str
     name: str
+    permissions: list[str]
     limits: dict[str, int | None]
     member_ids: list[str]
 
 
-class UserLimitsView(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of a person: set for them alone, what they had without these, and what holds."""
+class LimitSource(msgspec.Struct, frozen=True):
+    """From where a limit comes.
 
+    Attributes:
+        kind: `own`, `group` or `default`.
+        group: Name of the group; None where it comes from none.
+    """
+
+    kind: str
+    group: str | None = None
+
+
+class UserLimitsView(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of a person: set for them alone, what they had without these, and what holds.
+
+    Attributes:
+        sources: By name, from where each that holds comes.
+    """
+
+    user_id: str
     limits: dict[str, int | None]
     inherited: dict[str, int | None]
     effective: dict[str, int | None]
+    sources: dict[str, LimitSource]
 
 
-def user_view(row: UserRow) -> UserView:
-    """Return what is seen of a person."""
+class DefaultsView(msgspec.Struct, frozen=True, kw_only=True):
+    """What people get who have nothing of their own.
+
+    Attributes:
+        role: Of new people.
+        permissions: Of users, sorted.
+        is_changed: An administrator set these permissions.
+    """
+
+    role: str
+    permissions: list[str]
+    is_changed: bool
+
+
+def user_view(row: UserRow, permissions: frozenset[Permission]) -> UserView:
+    """Return what is seen of a person who may do this."""
     return UserView(
         id=row.id,
         name=row.name,
         role=row.role.value,
-        permissions=sorted(permissions_of(row.role, row.permissions)),
+        permissions=sorted(permissions),
         has_own_permissions=row.permissions is not None,
         has_password=row.password_hash is not None,
         must_change_password=row.must_change_password,
@@ -238,6 +278,7 @@ def audit_view(row: AuditRow) -> AuditView:
     return AuditView(
         position=row.position,
         at=row.at,
+        actor_kind="command_line" if row.actor_id == COMMAND_LINE else "person",
         actor_name=row.actor_name,
         action=row.action,
         about=row.about,

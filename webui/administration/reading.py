@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from webui.accounts.accounts import note
-from webui.accounts.sessions import actor_of
+from webui.accounts.permissions import actor_of
 from webui.actor import LOCAL_USER_ID, Permission
 from webui.errors import PermissionDenied
 from webui.storage import settings as choices
@@ -106,7 +106,7 @@ class Reading:
 def _note_look(session: Session, actor: Actor, user_id: str, what: str, sender: Sender) -> Actor:
     row = users.get(session, user_id)
     note(session, actor, "read_chats", f"{row.name}: {what}", sender)
-    return actor_of(row)
+    return actor_of(session, row)
 
 
 def _switch(session: Session, actor: Actor, sender: Sender, *, is_on: bool) -> None:

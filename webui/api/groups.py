@@ -11,6 +11,7 @@ from webui.accounts.limits import Limits
 from webui.accounts.users import MAX_USERS
 from webui.api.deps import ID_PATTERN, ActorDep, Json, RuntimeDep, SenderDep, body_of
 from webui.api.session import MAX_NAME_CHARS
+from webui.api.users import MAX_PERMISSIONS
 from webui.errors import InvalidRequest
 
 router = APIRouter(prefix="/api/groups")
@@ -27,18 +28,25 @@ class AddBody(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(max_length=MAX_NAME_CHARS)
+    permissions: list[str] | None = Field(default=None, max_length=MAX_PERMISSIONS)
     limits: Limits | None = None
     member_ids: Ids | None = None
 
 
 class ChangeBody(BaseModel):
-    """What is to change; what is left out stays, `limits` and `member_ids` are replaced whole."""
+    """What is to change; what is left out stays, lists and `limits` are replaced whole.
+
+    `joining_ids` and `leaving_ids` move some members and leave the others.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str | None = Field(default=None, max_length=MAX_NAME_CHARS)
+    permissions: list[str] | None = Field(default=None, max_length=MAX_PERMISSIONS)
     limits: Limits | None = None
     member_ids: Ids | None = None
+    joining_ids: Ids = Field(default_factory=list)
+    leaving_ids: Ids = Field(default_factory=list)
 
 
 _add_body = body_of(TypeAdapter(AddBody))
@@ -59,7 +67,12 @@ async def add_group(
     body: Annotated[AddBody, Depends(_add_body)],
 ) -> Response:
     """Make a group."""
-    wanted = GroupChange(name=body.name, limits=body.limits, member_ids=body.member_ids)
+    wanted = GroupChange(
+        name=body.name,
+        permissions=body.permissions,
+        limits=body.limits,
+        member_ids=body.member_ids,
+    )
     return Json({"group": await runtime.groups.add(actor, wanted, sender)}, 201)
 
 
@@ -71,10 +84,17 @@ async def change_group(
     group_id: IdInPath,
     body: Annotated[ChangeBody, Depends(_change_body)],
 ) -> Response:
-    """Change a group; it holds from the next request on."""
+    """Change a group; limits hold from the next request on, permissions at once."""
     if not body.model_fields_set:
         raise InvalidRequest("the body names nothing to change", "Name at least one field.")
-    wanted = GroupChange(name=body.name, limits=body.limits, member_ids=body.member_ids)
+    wanted = GroupChange(
+        name=body.name,
+        permissions=body.permissions,
+        limits=body.limits,
+        member_ids=body.member_ids,
+        joining_ids=tuple(body.joining_ids),
+        leaving_ids=tuple(body.leaving_ids),
+    )
     return Json({"group": await runtime.groups.change(actor, group_id, wanted, sender)})
 
 

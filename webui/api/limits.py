@@ -1,4 +1,4 @@
-"""Limits of everybody who has no others, for administrators."""
+"""Limits of everybody, for administrators."""
 
 from typing import Annotated
 
@@ -27,6 +27,12 @@ read_limits_body = body_of(TypeAdapter(LimitsBody))
 async def get_limits(runtime: RuntimeDep, actor: ActorDep) -> Response:
     """Return the default limits."""
     return Json({"limits": (await runtime.groups.default_limits(actor)).saved()})
+
+
+@router.get("/all")
+async def list_limits(runtime: RuntimeDep, actor: ActorDep) -> Response:
+    """List the limits of everybody, and from where each comes."""
+    return Json({"people": await runtime.groups.list_limits(actor)})
 
 
 @router.put("")

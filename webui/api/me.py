@@ -70,8 +70,10 @@ async def get_me(runtime: RuntimeDep, actor: ActorDep) -> Response:
 
 @router.get("/export")
 async def export_me(runtime: RuntimeDep, actor: ActorDep, streams: StreamsDep) -> Response:
-    """Return all chats, parameters and passkeys of the actor as one JSON file."""
-    pieces = export(actor, runtime.conversations, runtime.parameters, runtime.passkeys)
+    """Return all chats, parameters, usage and passkeys of the actor as one JSON file."""
+    pieces = export(
+        actor, runtime.conversations, runtime.parameters, runtime.usage, runtime.passkeys
+    )
     return FileStream(streams, pieces, f"hearthside-{utc_now():%Y-%m-%d}.json")
 
 

@@ -27,15 +27,15 @@ class _Body(BaseModel):
 
 
 class AddBody(_Body):
-    """A new account; without a password one is made up."""
+    """A new account; without a password one is made up, without a role it is the default."""
 
     name: str = Field(max_length=MAX_NAME_CHARS)
-    role: Role = UserRole.USER
+    role: Role | None = None
     password: str | None = Field(default=None, max_length=MAX_PASSWORD_CHARS)
 
 
 class ChangeBody(_Body):
-    """What is to change; `permissions: null` gives those of the role again."""
+    """What is to change; `permissions: null` gives those of the role and the groups again."""
 
     name: str | None = Field(default=None, max_length=MAX_NAME_CHARS)
     role: Role | None = None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from webui.accounts.passkeys import Passkeys
+    from webui.accounts.usage import Usage
     from webui.actor import Actor
     from webui.chat.conversations import Conversations
     from webui.chat.parameters import Parameters
@@ -25,7 +26,11 @@ PAGE = 100
 
 
 async def export(
-    actor: Actor, conversations: Conversations, parameters: Parameters, passkeys: Passkeys
+    actor: Actor,
+    conversations: Conversations,
+    parameters: Parameters,
+    usage: Usage,
+    passkeys: Passkeys,
 ) -> AsyncGenerator[bytes, None]:
     """Yield the text; no more than one conversation is in memory at a time.
 
@@ -39,6 +44,7 @@ async def export(
         "user": {"id": actor.user_id, "name": actor.name, "role": actor.role.value},
         "passkeys": await passkeys.list(actor),
         "parameters": saved.model_dump(mode="json"),
+        "usage": await usage.list_whole(actor),
     }
     yield msgspec.json.encode(head)[:-1] + b',"conversations":['
     before, comma = None, b""

@@ -196,8 +196,14 @@ class Models:
         return self.status
 
     async def cancel(self, actor: Actor) -> ModelStatus:
-        """End the load that runs, if one does; what was loaded before stays."""
+        """End the load that runs, if one does; what was loaded before stays.
+
+        Raises:
+            PermissionDenied: The actor may not load models, or not this one.
+        """
         actor.require(Permission.LOAD_MODELS)
+        if self._pool.status.state is PoolState.LOADING:
+            actor.require_model(self._pool.status.model_id)
         self._pool.cancel_load()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CANCEL_WAIT_S)
@@ -211,8 +217,13 @@ class Models:
         Args:
             actor: Who wants it.
             force: End the replies at once.
+
+        Raises:
+            PermissionDenied: The actor may not load models, or not what is loaded or on its way.
         """
         actor.require(Permission.LOAD_MODELS)
+        for model_id in {self._pool.status.model_id, self._pool.current_id} - {None}:
+            actor.require_model(model_id)
         task = asyncio.create_task(self._unload_fully(force=force), name="unload")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -270,9 +281,11 @@ class Models:
         Raises:
             NotFound: There is no such file.
             InvalidRequest: An option is out of its bounds or unknown; names the field.
+            PermissionDenied: The actor may not load models, or not this one.
         """
         actor.require(Permission.LOAD_MODELS)
         file = await self._file(model_id)
+        actor.require_model(file.id)
         loader = model_options.loader_of(file.path)
         return await self._database.run(model_options.update_options, file.id, loader, change)
 

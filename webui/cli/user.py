@@ -58,7 +58,11 @@ def user() -> None:
 
 @user.command()
 @click.argument("name")
-@click.option("--role", type=ROLE, help="What they are to be [user; the first one administrator].")
+@click.option(
+    "--role",
+    type=ROLE,
+    help="What they are to be [what new people are, user at first; the first one administrator].",
+)
 @PASSWORD
 @DATA_DIR
 def add(*, name: str, role: str | None, password_stdin: bool, data_dir: Path | None) -> None:

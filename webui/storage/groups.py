@@ -12,7 +12,7 @@ from webui.errors import NotFound
 from webui.storage.tables import GroupMemberRow, GroupRow, UserRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from sqlalchemy.orm import Session
 
@@ -24,8 +24,21 @@ class FoundLimits:
     """Limits that touch somebody, as they were saved."""
 
     own: dict[str, Any]
-    of_groups: list[dict[str, Any]]
+    of_groups: dict[str, dict[str, Any]]  # by the group's name
     default: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What people may do by belonging to somebody, as it was saved.
+
+    Attributes:
+        of_users: What users may; None where nobody set it.
+        of_groups: By id of the member, what each of their groups adds.
+    """
+
+    of_users: list[str] | None
+    of_groups: Mapping[str, list[list[str]]]
 
 
 def list_all(session: Session) -> list[GroupRow]:
@@ -93,6 +106,41 @@ def set_members(session: Session, group_id: str, user_ids: Iterable[str]) -> Non
     session.flush()
 
 
+def change_members(
+    session: Session, group_id: str, joining: Iterable[str], leaving: Iterable[str]
+) -> None:
+    """Have these belong to a group, and those no more; others stay as they are.
+
+    Raises:
+        NotFound: One of those who are to join is nobody.
+    """
+    so_far = member_ids(session, group_id)
+    left = [user_id for user_id in so_far if user_id not in set(leaving)]
+    set_members(session, group_id, [*left, *joining])
+
+
+def find_grants(session: Session, user_id: str | None = None) -> Grants:
+    """Return what groups allow one person, or everybody, and what users may."""
+    query = (
+        select(GroupMemberRow.user_id, GroupRow.permissions)
+        .join(GroupRow, GroupRow.id == GroupMemberRow.group_id)
+        .where(GroupRow.permissions.is_not(None))
+    )
+    if user_id is not None:
+        query = query.where(GroupMemberRow.user_id == user_id)
+    of_groups: dict[str, list[list[str]]] = {}
+    for member_id, permissions in session.execute(query):
+        of_groups.setdefault(member_id, []).append(permissions or [])
+    everybody = find_by_key(session, EVERYBODY_KEY)
+    return Grants(None if everybody is None else everybody.permissions, of_groups)
+
+
+def set_user_permissions(session: Session, permissions: list[str] | None) -> None:
+    """Set what users may; None leaves that to the program."""
+    _everybody(session).permissions = permissions
+    session.flush()
+
+
 def default_limits(session: Session) -> dict[str, Any]:
     """Return the limits of everybody who has no others."""
     row = find_by_key(session, EVERYBODY_KEY)
@@ -101,20 +149,40 @@ def default_limits(session: Session) -> dict[str, Any]:
 
 def set_default_limits(session: Session, limits: dict[str, Any]) -> None:
     """Set the limits of everybody who has no others."""
-    row = find_by_key(session, EVERYBODY_KEY)
-    if row is None:
-        session.add(GroupRow(name="", name_key=EVERYBODY_KEY, limits=limits))
-    else:
-        row.limits = limits
+    _everybody(session).limits = limits
 
 
 def find_limits(session: Session, user_id: str) -> FoundLimits:
     """Return all limits that touch somebody; nothing is their own when they are gone."""
     user = session.get(UserRow, user_id)
-    of_groups = session.scalars(
-        select(GroupRow.limits)
+    of_groups = session.execute(
+        select(GroupRow.name, GroupRow.limits)
         .join(GroupMemberRow, GroupMemberRow.group_id == GroupRow.id)
         .where(GroupMemberRow.user_id == user_id)
+        .order_by(GroupRow.name_key)
     )
     own = {} if user is None or user.limits is None else user.limits
-    return FoundLimits(own, list(of_groups), default_limits(session))
+    return FoundLimits(own, {row.name: row.limits for row in of_groups}, default_limits(session))
+
+
+def find_all_limits(session: Session) -> dict[str, FoundLimits]:
+    """Return the limits that touch each person, by id, in the order in which they came."""
+    default = default_limits(session)
+    query = select(UserRow.id, UserRow.limits).order_by(UserRow.created_at, UserRow.id)
+    found = {
+        user_id: FoundLimits(own or {}, {}, default) for user_id, own in session.execute(query)
+    }
+    members = (
+        select(GroupMemberRow.user_id, GroupRow.name, GroupRow.limits)
+        .join(GroupRow, GroupRow.id == GroupMemberRow.group_id)
+        .order_by(GroupRow.name_key)
+    )
+    for user_id, name, limits in session.execute(members):
+        found[user_id].of_groups[name] = limits
+    return found
+
+
+def _everybody(session: Session) -> GroupRow:
+    """Return the row of the server's default; made when missing."""
+    row = find_by_key(session, EVERYBODY_KEY)
+    return row or add(session, GroupRow(name="", name_key=EVERYBODY_KEY))

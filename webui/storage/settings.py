@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from webui.actor import LOCAL_USER_ID
 from webui.storage.owned import owned
 from webui.storage.tables import SettingRow
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+
+OF_SERVER = ("server/", "model_options/", "last_model")  # how names begin that are nobody's own
 
 
 def find(session: Session, owner_id: str, name: str) -> Any:  # noqa: ANN401 - JSON
@@ -31,6 +34,12 @@ def delete(session: Session, owner_id: str, name: str) -> None:
     row = _find(session, owner_id, name)
     if row is not None:
         session.delete(row)
+
+
+def list_of_server(session: Session) -> dict[str, Any]:
+    """Return what was chosen for the whole server, by name."""
+    query = owned(SettingRow, LOCAL_USER_ID).with_only_columns(SettingRow.name, SettingRow.value)
+    return {name: value for name, value in session.execute(query) if name.startswith(OF_SERVER)}
 
 
 def _find(session: Session, owner_id: str, name: str) -> SettingRow | None:

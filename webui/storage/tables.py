@@ -341,13 +341,15 @@ class UsageRow(Base, kw_only=True):
 
 
 class GroupRow(Base, kw_only=True):
-    """People to whom the same limits apply.
+    """People to whom the same limits apply, and who may do the same.
 
     Attributes:
         name_key: What tells names apart, whatever their case; empty for the server's default,
             which applies to everybody who has nothing of their own.
         limits: By name, JSON rather than columns: a name that is missing is not set, null is no
             limit, and another limit needs no migration.
+        permissions: What it adds to what its members may; of the server's default, what users may
+            in place of what the program says. None where nobody set it.
     """
 
     __tablename__ = "groups"
@@ -356,6 +358,7 @@ class GroupRow(Base, kw_only=True):
     name: Mapped[str]
     name_key: Mapped[str] = mapped_column(unique=True)
     limits: Mapped[dict[str, Any]] = mapped_column(JSON, default_factory=dict)
+    permissions: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True), default=None)
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from webui.actor import LOCAL_NAME, LOCAL_USER_ID, UserRole
 from webui.errors import NotFound
+from webui.storage import settings
 from webui.storage.tables import UserRow
 
 if TYPE_CHECKING:
@@ -69,8 +70,17 @@ def num_able_administrators(session: Session) -> int:
 
 
 def delete(session: Session, row: UserRow) -> None:
-    """Take somebody away with everything that is theirs."""
+    """Take somebody away with everything that is theirs.
+
+    The local user comes back without it: what was chosen for the whole server hangs on that row.
+    """
+    chosen = settings.list_of_server(session) if row.id == LOCAL_USER_ID else {}
     session.delete(row)
+    if row.id == LOCAL_USER_ID:
+        session.flush()
+        ensure_local(session)
+        for name, value in chosen.items():
+            settings.put(session, LOCAL_USER_ID, name, value)
 
 
 def _administrators() -> Select[int]:

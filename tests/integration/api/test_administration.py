@@ -92,10 +92,14 @@ async def test_export_has_all_that_is_ones_own_and_nothing_else(household: House
     assert sorted(texts) == [f"canary {n} \N{FIRE}" for n in range(3)]
     assert all(len(one["messages"]) == 2 for one in saved["conversations"])
     assert saved["parameters"]["top_k"] == 40
+    (spent,) = saved["usage"]
+    assert (spent["user"], spent["model"], spent["requests"]) == ("Bob", "Made-up model", 4)
+    assert spent["completion_tokens"] > 0
 
 
 async def test_export_of_nothing_is_whole(household: Household) -> None:
-    assert (await household.clients["Bob"].get("/api/me/export")).json()["conversations"] == []
+    saved = (await household.clients["Bob"].get("/api/me/export")).json()
+    assert (saved["conversations"], saved["usage"]) == ([], [])
 
 
 async def test_administrators_read_chats_only_where_everybody_is_told(household: Household) -> None:

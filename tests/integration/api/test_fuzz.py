@@ -26,6 +26,7 @@ from webui.accounts.identity import Sender
 from webui.api import (
     admin,
     conversations,
+    defaults,
     first_run,
     groups,
     keys,
@@ -117,6 +118,7 @@ BODIES = {
     "POST /api/users/{user_id}/password": Body({}, (users.ResetBody,)),
     "PUT /api/users/{user_id}/limits": Body({"limits": {}}, (limits.LimitsBody,)),
     "PUT /api/limits": Body({"limits": {}}, (limits.LimitsBody,)),
+    "PUT /api/defaults": Body({"role": "user"}, (defaults.DefaultsBody,)),
     "POST /api/groups": Body({"name": "a"}, (groups.AddBody,)),
     "PATCH /api/groups/{group_id}": Body({}, (groups.ChangeBody,)),
     "POST /api/keys": Body({"name": "a"}, (keys.MakeBody,)),

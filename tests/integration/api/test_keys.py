@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from webui.engine.fake import NAME
+from webui.engine.pool_status import PoolState, PoolStatus
 
 if TYPE_CHECKING:
     import httpx
@@ -90,6 +91,50 @@ async def test_key_loads_the_models_it_opens_and_no_other(household: Household) 
         str(folder / "two.gguf"): 404,
     }
     assert (await program.post("/api/models/starter")).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/api/models/unload", "/api/models/unload?force=true"])
+async def test_key_unloads_the_models_it_opens_and_no_other(
+    household: Household, path: str
+) -> None:
+    pool = household.runtime.pool
+    wrong = await key_of(household, "Ann", models=["other.gguf"])
+    answer = await wrong.post(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "permission_denied")
+    assert NAME in answer.json()["error"]["message"]
+    assert pool.current is not None
+    right = await key_of(household, "Ann", models=[NAME])
+    assert (await right.post(path)).status_code == 202
+    assert pool.current is None
+    assert (await wrong.post(path)).status_code == 202  # there is nothing to refuse
+
+
+async def test_key_gives_up_no_load_of_another_model(household: Household) -> None:
+    pool, ended = household.runtime.pool, []
+    pool._status = PoolStatus(PoolState.LOADING, "one.gguf", "one", 0.5)
+    pool.cancel_load = lambda: ended.append(True)
+    wrong = await key_of(household, "Ann", models=["two.gguf", NAME])
+    assert (await wrong.post("/api/models/cancel")).status_code == 403
+    assert (await wrong.post("/api/models/unload")).status_code == 403
+    assert ended == []
+    right = await key_of(household, "Ann", models=["one.gguf"])
+    assert (await right.post("/api/models/cancel")).status_code == 202
+    assert ended == [True]
+
+
+async def test_who_may_make_no_keys_any_more_sees_and_revokes_those_left(
+    household: Household,
+) -> None:
+    bob, program = household.clients["Bob"], await key_of(household, "Bob")
+    path = f"/api/users/{household.ids['Bob']}"
+    await household.clients["Ann"].patch(path, json={"permissions": ["chat"]})
+    assert (await bob.post("/api/keys", json={"name": "y"})).status_code == 403
+    assert (await program.get("/v1/models")).status_code == 403
+    (left,) = (await bob.get("/api/keys")).json()["keys"]
+    assert (await household.clients["Cid"].delete(f"/api/keys/{left['id']}")).status_code == 404
+    assert (await bob.delete(f"/api/keys/{left['id']}")).status_code == 204
+    assert (await bob.get("/api/keys")).json()["keys"] == []
+    assert (await program.get("/v1/models")).status_code == 401
 
 
 async def test_list_of_keys_shows_the_last_use(household: Household) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import astuple
 
 from tests.unit.accounts.conftest import GOOD, HERE
 from webui.accounts.groups import GroupChange, Groups
@@ -23,7 +24,7 @@ class People:
 
     def __init__(self, house: House, admin: Actor, bob_id: str) -> None:
         self.house, self.admin, self.bob_id = house, admin, bob_id
-        self.groups = Groups(house.database)
+        self.groups = Groups(house.database, house.accounts)
 
     async def effective(self) -> dict[str, int | None]:
         return (await self.groups.limits_of(self.admin, self.bob_id)).effective
@@ -55,6 +56,29 @@ async def test_limits_of_person_group_and_everybody_come_together(people: People
     assert (await people.effective())["tokens_per_day"] == 100
     await groups.delete(admin, made.id, HERE)
     assert await groups.list(admin) == []
+
+
+async def test_list_says_from_where_each_limit_comes(people: People) -> None:
+    groups, admin = people.groups, people.admin
+    await groups.set_default_limits(admin, Limits(storage_bytes=9), HERE)
+    for name, limits in (
+        ("Few", Limits(tokens_per_day=5, context_tokens=8)),
+        ("Many", Limits(tokens_per_day=50, context_tokens=None)),
+    ):
+        wanted = GroupChange(name=name, limits=limits, member_ids=[people.bob_id])
+        await groups.add(admin, wanted, HERE)
+    await groups.set_limits_of(admin, people.bob_id, Limits(requests_at_once=1), HERE)
+    ann, bob = await groups.list_limits(admin)
+    assert (ann.user_id, bob.user_id) == (admin.user_id, people.bob_id)
+    assert {source.kind for source in ann.sources.values()} == {"default"}
+    assert bob == await groups.limits_of(admin, people.bob_id)
+    assert {name: (bob.effective[name], *astuple(one)) for name, one in bob.sources.items()} == {
+        "tokens_per_day": (50, "group", "Many"),
+        "messages_per_minute": (None, "default", None),
+        "requests_at_once": (1, "own", None),
+        "context_tokens": (None, "group", "Many"),
+        "storage_bytes": (9, "default", None),
+    }
 
 
 async def test_group_has_a_name_of_its_own(people: People) -> None:
@@ -111,6 +135,6 @@ async def test_what_was_done_is_written_down(people: People) -> None:
         ("set_limits", "everybody: no limits of its own"),
         ("set_limits", "Bob: tokens_per_day none"),
         ("delete_group", "Kids"),
-        ("change_group", "Kids: 1 members"),
-        ("add_group", "Kids; tokens_per_day 5"),
+        ("change_group", "Kids: with Bob"),
+        ("add_group", "Kids; may nothing more; tokens_per_day 5"),
     ]

@@ -55,6 +55,17 @@ def test_names_that_look_alike_are_one(one: str, other: str) -> None:
     assert key_of(one) == key_of(other)
 
 
+@pytest.mark.parametrize(
+    "given",
+    ["command line", "Command-Line", "COMMAND  LINE", "commandline", "\uff43ommand_line", "You"],
+)
+def test_nobody_is_named_as_what_is_no_account(given: str) -> None:
+    with pytest.raises(InvalidRequest, match="something else") as refusal:
+        checked(given)
+    assert refusal.value.field == "name"
+    assert checked(f"{given} Lee")
+
+
 def test_names_that_differ_are_two() -> None:
     assert key_of("Ann") != key_of("Anna")
 

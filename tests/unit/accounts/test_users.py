@@ -6,7 +6,13 @@ import pytest
 
 from tests.unit.accounts.conftest import GOOD, HERE, OTHER, House
 from webui.accounts.users import UserChange
-from webui.actor import LOCAL_USER_ID, Permission, UserRole, local_actor
+from webui.actor import (
+    LOCAL_USER_ID,
+    Permission,
+    UserRole,
+    command_line_actor,
+    local_actor,
+)
 from webui.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 
 
@@ -135,6 +141,23 @@ async def test_what_was_done_is_written_down_without_secrets(house: House, admin
     assert not any(secret in str(entries) for secret in (GOOD, OTHER, "argon2"))
     older = await house.users.list_audit(admin, limit=1, before=entries[2].position)
     assert [entry.action for entry in older] == ["claim"]
+
+
+async def test_command_line_is_told_from_people_whatever_they_are_called(
+    house: House, admin
+) -> None:
+    with pytest.raises(InvalidRequest, match="Command line"):
+        await house.users.add(admin, "Command line", HERE, role=UserRole.USER, password=GOOD)
+    user_id = await add(house, admin)
+    with pytest.raises(InvalidRequest, match="something else"):
+        await house.users.change(admin, user_id, UserChange(name="command-line"), HERE)
+    await house.users.reset_password(command_line_actor(), user_id, HERE, password=GOOD)
+    entries = await house.users.list_audit(admin)
+    assert [(one.actor_name, one.actor_kind) for one in entries] == [
+        ("command line", "command_line"),
+        ("Ann", "person"),
+        ("Ann", "person"),
+    ]
 
 
 async def test_nobody_but_administrators_does_any_of_it(house: House, admin) -> None:

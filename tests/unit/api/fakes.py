@@ -19,7 +19,9 @@ from webui.accounts.oidc import Finished
 from webui.accounts.views import (
     ApiKeyCard,
     ApiKeyView,
+    DefaultsView,
     GroupView,
+    LimitSource,
     LimitView,
     LinkView,
     UsageRowView,
@@ -158,10 +160,21 @@ KEY_VIEW = ApiKeyView(
     is_expired=False,
 )
 KEY_CARD = ApiKeyCard(id="k1", name="Editor", prefix=KEY[:11], owner="Bob")
-GROUP = GroupView(id="g1", name="Children", limits={"tokens_per_day": 9}, member_ids=["u1"])
-USER_LIMITS = UserLimitsView(
-    limits={}, inherited={"tokens_per_day": 5}, effective={"tokens_per_day": 5}
+GROUP = GroupView(
+    id="g1",
+    name="Children",
+    permissions=["chat"],
+    limits={"tokens_per_day": 9},
+    member_ids=["u1"],
 )
+USER_LIMITS = UserLimitsView(
+    user_id="u1",
+    limits={},
+    inherited={"tokens_per_day": 5},
+    effective={"tokens_per_day": 5},
+    sources={"tokens_per_day": LimitSource("group", "Children")},
+)
+DEFAULTS = DefaultsView(role="guest", permissions=["chat"], is_changed=True)
 USAGE = UsageRowView(
     user_id="u1",
     user="Ann",
@@ -293,7 +306,9 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             set_limits_of=USER_LIMITS,
             default_limits=Limits(tokens_per_day=5),
             set_default_limits=Limits(tokens_per_day=None),
+            list_limits=[USER_LIMITS],
         ),
+        defaults=Recorder(get=DEFAULTS, set=DEFAULTS),
         usage=Recorder(list=[USAGE], list_all=[USAGE], limits=[LIMIT]),
         generations=FakeGenerations(),
         embeddings=Recorder(

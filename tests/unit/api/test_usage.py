@@ -9,6 +9,7 @@ import pytest
 from webui import errors
 from webui.accounts.groups import GroupChange
 from webui.accounts.limits import Limits
+from webui.actor import UserRole
 from webui.engine.interface import Finish, FinishReason, Prefill, Text, Timings, Usage
 
 RESETS_AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -46,7 +47,20 @@ async def test_limits_are_set_and_null_is_no_limit(client, runtime) -> None:
     assert runtime.groups.calls[-1][:3] == ("set_limits_of", "u1", Limits())
     told = (await client.get("/api/users/u1/limits")).json()
     holds = {"tokens_per_day": 5}
-    assert told == {"limits": {}, "inherited": holds, "effective": holds}
+    assert (told["limits"], told["inherited"], told["effective"]) == ({}, holds, holds)
+    assert told["sources"] == {"tokens_per_day": {"kind": "group", "group": "Children"}}
+    assert (await client.get("/api/limits/all")).json() == {"people": [told]}
+
+
+async def test_defaults_are_told_and_set_whole(client, runtime) -> None:
+    told = {"role": "guest", "permissions": ["chat"], "is_changed": True}
+    assert (await client.get("/api/defaults")).json() == {"defaults": told}
+    await client.put("/api/defaults", json={"role": "guest", "permissions": ["chat"]})
+    assert runtime.defaults.calls[-1][:3] == ("set", UserRole.GUEST, ["chat"])
+    await client.put("/api/defaults", json={"role": "user"})
+    assert runtime.defaults.calls[-1][:3] == ("set", UserRole.USER, None)
+    for wrong in ({}, {"role": "king"}, {"role": "user", "permissions": "chat"}):
+        assert (await client.put("/api/defaults", json=wrong)).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -73,6 +87,10 @@ async def test_groups_are_made_changed_and_deleted(client, runtime) -> None:
     assert runtime.groups.calls[-1][1] == GroupChange(name="Kids", member_ids=["u1"])
     await client.patch("/api/groups/g1", json={"limits": {"tokens_per_day": 5}})
     wanted = GroupChange(limits=Limits(tokens_per_day=5))
+    assert runtime.groups.calls[-1][:3] == ("change", "g1", wanted)
+    moves = {"joining_ids": ["u2"], "leaving_ids": ["u1"], "permissions": ["chat"]}
+    await client.patch("/api/groups/g1", json=moves)
+    wanted = GroupChange(permissions=["chat"], joining_ids=("u2",), leaving_ids=("u1",))
     assert runtime.groups.calls[-1][:3] == ("change", "g1", wanted)
     assert (await client.patch("/api/groups/g1", json={})).status_code == 422
     assert (await client.delete("/api/groups/g1")).status_code == 204

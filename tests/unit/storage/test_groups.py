@@ -8,7 +8,7 @@ import pytest
 
 from webui.errors import NotFound
 from webui.storage import groups, users
-from webui.storage.groups import FoundLimits
+from webui.storage.groups import FoundLimits, Grants
 from webui.storage.tables import GroupRow
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def add(session: Session, name: str, *members: str, **limits: int | None) -> Gro
 
 
 def test_limits_are_those_of_the_person_the_groups_and_everybody(session: Session) -> None:
-    assert groups.find_limits(session, "ann") == FoundLimits({}, [], {})
+    assert groups.find_limits(session, "ann") == FoundLimits({}, {}, {})
     add(session, "Adults", "ann", "bob", tokens_per_day=None)
     add(session, "Children", "bob", tokens_per_day=5)
     groups.set_default_limits(session, {"storage_bytes": 1})
@@ -32,11 +32,40 @@ def test_limits_are_those_of_the_person_the_groups_and_everybody(session: Sessio
     session.expire_all()
     found = groups.find_limits(session, "ann")
     assert found == FoundLimits(
-        {"context_tokens": 7}, [{"tokens_per_day": None}], {"storage_bytes": 2}
+        {"context_tokens": 7}, {"Adults": {"tokens_per_day": None}}, {"storage_bytes": 2}
     )
     of_bob = groups.find_limits(session, "bob").of_groups
-    assert {one["tokens_per_day"] for one in of_bob} == {None, 5}
+    assert of_bob == {"Adults": {"tokens_per_day": None}, "Children": {"tokens_per_day": 5}}
+    everybody = groups.find_all_limits(session)
+    assert (everybody["ann"], everybody["bob"].of_groups) == (found, of_bob)
+    assert everybody.keys() == {row.id for row in users.list_all(session)}
     assert groups.find_limits(session, "eve").own == {}
+
+
+def test_grants_are_those_of_groups_and_what_users_may(session: Session) -> None:
+    assert groups.find_grants(session) == Grants(None, {})
+    add(session, "Adults", "ann", "bob").permissions = ["download_models"]
+    add(session, "Children", "bob").permissions = []
+    add(session, "Nobody", "bob")
+    groups.set_user_permissions(session, ["chat"])
+    found = groups.find_grants(session)
+    assert found.of_users == ["chat"]
+    assert found.of_groups["ann"] == [["download_models"]]
+    assert sorted(found.of_groups["bob"]) == [[], ["download_models"]]
+    assert groups.find_grants(session, "ann") == Grants(["chat"], {"ann": [["download_models"]]})
+    groups.set_user_permissions(session, None)
+    assert groups.find_grants(session, "eve") == Grants(None, {})
+    assert groups.default_limits(session) == {}
+
+
+def test_some_come_and_go_while_others_stay(session: Session) -> None:
+    row = add(session, "Adults", "ann")
+    groups.change_members(session, row.id, ["bob", "ann"], [])
+    assert set(groups.member_ids(session, row.id)) == {"ann", "bob"}
+    groups.change_members(session, row.id, [], ["ann", "nobody"])
+    assert groups.member_ids(session, row.id) == ["bob"]
+    with pytest.raises(NotFound):
+        groups.change_members(session, row.id, ["nobody"], [])
 
 
 def test_default_is_no_group_that_is_listed_or_found(session: Session) -> None:

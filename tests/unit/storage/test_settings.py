@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from webui.chat import model_options, parameters
 from webui.storage import settings, users
 
 if TYPE_CHECKING:
@@ -47,3 +48,25 @@ def test_local_user_is_made_once(session: Session) -> None:
     first = users.ensure_local(session)
     assert users.ensure_local(session) is first
     assert (first.id, first.name) == ("local", "You")
+
+
+def test_choices_of_the_server_outlive_the_first_administrator(session: Session) -> None:
+    first = users.ensure_local(session)
+    first.name, first.name_key = "Ann", "ann the first"
+    of_server = {
+        "server/banner": "Down at noon",
+        "model_options/a.gguf": VALUE,
+        model_options.LAST_MODEL: "a.gguf",
+    }
+    for name, value in {**of_server, parameters.NAME: {"top_k": 5}}.items():
+        settings.put(session, "local", name, value)
+    session.commit()
+    users.delete(session, first)
+    session.commit()
+    session.expire_all()
+    assert settings.list_of_server(session) == of_server
+    assert settings.find(session, "local", parameters.NAME) is None
+    assert (users.ensure_local(session).name, users.find_by_key(session, "ann the first")) == (
+        "You",
+        None,
+    )

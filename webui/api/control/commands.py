@@ -107,9 +107,8 @@ async def _add(users: Users, accounts: Accounts, command: AddUser) -> AddedUser:
     if not accounts.is_claimed:
         with suppress(AlreadyClaimed):
             return await _add_first(users, command)
-    role = command.role or UserRole.USER
     user, made_up = await users.add(
-        command_line_actor(), command.name, SENDER, role=role, password=command.password
+        command_line_actor(), command.name, SENDER, role=command.role, password=command.password
     )
     return AddedUser(user, made_up, is_first=False)
 

@@ -21,7 +21,7 @@ export function showAccount(user) {
     "div",
     {},
     section(t("account.sessions"), list, button(t("account.everywhere"), () => api.signOutEverywhere().then(leave))),
-    user.permissions.includes("api_keys") ? keysSection() : "",
+    keysSection(user),
     section(t("account.password"), passwordForm(user)),
     linkSection(),
     user.role === "guest" ? "" : passkeysSection(user),

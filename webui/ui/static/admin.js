@@ -1,5 +1,6 @@
 /**
- * The Admin tab: who runs and waits, the disk, backups, the line that everybody sees, the log.
+ * The Admin tab: who runs and waits, people, groups and limits, the disk, backups, the line that
+ * everybody sees, the log.
  *
  * Asks while it is on the screen, and draws what the server says; shows no text of any chat.
  */
@@ -7,7 +8,9 @@ import { api } from "./api.js";
 import { el, setText } from "./dom.js";
 import { field, formOf } from "./field.js";
 import { bytes, duration, integer, moment } from "./format.js";
+import { GroupsSection } from "./groups.js";
 import { showPeople } from "./people.js";
+import { QuotasSection } from "./quotas.js";
 import { button } from "./sheet.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
@@ -27,8 +30,20 @@ export class AdminPage {
     this.backups = el("ul", { class: "rows" });
     this.log = el("pre", { class: "admin-log", tabindex: "0", "aria-label": t("admin.log") });
     this.banner = field("banner", { label: t("admin.banner"), hint: t("admin.banner_hint"), required: false, maxlength: "500" });
+    this.quotas = new QuotasSection();
+    this.groups = new GroupsSection({ changed: () => this.quotas.load().catch(toastError) });
     this.node = el("div", { class: "admin account" }, el("h1", {}, t("admin.title")), ...this.#sections());
     new IntersectionObserver(([seen]) => this.#look(seen.isIntersecting)).observe(this.node);
+  }
+
+  /** What is shown of people: asked for when somebody looks, and when something changed it. */
+  #askPeople() {
+    const parts = [this.groups.load(), this.quotas.load()];
+    return Promise.all(parts).catch(toastError);
+  }
+
+  #openPeople() {
+    if (this.me) showPeople(this.me, { canRead: this.reads.checked, closed: () => this.#askPeople() });
   }
 
   #sections() {
@@ -38,7 +53,9 @@ export class AdminPage {
     const told = ({ banner }) => toast(t(banner ? "admin.banner_shown" : "admin.banner_gone"));
     return [
       section("admin.now", table, this.nobody),
-      section("people.title", el("p", {}, t("admin.people")), button(t("admin.people_open"), () => this.me && showPeople(this.me, { canRead: this.reads.checked }))),
+      section("people.title", el("p", {}, t("admin.people")), button(t("admin.people_open"), () => this.#openPeople())),
+      this.groups.node,
+      this.quotas.node,
       section("admin.backups", this.backups, button(t("admin.back_up"), backUp)),
       section("admin.everybody", formOf({ fields: [this.banner], action: t("admin.banner_save"), send: api.setBanner, done: told })),
       section("admin.reading", el("p", {}, t("admin.reading_text")), this.#reading()),
@@ -68,6 +85,7 @@ export class AdminPage {
     if (!isSeen || !this.me) return;
     this.#timer = setInterval(() => document.hidden || this.#ask(), ASK_EVERY_MS);
     this.#ask();
+    this.#askPeople();
     this.#askLog().catch(toastError);
   }
 

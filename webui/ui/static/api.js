@@ -94,6 +94,13 @@ export const api = {
   setLimits: (limits) => call("PUT", "api/limits", { limits }),
   limitsOf: (id) => get(path("api", "users", id, "limits")),
   setLimitsOf: (id, limits) => call("PUT", path("api", "users", id, "limits"), { limits }),
+  allLimits: () => get("api/limits/all"),
+  defaults: () => get("api/defaults"),
+  setDefaults: (defaults) => call("PUT", "api/defaults", defaults),
+  groups: () => get("api/groups"),
+  addGroup: ({ name }) => post("api/groups", { name }),
+  changeGroup: (id, change) => call("PATCH", path("api", "groups", id), change),
+  deleteGroup: (id) => call("DELETE", path("api", "groups", id)),
   audit: (before = null) => get(`api/audit${before ? `?before=${before}` : ""}`),
   lan: () => get("api/lan"),
 

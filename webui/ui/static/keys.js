@@ -15,13 +15,14 @@ const USUAL = ["chat", "embeddings", "models"];
 const DAYS = [7, 30, 90, 365];
 const MS_OF_DAY = 86_400_000;
 
-/** The section; what is in it is fetched by itself. */
-export function keysSection() {
+/** The section, for who may make keys or has some; what is in it is fetched by itself. */
+export function keysSection(user) {
+  const mayMake = user.permissions.includes("api_keys");
   const list = el("ul", { class: "rows" });
   const given = el("div", { class: "given", role: "status" });
   const place = el("div", {});
-  const draw = () => drawKeys(list).catch(toastError);
-  const close = () => place.replaceChildren(button(t("keys.make_open"), open));
+  const draw = () => drawKeys(list, draw).then((count) => (node.hidden = !count && !mayMake), toastError);
+  const close = () => place.replaceChildren(mayMake ? button(t("keys.make_open"), open) : el("p", {}, t("keys.may_not")));
   const open = async () => {
     const { form, first } = makeForm(await api.models(), async (made) => {
       close();
@@ -32,16 +33,20 @@ export function keysSection() {
     place.replaceChildren(form);
     first.focus();
   };
+  const node = section(t("keys.title"), el("p", {}, t("keys.text")), list, given, place);
+  node.hidden = !mayMake;
   close();
   draw();
-  return section(t("keys.title"), el("p", {}, t("keys.text")), list, given, place);
+  return node;
 }
 
-async function drawKeys(list) {
+/** Draw the keys; returns how many there are. `revoked` is called when there is one less. */
+async function drawKeys(list, revoked) {
   const { keys } = await api.keys();
-  const revoke = (key) => (window.confirm(t("keys.revoke_sure", { name: key.name })) ? api.deleteKey(key.id).then(() => drawKeys(list)) : null);
+  const revoke = (key) => (window.confirm(t("keys.revoke_sure", { name: key.name })) ? api.deleteKey(key.id).then(revoked) : null);
   const rows = keys.map((key) => el("li", {}, words(key), button(t("keys.revoke"), () => revoke(key))));
   list.replaceChildren(...(rows.length ? rows : [el("li", {}, el("small", {}, t("keys.none")))]));
+  return keys.length;
 }
 
 function words(key) {

@@ -1,5 +1,5 @@
 /**
- * Limits of one person and of everybody, as administrators set them; asked for when opened.
+ * Limits of one person, of a group and of everybody, as administrators set them; asked for when opened.
  *
  * An empty field leaves a limit as it is for others; what it then is stands in it, pale.
  */
@@ -10,24 +10,38 @@ import { integer } from "./format.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
 
-const NAMES = ["tokens_per_day", "messages_per_minute", "requests_at_once", "context_tokens", "storage_bytes"];
+export const NAMES = ["tokens_per_day", "messages_per_minute", "requests_at_once", "context_tokens", "storage_bytes"];
 const PREFIX = "limits."; // as the server names the fields in an error
 
 /** A button that opens the limits of `user`. */
-export function limitsOf(user) {
-  return fold(t("limits.open"), {
+export const limitsOf = (user) => fold(t("limits.open"), personLimits(user));
+
+/** What `drawLimits` needs for the limits of one person; `done` gets what was saved. */
+export function personLimits(user, done = () => {}) {
+  return {
     load: () => api.limitsOf(user.id),
-    save: (limits) => api.setLimitsOf(user.id, limits),
+    save: (limits) => api.setLimitsOf(user.id, limits).then(done),
     hint: t("limits.hint"),
     saved: t("limits.saved", { name: user.name }),
+  };
+}
+
+/** A button that opens the limits of a group; `group` returns it as it is now. */
+export function limitsOfGroup(group, save) {
+  return fold(t("limits.open"), {
+    load: async () => ({ limits: group().limits }),
+    save,
+    unset: t("limits.unset"),
+    hint: t("limits.hint_of_group"),
+    saved: t("limits.saved", { name: group().name }),
   });
 }
 
-/** A button that opens the limits of all who have no others. */
-export function limitsOfAll() {
+/** A button that opens the limits of all who have no others; `done` is called when they are saved. */
+export function limitsOfAll(done = () => {}) {
   return fold(t("limits.of_all"), {
     load: api.limits,
-    save: api.setLimits,
+    save: (limits) => api.setLimits(limits).then(done),
     hint: t("limits.hint_of_all"),
     saved: t("limits.saved_of_all"),
   });
@@ -40,14 +54,15 @@ function fold(title, what) {
   button.addEventListener("click", () => {
     place.hidden = !place.hidden;
     button.setAttribute("aria-expanded", String(!place.hidden));
-    if (!place.hidden) draw(place, what).catch(toastError);
+    if (!place.hidden) drawLimits(place, what).catch(toastError);
   });
   return el("div", { class: "limits" }, button, place);
 }
 
-async function draw(place, what) {
+/** Draw the form of limits. `what`: load, save, the hint, what is said when saved, and for unset ones. */
+export async function drawLimits(place, what) {
   const { limits, inherited } = await what.load();
-  const pale = (name) => (inherited ? t("limits.as_others", { limit: spoken(inherited[name]) }) : t("limits.none"));
+  const pale = (name) => (inherited ? t("limits.as_others", { limit: spoken(inherited[name]) }) : (what.unset ?? t("limits.none")));
   const fields = NAMES.map((name) =>
     field(PREFIX + name, { label: t(PREFIX + name), value: written(limits[name]), placeholder: pale(name), autocomplete: "off", required: false }),
   );
@@ -60,10 +75,7 @@ async function draw(place, what) {
       throw error;
     }
   };
-  const done = () => {
-    toast(what.saved);
-    draw(place, what).catch(toastError);
-  };
+  const done = () => toast(what.saved); // the fields hold what was saved, and perhaps more already
   place.replaceChildren(el("p", {}, what.hint), formOf({ fields, action: t("limits.save"), send, done }));
 }
 

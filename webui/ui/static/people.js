@@ -14,10 +14,10 @@ import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
 
 const ROLES = ["administrator", "user", "guest"];
-const PERMISSIONS = ["chat", "load_models", "download_models", "api_keys"];
+export const PERMISSIONS = ["chat", "load_models", "download_models", "api_keys"];
 
-/** Show the sheet; `me` is the administrator who looks. */
-export function showPeople(me, { canRead = false } = {}) {
+/** Show the sheet; `me` is the administrator who looks, `closed` is called at the end. */
+export function showPeople(me, { canRead = false, closed = () => {} } = {}) {
   const list = el("ul", { class: "rows" });
   const given = el("div", { class: "given", role: "status" });
   const log = el("ol", { class: "log" });
@@ -26,7 +26,7 @@ export function showPeople(me, { canRead = false } = {}) {
   history.addEventListener("toggle", () => history.open && drawLog(log).catch(toastError));
   const sheet = makeSheet(t("people.title"), el("div", {}, list, given, adding(draw, given), limitsOfAll(), history));
   sheet.classList.add("account");
-  sheet.addEventListener("close", () => sheet.remove());
+  sheet.addEventListener("close", () => (sheet.remove(), closed()));
   sheet.showModal();
   draw().catch(toastError);
 }
@@ -43,6 +43,7 @@ function adding(draw, given) {
     field("name", { label: t("field.name"), autocomplete: "off", autocapitalize: "none", spellcheck: "false" }),
     choice("role", { label: t("people.role"), choices: ROLES.map((role) => [role, t(`people.${role}`)]), value: "user" }),
   ];
+  api.defaults().then(({ defaults }) => (fields[1].input.value = defaults.role), toastError);
   const done = async ({ user, password }) => {
     fields[0].input.value = "";
     give(given, user.name, password);
@@ -92,7 +93,9 @@ function permissionsOf(user, change) {
     box.addEventListener("change", () => change({ permissions: PERMISSIONS.filter((other) => (other === one ? box.checked : may.has(other))) }));
     return el("label", {}, box, t(`people.${one}`));
   });
-  return el("fieldset", {}, el("legend", {}, t("people.may")), ...boxes);
+  const own = user.has_own_permissions;
+  const reset = own ? button(t("people.may_reset"), () => change({ permissions: null })) : null;
+  return el("div", {}, el("fieldset", {}, el("legend", {}, t("people.may")), ...boxes), el("p", {}, t(own ? "people.may_own" : "people.may_as_others")), reset);
 }
 
 /** Somebody's chats, to be looked at; each look is written down by the server. */
@@ -136,9 +139,12 @@ function keysOf(user) {
   return el("div", {}, button(t("keys.title"), draw), list);
 }
 
+/** Who did something; the machine's own command line looks like nobody's name. */
+const actor = ({ actor_kind: kind, actor_name: name }) => (kind === "person" ? el("b", {}, name) : el("kbd", {}, t(`people.${kind}`)));
+
 async function drawLog(log) {
   const { entries } = await api.audit();
   log.replaceChildren(
-    ...entries.map((entry) => el("li", {}, el("time", {}, moment(entry.at)), " ", el("b", {}, entry.actor_name), " ", [entry.action, entry.about].filter(Boolean).join(": "), entry.address ? el("small", {}, ` ${entry.address}`) : null)),
+    ...entries.map((entry) => el("li", {}, el("time", {}, moment(entry.at)), " ", actor(entry), " ", [entry.action, entry.about].filter(Boolean).join(": "), entry.address ? el("small", {}, ` ${entry.address}`) : null)),
   );
 }
