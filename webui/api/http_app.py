@@ -30,6 +30,7 @@ from webui.api import (
     parameters,
     session,
     sessions,
+    shares,
     usage,
     users,
 )
@@ -66,6 +67,7 @@ ROUTE_GROUPS = (
     audit,
     admin,
     conversations,
+    shares,
     generations,
     events,
     models,

@@ -30,8 +30,8 @@ class ShareRow(Base, kw_only=True):
         user_id: Of a person who may; None where it is no person.
         group_id: Of a group whose members may; None where it is no group.
         leaf_id: Last message of the branch as it stood; None follows the branch that is shown.
-        leaf_text_chars: With the next one how much of that message there was: a reply that is
-            continued grows in its place.
+        leaf_text_chars: With the next two what there was of that message: a reply that is
+            continued grows in its place, and another model may write on.
         title: As it stood; None follows that of the conversation.
         num_messages: Of the branch as it stood.
         expires_at: From when on nobody may; None means never.
@@ -56,6 +56,7 @@ class ShareRow(Base, kw_only=True):
     )
     leaf_text_chars: Mapped[int | None] = mapped_column(default=None)
     leaf_reasoning_chars: Mapped[int | None] = mapped_column(default=None)
+    leaf_model: Mapped[str | None] = mapped_column(default=None)
     title: Mapped[str | None] = mapped_column(default=None, repr=False)
     num_messages: Mapped[int | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)

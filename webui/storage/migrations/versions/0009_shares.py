@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("leaf_id", sa.String(), nullable=True),
         sa.Column("leaf_text_chars", sa.Integer(), nullable=True),
         sa.Column("leaf_reasoning_chars", sa.Integer(), nullable=True),
+        sa.Column("leaf_model", sa.String(), nullable=True),
         sa.Column("title", sa.String(), nullable=True),
         sa.Column("num_messages", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
