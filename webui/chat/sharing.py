@@ -149,7 +149,7 @@ class Sharing:
         readers = await self._database.run(_revoke, actor, share_id, sender)
         self._tell(actor.user_id, readers)
 
-    async def list_received(self, actor: Actor) -> list[ReceivedView]:
+    async def list_received(self, actor: Actor) -> Sequence[ReceivedView]:
         """Return what others let the actor read, the latest share first."""
         return await self._database.read(_list_received, actor.user_id, self._clock())
 

@@ -36,7 +36,7 @@ class Received:
 def list_newest(session: Session, reader_id: str, now: datetime) -> list[Received]:
     """Return what others let somebody read, the latest share first."""
     query = _shown_to(reader_id, now).order_by(ShareRow.created_at.desc(), ShareRow.id)
-    return [Received(*found) for found in session.execute(query)]
+    return [Received(found[0], found[1], found[2]) for found in session.execute(query)]
 
 
 def get(session: Session, reader_id: str, share_id: str, now: datetime) -> Received:
@@ -48,10 +48,10 @@ def get(session: Session, reader_id: str, share_id: str, now: datetime) -> Recei
     found = session.execute(_shown_to(reader_id, now).where(ShareRow.id == share_id)).first()
     if found is None:
         raise NotFound("There is no such share", "It may have ended.")
-    return Received(*found)
+    return Received(found[0], found[1], found[2])
 
 
-def _shown_to(reader_id: str, now: datetime) -> Select[tuple[ShareRow, ConversationRow, UserRow]]:
+def _shown_to(reader_id: str, now: datetime) -> Select[ShareRow, ConversationRow, UserRow]:
     reader = aliased(UserRow)
     is_member = exists().where(
         GroupMemberRow.group_id == ShareRow.group_id, GroupMemberRow.user_id == reader_id

@@ -108,7 +108,7 @@ def readers_of(session: Session, row: ShareRow) -> list[str]:
     return reader_ids(session, row.owner_id, row.audience, row.user_id or row.group_id)
 
 
-def _able(owner_id: str) -> Select[tuple[UserRow]]:
+def _able(owner_id: str) -> Select[UserRow]:
     return select(UserRow).where(
         UserRow.id != owner_id,
         UserRow.name_key.is_not(None),
