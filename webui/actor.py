@@ -26,6 +26,7 @@ class Permission(StrEnum):
     LOAD_MODELS = "load_models"
     DOWNLOAD_MODELS = "download_models"
     API_KEYS = "api_keys"
+    SHARING = "sharing"
     ADMINISTER = "administer"
 
 
@@ -39,7 +40,9 @@ class UserRole(StrEnum):
 
 ROLE_PERMISSIONS = {
     UserRole.ADMINISTRATOR: frozenset(Permission),
-    UserRole.USER: frozenset({Permission.CHAT, Permission.LOAD_MODELS, Permission.API_KEYS}),
+    UserRole.USER: frozenset(
+        {Permission.CHAT, Permission.LOAD_MODELS, Permission.API_KEYS, Permission.SHARING}
+    ),
     UserRole.GUEST: frozenset({Permission.CHAT}),
 }
 # An administrator may grant these to others; ADMINISTER comes with the role alone.

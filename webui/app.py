@@ -43,6 +43,7 @@ from webui.chat.figures import Figures
 from webui.chat.generations import Generations
 from webui.chat.models import Models
 from webui.chat.parameters import Parameters
+from webui.chat.sharing import Sharing
 from webui.engine import saved_states
 from webui.engine.fake import FakeEngine
 from webui.engine.ipc import CacheSpec
@@ -171,6 +172,7 @@ def _construct(settings: Settings) -> Runtime:
         generations=generations,
         embeddings=Embeddings(pool, quotas),
         conversations=conversations,
+        sharing=Sharing(database, accounts, quotas, events),
         reading=Reading(database, conversations),
         models=Models(pool, catalog, jobs, database, events, settings),
         parameters=parameters,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from webui.chat.generations import Generations
     from webui.chat.models import Models
     from webui.chat.parameters import Parameters
+    from webui.chat.sharing import Sharing
     from webui.engine.pool import EnginePool
     from webui.hub.catalog import Catalog
     from webui.jobs import Jobs
@@ -64,6 +65,7 @@ class Runtime:
         generations: Running replies.
         embeddings: Use cases of vectors and ranking.
         conversations: Use cases of the conversation tree.
+        sharing: Use cases of what others may read of it.
         models: Use cases of model files and the loaded model.
         parameters: Use cases of a person's sampling parameters.
     """
@@ -91,5 +93,6 @@ class Runtime:
     generations: Generations
     embeddings: Embeddings
     conversations: Conversations
+    sharing: Sharing
     models: Models
     parameters: Parameters

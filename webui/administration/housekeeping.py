@@ -1,4 +1,4 @@
-"""What the server clears away by itself: the trash, sign-ins that ran out, what guests left.
+"""What the server clears away by itself: the trash, what ran out, what guests left.
 
 Knows when; how is a matter of the rooms whose things they are.
 """
@@ -52,4 +52,5 @@ async def clear(database: Database, accounts: Accounts) -> None:
     now = utc_now()
     await database.run(unattended.purge_trash, now - TRASH_KEPT)
     await database.run(credentials.delete_expired, now)
+    await database.run(unattended.purge_shares, now)
     await accounts.empty_left_guests()

@@ -33,6 +33,7 @@ from webui.api import (
     passkeys,
     session,
     sessions,
+    shares,
     usage,
     users,
 )
@@ -73,6 +74,7 @@ ROUTE_GROUPS = (
     audit,
     admin,
     conversations,
+    shares,
     generations,
     events,
     models,

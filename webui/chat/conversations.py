@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from webui.actor import Permission
 from webui.chat import records
-from webui.chat.events import ConversationChanged
+from webui.chat.events import ConversationChanged, SharesChanged
 from webui.chat.prompt import build_continuation, build_prompt, sources
 from webui.chat.reply import Order
 from webui.chat.typed_text import clean_text, clean_title, title_from
@@ -115,10 +115,12 @@ class Conversations:
         return self._changed(actor, view)
 
     async def delete(self, actor: Actor, conversation_id: str) -> None:
-        """Take a conversation away, so that it can be restored; its running reply ends."""
+        """Take a conversation away, so that it can be restored; its running reply and shares end."""
         actor.require(Permission.CHAT)
-        await self._database.run(records.delete, actor.user_id, conversation_id)
+        readers = await self._database.run(records.delete, actor.user_id, conversation_id)
         self._events.append(actor.user_id, ConversationChanged(deleted_id=conversation_id))
+        for reader in dict.fromkeys(readers):
+            self._events.append(reader, SharesChanged())
         await self._generations.stop_in(conversation_id)
         await self._states.purge(actor.user_id, conversation_id)
 

@@ -121,6 +121,10 @@ class JobChanged(msgspec.Struct, frozen=True, tag_field="type", tag="jobs"):
     job: JobView
 
 
+class SharesChanged(msgspec.Struct, frozen=True, tag_field="type", tag="shares"):
+    """What one shares, or is shown by others, changed."""
+
+
 class Hello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
     """The first event of every subscription: where it starts."""
 
@@ -140,6 +144,7 @@ Event = (
     | ModelsChanged
     | FiguresChanged
     | JobChanged
+    | SharesChanged
     | Hello
     | Reset
 )

@@ -27,7 +27,7 @@ from webui.chat.written_with import (
 )
 from webui.errors import Conflict, InvalidRequest
 from webui.messages import Role
-from webui.storage import conversations, generations, messages, unattended
+from webui.storage import conversations, generations, messages, shares, unattended
 from webui.storage import usage as usage_table
 from webui.storage.tables import GenerationStatus, MessageStatus
 from webui.storage.unattended import MessageProgress
@@ -144,9 +144,11 @@ def set_context_overflow(
     return conversation_view(row)
 
 
-def delete(session: Session, owner: str, conversation_id: str) -> None:
-    """Take a conversation away."""
+def delete(session: Session, owner: str, conversation_id: str) -> list[str]:
+    """Take a conversation away with its shares, for good; returns who could read it."""
     conversations.delete(session, owner, conversation_id)
+    ended = shares.delete_of(session, owner, conversation_id)
+    return [reader for row in ended for reader in shares.readers_of(session, row)]
 
 
 def restore(session: Session, owner: str, conversation_id: str) -> ConversationView:

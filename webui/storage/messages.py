@@ -7,6 +7,7 @@ somebody else's is not found.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from webui.errors import NotFound
@@ -15,6 +16,8 @@ from webui.storage.owned import owned
 from webui.storage.tables import ConversationRow, MessageRow, MessageStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.orm import Session
 
     from webui.messages import Role
@@ -110,6 +113,28 @@ def add(  # noqa: PLR0913 - the columns of a message
     session.flush()
     conversation.active_leaf_id = row.id
     return row
+
+
+def add_branch(
+    session: Session, owner_id: str, conversation_id: str, rows: Sequence[MessageRow]
+) -> None:
+    """Add messages to an empty conversation, each below the one before it; it shows them.
+
+    Args:
+        session: Of the database.
+        owner_id: Whose conversation.
+        conversation_id: Of the conversation.
+        rows: At least one, new, of that conversation; `parent_id` is set here.
+
+    Raises:
+        NotFound: The conversation is not there.
+    """
+    conversation = conversations.touch(session, owner_id, conversation_id)
+    for above, row in pairwise(rows):
+        row.parent_id = above.id
+    session.add_all(rows)
+    session.flush()
+    conversation.active_leaf_id = rows[-1].id
 
 
 def reopen(session: Session, owner_id: str, conversation_id: str, message_id: str) -> MessageRow:

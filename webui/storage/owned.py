@@ -1,8 +1,9 @@
 """The one door to rows that belong to somebody.
 
 Every query for a person begins here, so that no function can forget whose rows it reads: what is
-somebody else's is not there. What the server does to everybody's rows stands in `unattended`, and
-how a secret finds its owner in `credentials`; a test holds all other files to this one.
+somebody else's is not there. What the server does to everybody's rows stands in `unattended`, how a
+secret finds its owner in `credentials`, what others let somebody read in `received`; a test holds
+all other files to this one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from sqlalchemy import select
 
+from webui.storage.sharing_tables import ShareRow
 from webui.storage.sign_in_tables import ExternalIdentityRow, PasskeyRow
 from webui.storage.tables import (
     ApiKeyRow,
@@ -40,6 +42,7 @@ OwnedRow: TypeAlias = (
     | PasskeyRow
     | SessionRow
     | SettingRow
+    | ShareRow
     | UsageRow
 )
 RowT = TypeVar("RowT", bound=OwnedRow)
@@ -55,6 +58,7 @@ OWNERS: Mapping[type[Base], InstrumentedAttribute[str]] = {
     PasskeyRow: PasskeyRow.owner_id,
     SessionRow: SessionRow.owner_id,
     SettingRow: SettingRow.owner_id,
+    ShareRow: ShareRow.owner_id,
     UsageRow: UsageRow.owner_id,
 }
 

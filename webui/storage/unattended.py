@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, exists, select, update
 
 from webui.actor import UserRole
+from webui.storage.sharing_tables import ShareRow
 from webui.storage.tables import (
     UNFINISHED,
     ConversationRow,
@@ -94,6 +95,11 @@ def mark_interrupted(session: Session) -> None:
 def purge_trash(session: Session, before: datetime) -> None:
     """Remove conversations for good that were deleted before a moment, with all they hold."""
     session.execute(delete(ConversationRow).where(ConversationRow.deleted_at < before))
+
+
+def purge_shares(session: Session, now: datetime) -> None:
+    """Remove shares that have run out; nobody reads them any more."""
+    session.execute(delete(ShareRow).where(ShareRow.expires_at <= now))
 
 
 def list_left_guests(session: Session, now: datetime) -> list[str]:

@@ -35,6 +35,7 @@ from webui.api import (
     oidc,
     passkeys,
     session,
+    shares,
     users,
 )
 from webui.api.door import COOKIE
@@ -124,6 +125,7 @@ BODIES = {
     "POST /api/keys": Body({"name": "a"}, (keys.MakeBody,)),
     "PUT /api/admin/banner": Body({"banner": "a"}, (admin.BannerBody,)),
     "PUT /api/admin/reading": Body({"is_on": False}, (admin.ReadingBody,)),
+    "POST /api/shares": Body({"conversation_id": "x", "everybody": True}, (shares.ShareBody,)),
     "POST /api/conversations": Body({}, (conversations.CreateBody,)),
     f"PATCH {CONVERSATION}": Body({}, (conversations.ChangeBody,)),
     f"POST {CONVERSATION}/messages": Body({"mode": "send", "text": "hi"}, TURN),
@@ -131,6 +133,7 @@ BODIES = {
 WITHOUT_BODY = {
     "POST /api/session/passkey/options",
     f"POST {CONVERSATION}/restore",
+    "POST /api/shares/received/{share_id}/copy",
     "POST /api/generations/{generation_id}/stop",
     "POST /api/jobs/{job_id}/cancel",
     "POST /api/models/cancel",

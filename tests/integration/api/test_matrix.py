@@ -27,6 +27,7 @@ LOAD = {"model_id": "nothing.gguf"}
 SHOW = dict.fromkeys(("client_data", "authenticator_data", "signature", "user_handle"), "AA")
 SHOW["id"] = "AA"
 MADE = {"id": "AA", "client_data": "AA", "attestation": "AA"}
+SHARE = {"conversation_id": "x", "everybody": True}
 LIMITS = {"limits": {"tokens_per_day": 1_000_000}}
 WRONG = {"password": "wrong wrong"}
 CHANGE = {"old": "wrong wrong", "new": PASSWORD}
@@ -92,6 +93,13 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "/api/usage", None, (401, 200, 200, 200, 200)),
     ("GET", "/api/usage/all", None, (401, 403, 403, 200, 403)),
     ("GET", "/api/lan", None, (401, 200, 200, 200, 200)),
+    ("GET", "/api/shares", None, (401, 200, 200, 200, 200)),
+    ("POST", "/api/shares", SHARE, (401, 403, 404, 404, 404)),
+    ("GET", "/api/shares/choices", None, (401, 422, 422, 422, 422)),
+    ("GET", "/api/shares/received", None, (401, 200, 200, 200, 200)),
+    ("GET", "/api/shares/received/{share_id}", None, (401, 404, 404, 200, 404)),
+    ("POST", "/api/shares/received/{share_id}/copy", None, (401, 404, 404, 201, 404)),
+    ("DELETE", "/api/shares/{share_id}", None, (401, 404, 404, 404, 204)),
     ("GET", "/api/conversations", None, (401, 200, 200, 200, 200)),
     ("POST", "/api/conversations", None, (401, 201, 201, 201, 201)),
     ("GET", "/api/conversations/{conversation_id}", None, (401, 404, 404, 404, 200)),
@@ -150,6 +158,8 @@ async def bobs(household: Household) -> dict[str, str]:
     members = {"name": f"Of {conversation_id[:8]}", "member_ids": [household.ids["Bob"]]}
     members["name"] = members["name"].replace("-", ".").replace("_", ".")
     group = await household.clients["Ann"].post("/api/groups", json=members)
+    share = {"conversation_id": conversation_id, "user_ids": [household.ids["Ann"]]}
+    shared = await household.clients["Bob"].post("/api/shares", json=share)
     spare = {"name": f"Spare {conversation_id[:8]}".replace("-", ".").replace("_", ".")}
     made = await household.clients["Ann"].post("/api/users", json=spare)
     return {
@@ -160,6 +170,7 @@ async def bobs(household: Household) -> dict[str, str]:
         "generation_id": generation_id,
         "session_id": other,
         "job_id": job.id,
+        "share_id": shared.json()["shares"][0]["id"],  # with Ann, who could not read it else
         "key_id": key.json()["view"]["id"],
         "passkey_id": passkey.id,
     }

@@ -37,6 +37,15 @@ from webui.administration.administration import (
 )
 from webui.chat.embeddings import Ranked, Ranking
 from webui.chat.event_log import EventLog
+from webui.chat.shared_views import (
+    ChoicesView,
+    GroupCard,
+    PersonView,
+    ReceivedView,
+    SharedMessageView,
+    SharedTranscript,
+    ShareView,
+)
 from webui.chat.views import (
     ConversationView,
     GenerationView,
@@ -187,6 +196,46 @@ USAGE = UsageRowView(
     counted_tokens=24,
 )
 LIMIT = LimitView(name="tokens_per_day", limit=50, used=24, remaining=26, resets_at=NOW)
+SHARE = ShareView(
+    id="s1",
+    conversation_id="c1",
+    title="Hello",
+    audience="person",
+    name="Bob",
+    num_people=1,
+    is_live=False,
+    num_messages=2,
+    created_at=NOW,
+    expires_at=None,
+    is_expired=False,
+)
+CHOICES = ChoicesView(
+    title="Hello",
+    leaf_id="m1",
+    num_messages=2,
+    people=[PersonView("u1", "Bob")],
+    groups=[GroupCard("g1", "Children", 1)],
+    num_everybody=1,
+    shares=[SHARE],
+)
+RECEIVED = ReceivedView(
+    id="s1",
+    owner="Bob",
+    title="Hello",
+    is_live=False,
+    created_at=NOW,
+    updated_at=NOW,
+    expires_at=None,
+)
+SHARED = SharedMessageView(
+    id="m1",
+    role="user",
+    text="Hi",
+    reasoning="",
+    status="complete",
+    model=None,
+    created_at=NOW,
+)
 SIGNED_IN = SignedIn("t" * 43, USER)
 VECTOR = struct.pack("<2f", 0.5, -0.25)
 FINISH = Finish(FinishReason.STOP, Usage(5, 2, 3), Timings(0.0, 0.1, 0.2))
@@ -295,6 +344,15 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             retry=TURN,
             continue_reply=TURN,
             edit=Turn([MESSAGE], CONVERSATION, None, "boot:2"),
+        ),
+        sharing=Recorder(
+            choices=CHOICES,
+            share=[SHARE],
+            list=[SHARE],
+            revoke=None,
+            list_received=[RECEIVED],
+            get_received=SharedTranscript(RECEIVED, [SHARED]),
+            copy=CONVERSATION,
         ),
         quotas=SimpleNamespace(admission=lambda _, num_requests: num_requests),
         groups=Recorder(

@@ -12,7 +12,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from webui.errors import InvalidRequest
-from webui.storage import sign_in_tables  # noqa: F401 - its tables belong to the metadata
+from webui.storage import sharing_tables, sign_in_tables  # noqa: F401 - tables of the metadata
 from webui.storage.connections import writer_engine
 from webui.storage.folder import FolderLock
 from webui.storage.tables import Base

@@ -112,6 +112,14 @@ export const api = {
   deleteConversation: (id) => call("DELETE", path("api", "conversations", id)),
   restoreConversation: (id) => post(path("api", "conversations", id, "restore")),
 
+  shares: () => get("api/shares"),
+  shareChoices: (conversationId) => get(`api/shares/choices?conversation_id=${encodeURIComponent(conversationId)}`),
+  share: (what) => post("api/shares", what),
+  revokeShare: (id) => call("DELETE", path("api", "shares", id)),
+  receivedShares: () => get("api/shares/received"),
+  readShared: (id) => get(path("api", "shares", "received", id)),
+  copyShared: (id) => call("POST", path("api", "shares", "received", id, "copy")),
+
   /** `turn`: {mode: "send" | "retry" | "continue" | "edit", …}. */
   takeTurn: (id, turn) => post(path("api", "conversations", id, "messages"), turn),
   stopGeneration: (id) => post(path("api", "generations", id, "stop")),

@@ -14,6 +14,7 @@ import { EventStream } from "./events.js";
 import { ModelPage } from "./model.js";
 import { Models } from "./models.js";
 import { showPeople } from "./people.js";
+import { Shares } from "./shares.js";
 import { Shell } from "./shell.js";
 import { isWriting, showShortcuts, startShortcuts } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
@@ -33,6 +34,7 @@ class App {
   transcript = new Transcript(this.stream);
   conversations = new Conversations(this.stream);
   models = new Models(this.stream);
+  shares = new Shares(this.stream);
 
   constructor() {
     const toModel = () => this.shell.show("model");
@@ -42,7 +44,7 @@ class App {
       composer.fill([composer.area.value, text].filter(Boolean).join("\n\n")); // a draft stays
     };
     this.chat = new Chat(this.transcript, this.models, { toModel, toNew });
-    this.sidebar = new Sidebar(this.conversations, { go: (id) => this.go(id), hrefOf, showShortcuts, showDevices, userMenu: () => this.#userMenu() });
+    this.sidebar = new Sidebar(this.conversations, this.shares, { go: (id) => this.go(id), hrefOf, showShortcuts, showDevices, userMenu: () => this.#userMenu() });
     this.modelPage = new ModelPage(this.models);
     this.adminPage = new AdminPage();
     this.shell = new Shell({ sidebar: this.sidebar.node, chat: this.chat.node, model: this.modelPage.node, admin: this.adminPage.node });
@@ -58,6 +60,7 @@ class App {
     this.#show(idInAddress());
     this.conversations.load().catch(toastError);
     this.models.load().catch(toastError);
+    this.shares.refresh();
     this.#whoAmI();
     if (hasGradio) startGradio();
     else awaitPage(() => this.#keepPlace()).then(() => this.shell.fail());
@@ -128,7 +131,7 @@ class App {
       this.me = await api.me();
       const { user, banner, is_claimed: isClaimed, administrators_read: isRead } = this.me;
       const administers = isClaimed && user.role === "administrator";
-      this.sidebar.setUser(user.name);
+      this.sidebar.setUser(user.name, { canShare: isClaimed && user.role !== "guest" && user.permissions.includes("sharing") });
       this.chat.setBanner([isRead && t("app.administrators_read"), banner].filter(Boolean).join(" · "));
       this.adminPage.me = administers ? user : null;
       this.adminPage.setReading(isRead);

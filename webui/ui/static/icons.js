@@ -28,6 +28,7 @@ const SHAPES = {
   retry: '<path d="M20 12a8 8 0 1 1-2.6-5.9L20 8.5M20 3.5v5h-5"/>',
   search: '<circle cx="11" cy="11" r="6.5"/><path d="M20 20l-4.2-4.2"/>',
   sign_out: '<path d="M14 4.5H7A2.5 2.5 0 0 0 4.5 7v10A2.5 2.5 0 0 0 7 19.5h7M10 12h11M17 8l4 4-4 4"/>',
+  share: '<path d="M12 15V4M8 7.5L12 3.5l4 4M7 11H5.5v9.5h13V11H17"/>',
   sidebar: '<rect x="3" y="4.5" width="18" height="15" rx="3"/><path d="M9 4.5v15"/>',
   sun: '<circle cx="12" cy="12" r="4"/><path d="M12 2.5v2.5M12 19v2.5M2.5 12H5M19 12h2.5M5.3 5.3l1.7 1.7M17 17l1.7 1.7M18.7 5.3L17 7M7 17l-1.7 1.7"/>',
   warning: '<path d="M12 4L2.8 19.5h18.4zM12 10v4.5M12 17h.01"/>',

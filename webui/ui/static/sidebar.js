@@ -7,6 +7,8 @@ import { el, reconcile, setText } from "./dom.js";
 import { dateGroup } from "./format.js";
 import { brandMark, icon } from "./icons.js";
 import { openMenu } from "./menu.js";
+import { showReceived } from "./received.js";
+import { showSharing } from "./sharing.js";
 import { t } from "./strings.js";
 import { setTheme, theme } from "./theme.js";
 import { toast, toastError } from "./toast.js";
@@ -25,12 +27,13 @@ export class Sidebar {
 
   /** `go` opens a conversation by id, or a new one for null; `show…` open the sheets of the foot,
    * `userMenu` returns the items behind the name. */
-  constructor(conversations, { go, hrefOf, showShortcuts, showDevices, userMenu }) {
+  constructor(conversations, shares, { go, hrefOf, showShortcuts, showDevices, userMenu }) {
     this.conversations = conversations;
+    this.shares = shares;
     this.go = go;
     this.hrefOf = hrefOf;
     this.node = this.#build(showShortcuts, showDevices, userMenu);
-    conversations.on("change", () => this.render());
+    for (const list of [conversations, shares]) list.on("change", () => this.render());
   }
 
   #build(showShortcuts, showDevices, userMenu) {
@@ -43,6 +46,8 @@ export class Sidebar {
       autocomplete: "off",
       on: { input: () => this.#setFilter(this.input.value), keydown: (event) => this.#onFilterKey(event) },
     });
+    const openReceived = () => showReceived(this.shares, this.go);
+    this.received = el("button", { type: "button", class: "side-received", hidden: true, on: { click: openReceived } }, icon("people"), el("span", {}, t("share.received")), el("span", {}));
     this.user = el("span", {});
     const openUser = (event) => openMenu(event.currentTarget, t("account.menu"), userMenu());
     const user = el("button", { type: "button", class: "side-user", title: t("account.menu"), on: { click: openUser } }, icon("person"), this.user);
@@ -60,6 +65,7 @@ export class Sidebar {
         el("kbd", {}, t("list.new_key")),
       ),
       el("label", { class: "side-filter" }, icon("search"), this.input, el("kbd", {}, t("list.filter_key"))),
+      this.received,
       this.list,
       el(
         "div",
@@ -79,8 +85,10 @@ export class Sidebar {
     return node;
   }
 
-  setUser(name) {
+  /** `canShare`: whether this person may let others read conversations. */
+  setUser(name, { canShare = false } = {}) {
     setText(this.user, name);
+    this.canShare = canShare;
   }
 
   select(id) {
@@ -103,6 +111,9 @@ export class Sidebar {
     const wanted = this.#filter.toLocaleLowerCase();
     const views = this.conversations.list().filter((view) => titleOf(view).toLocaleLowerCase().includes(wanted));
     const nodes = [];
+    const { length: numReceived } = this.shares.received;
+    this.received.hidden = numReceived === 0;
+    setText(this.received.lastChild, String(numReceived));
     let heading = null;
     for (const view of views) {
       const group = dateGroup(view.updated_at);
@@ -135,6 +146,7 @@ export class Sidebar {
         "a",
         { class: "row", href: this.hrefOf(view.id), data: { id: view.id } },
         el("span", { class: "row-title" }),
+        el("span", { class: "row-shared", hidden: true, role: "img", "aria-label": t("share.is_shared"), title: t("share.is_shared") }, icon("people")),
         el("span", { class: "spinner", hidden: true, role: "img", "aria-label": t("list.running") }),
         el("button", more, icon("more")),
       );
@@ -144,6 +156,7 @@ export class Sidebar {
     if (!row.classList.contains("renaming")) setText(row.querySelector(".row-title"), title);
     row.title = title;
     row.querySelector(".spinner").hidden = !view.running;
+    row.querySelector(".row-shared").hidden = !this.shares.has(view.id);
     row.querySelector(".row-more").setAttribute("aria-label", t("list.more", { title }));
     this.#mark(row, view.id === this.#selected);
     return row;
@@ -176,6 +189,7 @@ export class Sidebar {
   #rowMenu(button, id) {
     openMenu(button, t("list.more", { title: titleOf(this.conversations.get(id)) }), [
       { label: t("list.rename"), icon: "edit", run: () => this.rename(id) },
+      ...(this.canShare ? [{ label: t("share.open"), icon: "share", run: () => showSharing(id, this.shares) }] : []),
       { label: t("list.delete"), icon: "delete", danger: true, run: () => this.remove(id) },
     ]);
   }
