@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from webui.accounts import names
 from webui.accounts.accounts import note
-from webui.accounts.sessions import actor_of
+from webui.accounts.defaults import new_role
+from webui.accounts.permissions import actor_of
 from webui.accounts.users import MAX_USERS
-from webui.actor import UserRole
 from webui.errors import Conflict, InvalidRequest
 from webui.storage import users
 from webui.storage.tables import UserRow
@@ -46,9 +46,9 @@ def make(session: Session, name: str, sender: Sender, *, by: str) -> UserRow:
         raise Conflict(
             f"there are {MAX_USERS} accounts", "An administrator can delete those nobody uses."
         )
-    row = UserRow(name=name, name_key=names.key_of(name), role=UserRole.USER)
+    row = UserRow(name=name, name_key=names.key_of(name), role=new_role(session))
     users.add(session, row)
-    note(session, actor_of(row), "add_user", f"{name} as user, by {by}", sender)
+    note(session, actor_of(session, row), "add_user", f"{name} as {row.role.value}, by {by}", sender)
     return row
 
 

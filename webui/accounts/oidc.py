@@ -21,9 +21,9 @@ from webui.accounts.attempts import Attempts, Begun
 from webui.accounts.enabled import check_enabled
 from webui.accounts.id_token import SignInRefused
 from webui.accounts.identity import Source
-from webui.accounts.sessions import actor_of
+from webui.accounts.permissions import actor_of, seen
 from webui.accounts.throttle import Throttle
-from webui.accounts.views import LinkView, user_view
+from webui.accounts.views import LinkView
 from webui.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound
 from webui.network.provider import Provider
 from webui.storage import credentials, external_identities, users
@@ -298,8 +298,8 @@ class Oidc:
         check_enabled(user)
         link.last_used_at = utc_now()
         said = f"{sender.device}, by {self._settings.oidc_name}"
-        note(session, actor_of(user), "sign_in", said, sender)
-        return SignedIn(self._accounts.sessions.begin(session, user, sender), user_view(user))
+        note(session, actor_of(session, user), "sign_in", said, sender)
+        return SignedIn(self._accounts.sessions.begin(session, user, sender), seen(session, user))
 
     async def _make(
         self, provider: Provider, claims: Mapping[str, Any], access_token: str, sender: Sender

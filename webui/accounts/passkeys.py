@@ -16,9 +16,9 @@ from webui.accounts.accounts import SignedIn, note
 from webui.accounts.challenges import Challenges
 from webui.accounts.enabled import check_enabled
 from webui.accounts.identity import Source, hash_of, new_token
-from webui.accounts.sessions import actor_of
+from webui.accounts.permissions import actor_of, seen
 from webui.accounts.throttle import network_of
-from webui.accounts.views import PasskeyView, passkey_view, user_view
+from webui.accounts.views import PasskeyView, passkey_view
 from webui.actor import UserRole
 from webui.errors import Conflict, NotAuthenticated, NotFound, PermissionDenied
 from webui.storage import credentials, users
@@ -194,12 +194,12 @@ class Passkeys:
         check_enabled(user)
         if max(used.sign_count, row.sign_count) > 0 and used.sign_count <= row.sign_count:
             counts = f"counted {used.sign_count} after {row.sign_count}: it may be a copy"
-            note(session, actor_of(user), "refuse_passkey", f"{row.name} {counts}", sender)
+            note(session, actor_of(session, user), "refuse_passkey", f"{row.name} {counts}", sender)
             return None
         row.sign_count, row.backed_up = used.sign_count, used.backed_up
         row.last_used_at = utc_now()
-        note(session, actor_of(user), "sign_in", f"{sender.device} by {row.name}", sender)
-        return SignedIn(self._accounts.sessions.begin(session, user, sender), user_view(user))
+        note(session, actor_of(session, user), "sign_in", f"{sender.device} by {row.name}", sender)
+        return SignedIn(self._accounts.sessions.begin(session, user, sender), seen(session, user))
 
 
 def handle_of(user: UserRow) -> bytes:

@@ -13,9 +13,8 @@ from webui.accounts.accounts import SignedIn, note
 from webui.accounts.enabled import check_enabled
 from webui.accounts.id_token import SignInRefused
 from webui.accounts.oidc import UnknownPerson
-from webui.accounts.sessions import actor_of
+from webui.accounts.permissions import actor_of, seen
 from webui.accounts.throttle import Throttle
-from webui.accounts.views import user_view
 from webui.actor import UserRole
 from webui.errors import InvalidRequest
 from webui.storage import users
@@ -89,8 +88,8 @@ class ProxySignIn:
             )
         check_enabled(row)
         _drop_made_up(row)
-        note(session, actor_of(row), "sign_in", f"{sender.device}, by {BY}", sender)
-        return SignedIn(self._accounts.sessions.begin(session, row, sender), user_view(row))
+        note(session, actor_of(session, row), "sign_in", f"{sender.device}, by {BY}", sender)
+        return SignedIn(self._accounts.sessions.begin(session, row, sender), seen(session, row))
 
 
 def _drop_made_up(row: UserRow) -> None:

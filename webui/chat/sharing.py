@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from webui.accounts.accounts import note
-from webui.accounts.sessions import actor_of
+from webui.accounts.permissions import actor_of
 from webui.actor import Permission, UserRole
 from webui.chat.branches import branch, copied, is_being_written, shared_messages
 from webui.chat.events import ConversationChanged, SharesChanged
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from webui.accounts.identity import Sender
     from webui.accounts.quotas import Quotas
     from webui.actor import Actor
-    from webui.chat.events import EventLog
+    from webui.chat.event_log import EventLog
     from webui.chat.views import ConversationView
     from webui.storage.database import Database
     from webui.storage.received import Received
@@ -260,14 +260,14 @@ def _revoke(session: Session, actor: Actor, share_id: str, sender: Sender) -> li
 
 def _list_received(session: Session, reader_id: str, now: datetime) -> list[ReceivedView]:
     found = received.list_newest(session, reader_id, now)
-    return [_received_view(one) for one in found if _may_share(one)]
+    return [_received_view(one) for one in found if _may_share(session, one)]
 
 
 def _get_received(
     session: Session, reader_id: str, share_id: str, now: datetime
 ) -> SharedTranscript:
     found = received.get(session, reader_id, share_id, now)
-    if not _may_share(found):
+    if not _may_share(session, found):
         raise NotFound("There is no such share", "It may have ended.")
     seen = shared_messages(session, found.share, found.conversation)
     return SharedTranscript(_received_view(found), seen)
@@ -280,9 +280,9 @@ def _copy(session: Session, reader_id: str, share_id: str, now: datetime) -> Con
     return conversation_view(row)
 
 
-def _may_share(found: Received) -> bool:
+def _may_share(session: Session, found: Received) -> bool:
     """Whether who made a share may still make one."""
-    return Permission.SHARING in actor_of(found.owner).permissions
+    return Permission.SHARING in actor_of(session, found.owner).permissions
 
 
 def _share_view(
