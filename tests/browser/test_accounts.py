@@ -223,7 +223,7 @@ def test_reading_of_chats_is_told_to_everybody_and_switched_off_again(
     with page.expect_response("**/api/admin/reading"):
         switch.check()
     page.get_by_role("button", name="Open people…").click()
-    page.locator(".rows details", has_text="Bob").locator("summary").click()
+    page.locator(".sheet .rows details", has_text="Bob").locator("summary").click()
     page.get_by_role("button", name="Read chats…").click()
     chat = page.locator(".chats details", has_text="short canary").first
     chat.locator("summary").click()

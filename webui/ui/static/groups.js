@@ -119,12 +119,20 @@ function groupParts(first, { send, remove, users }) {
   const renaming = formOf({ fields: [name], action: t("groups.rename"), send, done: () => toast(t("groups.renamed")) });
   renaming.classList.add("one-line");
   const members = membersOf({ send, users });
-  const boxes = PERMISSIONS.map((one) => {
-    const box = el("input", { type: "checkbox", value: one });
-    const change = () => send({ permissions: boxes.filter((other) => other.checked).map((other) => other.value) });
-    box.addEventListener("change", () => change().catch((error) => (update(group), toastError(error))));
-    return box;
-  });
+  const boxes = PERMISSIONS.map((value) => el("input", { type: "checkbox", value, on: { change: () => change() } }));
+  let saving = Promise.resolve(); // one time after the other, each as they are chosen by then
+  let numWaiting = 0;
+  const change = () => {
+    numWaiting += 1;
+    const save = () => send({ permissions: boxes.filter((box) => box.checked).map((box) => box.value) });
+    saving = saving
+      .then(save)
+      .catch(toastError)
+      .finally(() => {
+        numWaiting -= 1;
+        update(group);
+      });
+  };
   const labels = boxes.map((box) => el("label", {}, box, t(`people.${box.value}`)));
   const may = el("fieldset", {}, el("legend", {}, t("groups.may")), ...labels);
   const limits = limitsOfGroup(() => group, (wanted) => send({ limits: wanted }));
@@ -132,7 +140,7 @@ function groupParts(first, { send, remove, users }) {
   const update = (next) => {
     group = next;
     if (document.activeElement !== name.input) name.input.value = group.name;
-    for (const box of boxes) box.checked = group.permissions.includes(box.value);
+    if (!numWaiting) for (const box of boxes) box.checked = group.permissions.includes(box.value);
     members.update(group);
   };
   update(group);

@@ -88,14 +88,13 @@ function roleOf(user, change) {
 
 function permissionsOf(user, change) {
   const may = new Set(user.permissions);
-  const boxes = PERMISSIONS.map((one) => {
-    const box = el("input", { type: "checkbox", checked: may.has(one) });
-    box.addEventListener("change", () => change({ permissions: PERMISSIONS.filter((other) => (other === one ? box.checked : may.has(other))) }));
-    return el("label", {}, box, t(`people.${one}`));
-  });
+  const boxes = PERMISSIONS.map((value) => el("input", { type: "checkbox", value, checked: may.has(value) }));
+  const chosen = () => boxes.filter((box) => box.checked).map((box) => box.value);
+  for (const box of boxes) box.addEventListener("change", () => change({ permissions: chosen() }));
+  const labels = boxes.map((box) => el("label", {}, box, t(`people.${box.value}`)));
   const own = user.has_own_permissions;
   const reset = own ? button(t("people.may_reset"), () => change({ permissions: null })) : null;
-  return el("div", {}, el("fieldset", {}, el("legend", {}, t("people.may")), ...boxes), el("p", {}, t(own ? "people.may_own" : "people.may_as_others")), reset);
+  return el("div", {}, el("fieldset", {}, el("legend", {}, t("people.may")), ...labels), el("p", {}, t(own ? "people.may_own" : "people.may_as_others")), reset);
 }
 
 /** Somebody's chats, to be looked at; each look is written down by the server. */

@@ -17,6 +17,9 @@ import { toastError } from "./toast.js";
 const ROLES = ["user", "guest"];
 
 export class QuotasSection {
+  #saving = Promise.resolve();
+  #numWaiting = 0;
+
   constructor() {
     this.list = new LongList({ row: (person) => personRow(person), filter: t("quotas.filter"), none: t("quotas.nobody") });
     this.node = section(t("quotas.title"), this.#defaults(), limitsOfAll(() => this.load().catch(toastError)), el("h4", {}, t("quotas.people")), el("p", {}, t("quotas.text")), this.list.node);
@@ -34,27 +37,38 @@ export class QuotasSection {
     this.role = choice("role", { label: t("quotas.role"), choices: ROLES.map((one) => [one, t(`people.${one}`)]), value: "user" });
     this.boxes = PERMISSIONS.map((value) => el("input", { type: "checkbox", value }));
     const labels = this.boxes.map((box) => el("label", {}, box, t(`people.${box.value}`)));
-    this.reset = button(t("quotas.reset"), () => this.#save({ permissions: null }));
-    this.role.input.addEventListener("change", () => this.#save());
-    for (const box of this.boxes) box.addEventListener("change", () => this.#save({ permissions: this.boxes.filter((one) => one.checked).map((one) => one.value) }));
+    this.reset = button(t("quotas.reset"), () => this.#save(() => null));
+    const chosen = () => this.boxes.filter((one) => one.checked).map((one) => one.value);
+    const asBefore = () => (this.defaults.is_changed ? this.defaults.permissions : null);
+    this.role.input.addEventListener("change", () => this.#save(asBefore));
+    for (const box of this.boxes) box.addEventListener("change", () => this.#save(chosen));
     this.may = el("fieldset", { disabled: true }, el("legend", {}, t("quotas.may")), ...labels);
     this.role.input.disabled = true; // until it is known how it stands
     this.reset.hidden = true;
     return el("div", { class: "acts" }, this.role.node, this.may, el("p", {}, t("quotas.may_text")), this.reset);
   }
 
-  /** Save the defaults; permissions that nobody touched stay as they are. */
-  async #save({ permissions = this.defaults.is_changed ? this.defaults.permissions : null } = {}) {
-    try {
-      this.#show((await api.setDefaults({ role: this.role.input.value, permissions })).defaults);
-    } catch (error) {
+  /**
+   * Save the defaults as they are chosen by then, one time after the other; `permissions` returns
+   * those to be saved.
+   */
+  #save(permissions) {
+    this.#numWaiting += 1;
+    const send = async () => {
+      this.defaults = (await api.setDefaults({ role: this.role.input.value, permissions: permissions() })).defaults;
+    };
+    const end = () => {
+      this.#numWaiting -= 1;
       this.#show(this.defaults);
-      toastError(error);
-    }
+    };
+    this.#saving = this.#saving.then(send).catch(toastError).finally(end);
+    return this.#saving;
   }
 
+  /** Draw the defaults, unless somebody chose others that are not saved yet. */
   #show(defaults) {
     this.defaults = defaults;
+    if (this.#numWaiting) return;
     this.may.disabled = this.role.input.disabled = false;
     this.role.input.value = defaults.role;
     for (const box of this.boxes) box.checked = defaults.permissions.includes(box.value);
