@@ -226,7 +226,6 @@ class OwnerLog:
             last is not None
             and self._sealed_n != self._last_n - 1
             and type(last.event) is type(event)
-            and isinstance(last.event, Text | Reasoning)
             and last.event.generation_id == event.generation_id
         )
         if joins and isinstance(last, _Single) and isinstance(last.event, Text | Reasoning):
