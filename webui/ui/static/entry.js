@@ -10,7 +10,7 @@ import { field, formOf } from "./field.js";
 import { brandMark } from "./icons.js";
 import { t } from "./strings.js";
 
-const NEXT = /^\/c\/[\w-]{1,64}$/;
+const NEXT = /^\/[cs]\/[\w-]{1,64}$/;
 const place = document.getElementById("entry");
 
 /** Go where the reader wanted to; never to another site. */
