@@ -101,7 +101,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         )
         page = context.new_page()
         watch = Watch(may_be_refused=may_be_refused)
-        origin = re.split(r"/(?:c/|first-run|sign-in)", url)[0].rstrip("/")
+        origin = re.split(r"/(?:[cs]/|first-run|sign-in)", url)[0].rstrip("/")
         page.on("console", lambda m: watch.note(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: watch.errors.append(str(e)))
         page.on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,6 +128,35 @@ def test_people_read_what_is_shared_copy_it_and_lose_it(house: Server, open_page
     expect(cid.locator(".side-received")).to_be_hidden()
     expect(other.messages).to_have_count(4)  # the copy stays
     expect(bob.get_by_role("img", name="Others can read it")).to_have_count(0)
+
+
+def test_link_leads_those_it_is_for_there_and_nobody_else(house: Server, open_page) -> None:
+    bob = open_page(house.url, may_be_refused=True)
+    bob.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    chat = enter(bob, "Bob")
+    chat.send("Where do links lead?")
+    chat.wait_until_done()
+    sheet = open_sharing(bob, "Where do links lead?")
+    sheet.get_by_label("Cid").check()
+    sheet.locator(".field-go").click()
+    sheet.get_by_role("button", name="Copy the link").click()
+    expect(bob.get_by_text("The link is copied")).to_be_visible()
+    link = bob.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(f"{house.url}/s/")
+    cid = open_page(link, may_be_refused=True)
+    other = enter(cid, "Cid")
+    read = cid.locator(".sheet.shared")
+    expect(read.locator(".shared-message")).to_have_count(2)
+    read.locator("header button").click()
+    expect(cid).to_have_url(f"{house.url}/")
+    cid.goto(link)
+    read.get_by_role("button", name="Copy to my conversations").click()
+    expect(other.messages).to_have_count(2)
+    expect(cid).to_have_url(re.compile(r"/c/[\w-]+$"))
+    ann = open_page(link, may_be_refused=True)
+    enter(ann, "Ann")
+    expect(ann).to_have_url(f"{house.url}/")
+    assert ann.locator(".sheet.shared").count() == 0
 
 
 def test_live_share_grows_while_it_is_read(house: Server, open_page) -> None:

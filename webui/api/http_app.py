@@ -87,7 +87,9 @@ ROUTE_GROUPS = (
 )
 
 # First segments of what is served beside the routes.
-PAGE_SEGMENTS = frozenset({"assets", "c", "first-run", "gradio_api", "sign-in", "static", "ui"})
+PAGE_SEGMENTS = frozenset(
+    {"assets", "c", "first-run", "gradio_api", "s", "sign-in", "static", "ui"}
+)
 
 
 def create_http_app(

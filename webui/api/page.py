@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 UIState = Literal["starting", "ready", "off", "failed"]
 
-PAGE = re.compile(r"/|/c/[A-Za-z0-9_-]{1,64}")
+PAGE = re.compile(r"/|/[cs]/[A-Za-z0-9_-]{1,64}")
 SIGN_IN, FIRST_RUN = "/sign-in", "/first-run"
 ENTRY_PATHS = frozenset({SIGN_IN, FIRST_RUN})
 # What Chromium was seen to ask for on all pages; a heartbeat needs `gr.State` with a callback.

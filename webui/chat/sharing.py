@@ -240,7 +240,8 @@ def _share(
         shares.add(session, share)
         views.append(_share_view(session, share, row, now))
         readers += shares.readers_of(session, share)
-        note(session, actor, "share", _words(views[-1]), sender)
+    # One entry, however many are named: the log keeps the newest, and nobody may flood it.
+    note(session, actor, "share", _words(views), sender)
     return views, readers
 
 
@@ -254,7 +255,8 @@ def _list(session: Session, owner_id: str, now: datetime) -> list[ShareView]:
 
 def _revoke(session: Session, actor: Actor, share_id: str, sender: Sender) -> list[str]:
     row = shares.delete(session, actor.user_id, share_id)
-    note(session, actor, "unshare", f"conversation {row.conversation_id}", sender)
+    who = _who(row.audience.value, _name_of(session, row))
+    note(session, actor, "unshare", f"conversation {row.conversation_id}, with {who}", sender)
     return shares.readers_of(session, row)
 
 
@@ -288,17 +290,12 @@ def _may_share(session: Session, found: Received) -> bool:
 def _share_view(
     session: Session, row: ShareRow, conversation: ConversationRow, now: datetime
 ) -> ShareView:
-    name = None
-    if row.user_id is not None:
-        name = users.get(session, row.user_id).name
-    elif row.group_id is not None:
-        name = groups.get(session, row.group_id).name
     return ShareView(
         id=row.id,
         conversation_id=row.conversation_id,
         title=conversation.title if row.title is None else row.title,
         audience=row.audience.value,
-        name=name,
+        name=_name_of(session, row),
         num_people=len(shares.readers_of(session, row)),
         is_live=row.is_live,
         num_messages=row.num_messages,
@@ -321,14 +318,23 @@ def _received_view(found: Received) -> ReceivedView:
     )
 
 
-def _words(view: ShareView) -> str:
-    """Return what is written down of a share: no title, no text."""
-    what = "live" if view.is_live else f"{view.num_messages} messages"
-    who = "everybody" if view.name is None else f"{view.audience} {view.name}"
-    ends = "" if view.expires_at is None else f", until {view.expires_at:%Y-%m-%d %H:%M}"
-    return (
-        f"conversation {view.conversation_id}, {what}, with {who} ({view.num_people} people){ends}"
-    )
+def _name_of(session: Session, row: ShareRow) -> str | None:
+    if row.user_id is not None:
+        return users.get(session, row.user_id).name
+    return None if row.group_id is None else groups.get(session, row.group_id).name
+
+
+def _words(views: Sequence[ShareView]) -> str:
+    """Return what is written down of shares that were made together: no title, no text."""
+    first = views[0]
+    what = "live" if first.is_live else f"{first.num_messages} messages"
+    who = ", ".join(f"{_who(one.audience, one.name)} ({one.num_people})" for one in views)
+    ends = "" if first.expires_at is None else f", until {first.expires_at:%Y-%m-%d %H:%M}"
+    return f"conversation {first.conversation_id}, {what}{ends}, with {who}"
+
+
+def _who(audience: str, name: str | None) -> str:
+    return audience if name is None else f"{audience} {name}"
 
 
 def _require(actor: Actor) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
+MAX_LISTED = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -34,8 +36,9 @@ class Received:
 
 
 def list_newest(session: Session, reader_id: str, now: datetime) -> list[Received]:
-    """Return what others let somebody read, the latest share first."""
+    """Return what others let somebody read, the latest share first; of very many the latest."""
     query = _shown_to(reader_id, now).order_by(ShareRow.created_at.desc(), ShareRow.id)
+    query = query.limit(MAX_LISTED)
     return [Received(found[0], found[1], found[2]) for found in session.execute(query)]
 
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def add(session: Session, row: ShareRow) -> None:
-    """Keep a new share, in place of one of the same conversation with the same people."""
+    """Keep a new share, in place of one of the same conversation with the same people.
+
+    It then has the id of that one, so that links to it go on.
+    """
     query = owned(ShareRow, row.owner_id).where(
         ShareRow.conversation_id == row.conversation_id,
         ShareRow.audience == row.audience,
@@ -26,7 +29,9 @@ def add(session: Session, row: ShareRow) -> None:
         ShareRow.group_id.is_not_distinct_from(row.group_id),
     )
     for before in session.scalars(query):
+        row.id = before.id
         session.delete(before)
+    session.flush()
     session.add(row)
     session.flush()
 

@@ -93,7 +93,7 @@ def _paths(routes: Any, before: str = "") -> set[str]:
 
 
 async def _check_page(client: httpx.AsyncClient) -> None:
-    for path in ("/", "/c/abc-_1"):
+    for path in ("/", "/c/abc-_1", "/s/abc-_1"):
         answer = await client.get(path, headers={"accept-encoding": "br, gzip"})
         text = answer.text
         assert answer.status_code == 200

@@ -206,6 +206,8 @@ async def test_nothing_is_shared_by_mistake(household: Household) -> None:
         ({"group_ids": [foreign]}, 404, "group_ids"),
         ({"everybody": True, "expires_at": past.isoformat()}, 422, "expires_at"),
         ({"everybody": True, "expires_at": far.isoformat()}, 422, "expires_at"),
+        ({"everybody": True, "expires_at": "0001-01-01T00:00:00+23:59"}, 422, "expires_at"),
+        ({"everybody": True, "expires_at": "9999-12-31T23:59:59-23:59"}, 422, "expires_at"),
     ):
         body = {"conversation_id": conversation_id} | more
         error = (await post(household, "Bob", "/api/shares", body, status))["error"]
@@ -373,9 +375,26 @@ async def test_what_is_written_down_names_people_and_no_title(household: Househo
     written = [one for one in entries if "share" in one["action"]]
     assert [one["action"] for one in written] == ["unshare", "share", "share"]
     assert all(one["actor_name"] == "Bob" for one in written)
-    assert "2 messages, with person Cid (1 people)" in written[2]["about"]
+    about = f"conversation {conversation_id}"
+    assert [one["about"] for one in written] == [
+        f"{about}, with person Cid",
+        f"{about}, 2 messages, with everybody (2)",
+        f"{about}, 2 messages, with person Cid (1)",
+    ]
     assert CANARY not in str(written)
     assert "burns" not in str(written)
+
+
+async def test_many_at_once_are_one_entry(household: Household) -> None:
+    group_id = await add_group(household, "Readers", "Bob", "Cid")
+    people = [household.ids["Cid"], household.ids["Ann"]]
+    conversation_id, _ = await shared(
+        household, user_ids=people, group_ids=[group_id], is_live=True
+    )
+    entries = (await get(household, "Ann", "/api/audit"))["entries"]
+    (written,) = [one["about"] for one in entries if one["action"] == "share"]
+    who = "person Cid (1), person Ann (1), group Readers (1)"
+    assert written == f"conversation {conversation_id}, live, with {who}"
 
 
 async def test_owner_and_readers_hear_of_it(household: Household) -> None:

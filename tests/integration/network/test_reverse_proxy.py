@@ -45,7 +45,7 @@ def test_snippet_of_the_docs_is_the_one_that_is_tested() -> None:
     assert LOCATION.format(root=ROOT_PATH, behind=BEHIND).strip() in DOCS.read_text("utf-8")
 
 
-@pytest.mark.parametrize("path", ["/", "/c/abc"])
+@pytest.mark.parametrize("path", ["/", "/c/abc", "/s/abc"])
 def test_page_asks_for_everything_under_the_path(proxy: Nginx, path: str) -> None:
     status, page = ask(proxy.port, "GET", ROOT_PATH + path)
     assert status == 200

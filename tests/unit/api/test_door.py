@@ -62,6 +62,7 @@ async def test_no_way_of_writing_a_path_gets_around_it(client, stranger, path) -
     [
         (True, "/", "/sign-in"),
         (True, "/c/abc-1", "/sign-in?next=%2Fc%2Fabc-1"),
+        (True, "/s/abc-1", "/sign-in?next=%2Fs%2Fabc-1"),
         (False, "/", "/first-run"),
         (False, "/c/abc-1", "/first-run?next=%2Fc%2Fabc-1"),
     ],

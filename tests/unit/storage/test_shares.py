@@ -119,15 +119,16 @@ def test_owner_alone_lists_counts_and_deletes(people: Session) -> None:
 
 def test_sharing_anew_with_the_same_takes_the_place_of_it(people: Session) -> None:
     first = share(people, Audience.PERSON, user_id="bob")
-    conversation_id = first.conversation_id
+    first_id, conversation_id = first.id, first.conversation_id
     other = share(people, Audience.PERSON, user_id="cid", conversation_id=conversation_id)
     everybody = share(people, Audience.EVERYBODY, conversation_id=conversation_id)
-    again = share(people, Audience.PERSON, user_id="bob", conversation_id=conversation_id)
-    assert {row.id for row in shares.list_newest(people, "ann")} == {
-        other.id,
-        everybody.id,
-        again.id,
-    }
+    again = share(
+        people, Audience.PERSON, user_id="bob", conversation_id=conversation_id, title="New"
+    )
+    assert again.id == first_id  # links go on
+    rows = shares.list_newest(people, "ann")
+    assert {row.id for row in rows} == {other.id, everybody.id, again.id}
+    assert next(row for row in rows if row.id == first_id).title == "New"
     last = share(people, Audience.EVERYBODY, conversation_id=conversation_id)
     ids = {row.id for row in shares.list_newest(people, "ann")}
     assert ids == {other.id, again.id, last.id}

@@ -14,6 +14,7 @@ import { EventStream } from "./events.js";
 import { ModelPage } from "./model.js";
 import { Models } from "./models.js";
 import { showPeople } from "./people.js";
+import { showShared } from "./received.js";
 import { Shares } from "./shares.js";
 import { Shell } from "./shell.js";
 import { isWriting, showShortcuts, startShortcuts } from "./shortcuts.js";
@@ -27,6 +28,7 @@ import { toast, toastError } from "./toast.js";
 const PLACE = "place";
 
 const hrefOf = (id) => (id ? `${root}c/${encodeURIComponent(id)}` : root);
+const shareInAddress = () => /\/s\/([\w-]+)\/?$/.exec(location.pathname)?.[1] ?? null;
 const idInAddress = () => /\/c\/([\w-]+)\/?$/.exec(location.pathname)?.[1] ?? null;
 
 class App {
@@ -61,6 +63,7 @@ class App {
     this.conversations.load().catch(toastError);
     this.models.load().catch(toastError);
     this.shares.refresh();
+    this.#showShared(shareInAddress());
     this.#whoAmI();
     if (hasGradio) startGradio();
     else awaitPage(() => this.#keepPlace()).then(() => this.shell.fail());
@@ -101,6 +104,19 @@ class App {
     if (id === null && this.transcript.id === null) this.chat.composer.focus();
     this.transcript.open(id);
     this.#title();
+  }
+
+  /** Open what somebody's link leads to; the address is the page's own again when it is closed. */
+  async #showShared(id) {
+    if (id === null) return;
+    const onClose = () => shareInAddress() && history.replaceState({}, "", root);
+    try {
+      const { share } = await api.readShared(id);
+      showShared(share, this.shares, (own) => this.go(own), { onClose });
+    } catch (error) {
+      onClose();
+      toastError(error);
+    }
   }
 
   #title() {

@@ -12,7 +12,7 @@ import { byOidc, byProxy, takeRefusal } from "./vouched.js";
 import { t } from "./strings.js";
 import { hasPasskeys, usePasskey } from "./webauthn.js";
 
-const NEXT = /^\/c\/[\w-]{1,64}$/;
+const NEXT = /^\/[cs]\/[\w-]{1,64}$/;
 const place = document.getElementById("entry");
 const refusal = takeRefusal();
 

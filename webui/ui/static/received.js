@@ -37,14 +37,14 @@ export function showReceived(shares, go) {
   sheet.showModal();
 }
 
-/** Show one; it closes when the share ends. */
-export function showShared(share, shares, go) {
+/** Show one; it closes when the share ends. `onClose` hears when it is closed. */
+export function showShared(share, shares, go, { onClose = null } = {}) {
   const thread = el("div", { class: "shared-thread", role: "log", "aria-live": "off" });
   const age = el("p", { class: "shared-age" });
   const copy = button(t("share.copy"), async () => {
     const { conversation } = await api.copyShared(share.id);
+    sheet.addEventListener("close", () => go(conversation.id)); // after who wants the address back
     sheet.close();
-    go(conversation.id);
     toast(t("share.copied"));
   });
   const sheet = makeSheet(titleOf(share), el("div", { class: "shared-bar" }, age, copy), thread);
@@ -72,6 +72,7 @@ export function showShared(share, shares, go) {
     clearInterval(timer);
     off();
     sheet.remove();
+    onClose?.();
   });
   sheet.showModal();
   read().catch(toastError);

@@ -3,10 +3,11 @@
  *
  * Nobody is chosen at first, and the button says who will read how much before it is pressed.
  */
-import { api } from "./api.js";
-import { el } from "./dom.js";
+import { api, root } from "./api.js";
+import { copyText, el } from "./dom.js";
 import { boxes, choice, formOf } from "./field.js";
 import { moment } from "./format.js";
+import { icon } from "./icons.js";
 import { button, makeSheet, section } from "./sheet.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
@@ -44,7 +45,7 @@ class Sheet {
   }
 
   #drawShares(shares) {
-    const rows = shares.map((share) => el("li", {}, words(share), button(t("share.revoke"), () => this.#revoke(share))));
+    const rows = shares.map((share) => el("li", {}, words(share), linkButton(share), button(t("share.revoke"), () => this.#revoke(share))));
     this.list.replaceChildren(...rows);
     this.list.hidden = rows.length === 0;
   }
@@ -100,6 +101,12 @@ class Sheet {
     toast(t("share.done"));
     this.#again().catch(toastError);
   }
+}
+
+/** The link leads those who may read it there, and nobody else. */
+function linkButton({ id }) {
+  const copy = () => copyText(new URL(`${root}s/${encodeURIComponent(id)}`, location.origin).href).then(() => toast(t("share.link_copied")));
+  return el("button", { type: "button", class: "icon-button", "aria-label": t("share.copy_link"), title: t("share.copy_link"), on: { click: copy } }, icon("link"));
 }
 
 function words(share) {
