@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CHAT, LOAD, KEYS = Permission.CHAT, Permission.LOAD_MODELS, Permission.API_KEYS
 DOWNLOAD = Permission.DOWNLOAD_MODELS
-USUAL = {CHAT, LOAD, KEYS}
+USUAL = {CHAT, LOAD, KEYS, Permission.SHARING}
 
 
 class People:

@@ -14,7 +14,7 @@ import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
 
 const ROLES = ["administrator", "user", "guest"];
-export const PERMISSIONS = ["chat", "load_models", "download_models", "api_keys"];
+export const PERMISSIONS = ["chat", "load_models", "download_models", "api_keys", "sharing"];
 
 /** Show the sheet; `me` is the administrator who looks, `closed` is called at the end. */
 export function showPeople(me, { canRead = false, closed = () => {} } = {}) {
