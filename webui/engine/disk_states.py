@@ -41,6 +41,11 @@ class _Fetch:
 
 
 @dataclass(frozen=True, slots=True)
+class _Remove:
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class _Purge:
     owner: str
     conversation_id: str | None
@@ -64,7 +69,7 @@ class DiskStates:
         self._max_bytes = max_bytes
         self._key = state_key
         self._put = put
-        self._work: deque[_Write | _Fetch | _Purge | None] = deque()
+        self._work: deque[_Write | _Fetch | _Remove | _Purge | None] = deque()
         self._late: list[_Write | _Fetch] = []  # what may wait until the end
         self._num_pending_bytes = 0
         self._changed = threading.Condition()  # guards the three above
@@ -114,6 +119,10 @@ class DiskStates:
         """Read a state for a request; it comes as mail, or None if it is gone or damaged."""
         self._give(_Fetch(request_id, file))
 
+    def remove(self, path: Path) -> None:
+        """Remove a file that turned out to be of no use."""
+        self._give(_Remove(path))
+
     def purge(self, owner: str, conversation_id: str | None) -> None:
         """Remove the files of an owner or a conversation; what waits to be written never is."""
         with self._changed:
@@ -149,12 +158,12 @@ class DiskStates:
         self._give(None)
         self._thread.join(timeout_s)
 
-    def _give(self, work: _Fetch | None) -> None:
+    def _give(self, work: _Fetch | _Remove | None) -> None:
         with self._changed:
             self._work.append(work)
             self._changed.notify_all()
 
-    def _take(self) -> _Write | _Fetch | _Purge | None:
+    def _take(self) -> _Write | _Fetch | _Remove | _Purge | None:
         with self._changed:
             self._changed.wait_for(lambda: self._work)
             return self._work.popleft()
@@ -177,6 +186,8 @@ class DiskStates:
                         self._changed.notify_all()
                 case _Fetch():
                     self._put(StateFetched(work.request_id, work.file, self._read(work.file)))
+                case _Remove():
+                    _unlink(work.path)
                 case _Purge():
                     self._purge(work)
                 case _:

@@ -191,11 +191,13 @@ class PrefixCache:
         self._files.update((file.path, file) for file in fitting)
 
     def lose(self, state: State) -> None:
-        """Note that a state cannot be used, so that nobody tries it again."""
+        """Drop a state that cannot be used, on disk too, so that nobody tries it again."""
         self._ram.drop(state)
         for path, file in list(self._files.items()):
             if file.prefix.contains(state.prefix) and state.prefix.contains(file.prefix):
                 del self._files[path]
+                assert self._disk is not None
+                self._disk.remove(path)
 
     def written(self, mail: StateWritten) -> None:
         """Note a new file, and those that are gone."""

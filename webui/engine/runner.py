@@ -199,7 +199,8 @@ class ModelRunner(Protocol):
         """Drop KV cells from `from_position` on; 0 always succeeds.
 
         Returns:
-            False when this kind of memory cannot be cut there; nothing was dropped then.
+            False when this kind of memory cannot go on from there, for it does not hold all that
+            the next token looks at; nothing was dropped then.
         """
         ...
 
@@ -215,13 +216,13 @@ class ModelRunner(Protocol):
         """Copy what a slot remembers; None where that cannot be done."""
         ...
 
-    def load_state(self, slot: int, data: memoryview) -> bool:
+    def load_state(self, slot: int, data: memoryview, num_tokens: int) -> bool:
         """Let a slot remember what `save_state` copied, in place of what it has.
 
         The bytes come from `save_state` of a runner with the same `info.state_key`, unchanged.
 
         Returns:
-            False when it does not fit; the slot is in doubt then.
+            False when it does not fit or is not of so many tokens; the slot is in doubt then.
         """
         ...
 

@@ -123,7 +123,7 @@ class StateKeeper:
             counts.num_slot_tokens += sequence.num_read
             return
         begun_s = self._clock()
-        is_restored = self._runner.load_state(sequence.slot, state.data)
+        is_restored = self._runner.load_state(sequence.slot, state.data, len(state.prefix.tokens))
         self._budget.pause(self._clock() - begun_s)
         if not is_restored:
             self._cache.lose(state)

@@ -232,9 +232,9 @@ class FakeRunner:
         self.num_saved += 1
         return memoryview(array("i", self._cells[slot])).cast("B")
 
-    def load_state(self, slot: int, data: memoryview) -> bool:
+    def load_state(self, slot: int, data: memoryview, num_tokens: int) -> bool:
         cells = array("i", data.tobytes()).tolist()
-        if len(cells) > self.options.context_length:
+        if len(cells) > self.options.context_length or len(cells) != num_tokens:
             return False
         self.num_restored += 1
         self._cells[slot] = cells

@@ -1,6 +1,7 @@
 """The loop with the tiers behind its slots: what is read again, what is not, and for whom."""
 
 import queue
+from array import array
 from itertools import chain
 
 import msgspec
@@ -20,6 +21,7 @@ from tests.unit.engine.test_generation_loop import (
     send,
     text_of,
 )
+from webui.engine import state_files
 from webui.engine.disk_states import DiskStates
 from webui.engine.generation_loop import GenerationLoop
 from webui.engine.interface import Priority
@@ -28,7 +30,7 @@ from webui.engine.mail import Aborted, Announced, Prepared, Purged
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.prefix_cache import PrefixCache
 from webui.engine.scheduler import Scheduler
-from webui.engine.states import SHARED_OWNER
+from webui.engine.states import SHARED_OWNER, Prefix, State
 
 A, B, C = 97, 98, 99
 OPTIONS = FakeOptions(slots=1, context_length=512, max_batch_tokens=64)
@@ -299,7 +301,7 @@ def test_state_that_does_not_fit_is_read_anew():
     cached(loop, job("ann", [A] * 100))
     cached(loop, job("bob", [B] * 100))
     tried = []
-    runner.load_state = lambda slot, data: tried.append(slot)
+    runner.load_state = lambda slot, data, num_tokens: tried.append(slot)
     assert cached(loop, job("ann", [A] * 100 + [C])) == 0
     assert cached(loop, job("bob", [B] * 100)) == 0
     assert len(tried) == 2
@@ -327,7 +329,7 @@ def test_state_on_disk_that_cannot_be_used_is_tried_once(tmp_path):
     play(loop, job("ann", [A] * 100))
     loop.close()
     runner = FakeRunner(OPTIONS)
-    runner.load_state = lambda slot, data: False
+    runner.load_state = lambda slot, data, num_tokens: False
     loop, deliver, _ = with_disk(runner, tmp_path)
     one = job("ann", [A] * 100 + [C] * 5)
     send(loop, one, "1")
@@ -337,3 +339,24 @@ def test_state_on_disk_that_cannot_be_used_is_tried_once(tmp_path):
     while loop.has_work:
         loop.step()
     assert not loop._cache._files, "nobody waits for it again"
+
+
+def test_file_of_fewer_cells_than_tokens_is_dropped_and_the_request_goes_on(tmp_path):
+    key = FakeRunner(OPTIONS).info.state_key
+    folder = state_files.folder_of(tmp_path, key)
+    folder.mkdir(parents=True)
+    short = memoryview(array("i", [A] * 100)).cast("B")
+    state_files.write(folder, key, State(Prefix("ann", "c", [A] * 200), short))
+    loop, deliver, _ = with_disk(FakeRunner(OPTIONS), tmp_path)
+    one = job("ann", [A] * 200 + [C] * 5)
+    send(loop, one, "1")
+    deliver()
+    got = []
+    while loop.has_work:
+        got += loop.step()
+    deltas = [item.delta for said in got if isinstance(said, Outputs) for item in said.items]
+    assert text_of(deltas) == text_of(alone(one, 512))
+    assert deltas[-1].usage.cached_tokens == 0
+    loop.close()
+    (file,) = folder.glob("*")
+    assert state_files.read_header(file, key).num_bytes == 4 * 207, "what was read anew"
