@@ -26,6 +26,7 @@ from webui.engine.pace import Pace
 from webui.engine.prefix_cache import PrefixCache
 from webui.engine.queue_news import QueueNews
 from webui.engine.runner import RowFailed, StepAborted
+from webui.engine.samplers import Samplers
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Phase, Sequence
 from webui.engine.state_keeper import StateKeeper
@@ -81,6 +82,7 @@ class GenerationLoop:
         )
         self._cache = cache or PrefixCache()
         self._keeper = StateKeeper(runner, self._scheduler, budget, self._cache, clock)
+        self._samplers = Samplers(runner)
         self._drafting = drafting or Drafting(runner, 0)
         self._step_abort = step_abort or StepAbort()
         self._tell_begun = tell or (lambda _begun: None)
@@ -233,9 +235,9 @@ class GenerationLoop:
         failures: list[ToParent] = []
         admitted = self._scheduler.admit(self._clock())
         self._drop_evicted()
-        for slot in admitted.vacated:
+        for slot, request_id in admitted.vacated.items():
             self._has_newcomers = True
-            self._runner.close_sampler(slot)
+            self._samplers.keep(slot, request_id)
         if admitted.placed:
             self._tell_begun(Begun([sequence.request_id for sequence in admitted.placed]))
         for sequence in admitted.placed:
@@ -247,16 +249,7 @@ class GenerationLoop:
         """Make cells and sampler of a sequence those of what it has read and written."""
         self._keeper.cut(sequence, sequence.num_read)
         try:
-            sequence.rewinds.check()
-            self._runner.open_sampler(
-                sequence.slot,
-                sequence.sampler_params(),
-                sequence.tokens,
-                num_reply=min(sequence.num_reply, len(sequence.tokens)),
-                banned=sequence.banned_here(),
-                grammar=sequence.request.grammar,
-                triggers=sequence.request.grammar_triggers,
-            )
+            self._samplers.open(sequence)
         except WebuiError as error:
             self._scheduler.abort(sequence.request_id)
             self._close([sequence])
@@ -386,7 +379,6 @@ class GenerationLoop:
 
     def _close(self, sequences: Iterable[Sequence]) -> None:
         for sequence in sequences:
-            if sequence.slot >= 0:
-                self._runner.close_sampler(sequence.slot)
-                if not sequence.keeps_state:
-                    self._runner.forget(sequence.slot, 0)
+            self._samplers.close(sequence)
+            if sequence.slot >= 0 and not sequence.keeps_state:
+                self._runner.forget(sequence.slot, 0)

@@ -254,6 +254,7 @@ def check_nothing_is_left(loop):
     """The cells that the runner holds are those that may serve again; all else is empty."""
     scheduler, runner = loop._scheduler, loop._runner
     assert runner._samplers == {}, "a sampler was left open"
+    assert runner.taken == [], "a sampler without a slot was left open"
     assert (scheduler.num_running, scheduler.num_waiting) == (0, 0)
     assert not scheduler._waiting.owners
     assert scheduler._cells._reserved == {}

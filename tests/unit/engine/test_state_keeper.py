@@ -110,16 +110,18 @@ def test_chat_that_lost_its_slot_is_not_read_again():
     assert runner.num_restored == 1
 
 
+@pytest.mark.parametrize("seed", [-1, 3])
 @pytest.mark.parametrize("num_prompt", [3, 30, 100])
-def test_reply_that_gave_up_its_slot_is_not_read_again(num_prompt):
+def test_reply_that_gave_up_its_slot_is_not_read_again(num_prompt, seed):
     """However short: in one piece its tokens would not give the bits that they gave singly."""
     runner = FakeRunner(OPTIONS)
     loop = make_loop(runner)
     fields = {"priority": Priority.BACKGROUND, "ignores_eos": True}
-    long = Job("ann", (A,) * num_prompt, 12, (), seed=-1, **fields)  # without one it may yield
+    long = Job("ann", (A,) * num_prompt, 12, (), seed=seed, **fields)
     chat = job("bob", [B] * 100, arrives=6, ignores_eos=True)
     got = run(loop, [long, chat])
     assert runner.num_restored == 1
+    assert runner.num_opened == 2, "its sampler went on as well"
     assert text_of(got["0"]) == text_of(alone(long, 512))
     assert runner.num_tokens_read == num_prompt + 12 + 100 + 3 - 2, "the last ones are never read"
 

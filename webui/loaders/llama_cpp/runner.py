@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from webui.engine.interface import GrammarTrigger
-    from webui.engine.runner import RowResult
+    from webui.engine.runner import OpenSampler, RowResult
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
 
@@ -53,7 +53,7 @@ class _Sampler:
     """How the tokens of one slot are chosen.
 
     Attributes:
-        chain: llama.cpp's samplers; freed by `close_sampler`, as the grammar is.
+        chain: llama.cpp's samplers.
         params: What it was made from.
         grammar: What the reply keeps to.
     """
@@ -61,6 +61,12 @@ class _Sampler:
     chain: Chain
     params: SamplingParams
     grammar: GrammarSampler | LazyGrammarSampler | None
+
+    def close(self) -> None:
+        """Free chain and grammar; idempotent."""
+        self.chain.close()
+        if self.grammar is not None:
+            self.grammar.close()
 
 
 class LlamaCppRunner:
@@ -189,9 +195,17 @@ class LlamaCppRunner:
     def close_sampler(self, slot: int) -> None:
         """Free the chain and the grammar of a slot; idempotent."""
         if sampler := self._samplers.pop(slot, None):
-            sampler.chain.close()
-            if sampler.grammar is not None:
-                sampler.grammar.close()
+            sampler.close()
+
+    def take_sampler(self, slot: int) -> OpenSampler | None:
+        """Take chain and grammar out of a slot, as they stand."""
+        return self._samplers.pop(slot, None)
+
+    def put_sampler(self, slot: int, sampler: OpenSampler) -> None:
+        """Let chain and grammar that were taken go on in a slot."""
+        assert isinstance(sampler, _Sampler)
+        self.close_sampler(slot)
+        self._samplers[slot] = sampler
 
     def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         """Compute one step and sample where a row asks for it.
