@@ -340,14 +340,20 @@ class GenerationLoop:
         self._pace.note(rows, step_s, now_s)
 
     def _drop_wrong_guesses(self, rows: Several[Row], sequences: Several[Sequence]) -> None:
-        """Drop the cells of guesses that did not hold; one that ended keeps none of them, too."""
+        """Drop the cells of guesses that did not hold, and those behind the end of one that ended.
+
+        What ended with a stop string may have read tokens behind it, which were held back.
+        """
         for row, sequence in zip(rows, sequences, strict=True):
             num_good = min(sequence.num_read, len(sequence.tokens))
-            if num_good == row.position + len(row.tokens) or not row.num_draft:
+            if num_good == row.position + len(row.tokens):
+                continue
+            if not row.num_draft and sequence.phase is not Phase.ENDED:
                 continue
             if self._runner.forget(row.slot, num_good):
                 continue
-            self._drafting.stop()
+            if row.num_draft:
+                self._drafting.stop()
             self._runner.forget(row.slot, 0)
             if sequence.phase is Phase.ENDED:
                 self._scheduler.lose_cells(row.slot)
