@@ -36,7 +36,6 @@ class _Write:
 
 @dataclass(frozen=True, slots=True)
 class _Fetch:
-    request_id: str
     file: StateFile
 
 
@@ -115,9 +114,9 @@ class DiskStates:
             self._changed.notify_all()
         return True
 
-    def fetch(self, request_id: str, file: StateFile) -> None:
-        """Read a state for a request; it comes as mail, or None if it is gone or damaged."""
-        self._give(_Fetch(request_id, file))
+    def fetch(self, file: StateFile) -> None:
+        """Read a state; it comes as mail, or None if it is gone or damaged."""
+        self._give(_Fetch(file))
 
     def remove(self, path: Path) -> None:
         """Remove a file that turned out to be of no use."""
@@ -185,7 +184,7 @@ class DiskStates:
                         self._num_pending_bytes -= work.state.num_bytes
                         self._changed.notify_all()
                 case _Fetch():
-                    self._put(StateFetched(work.request_id, work.file, self._read(work.file)))
+                    self._put(StateFetched(work.file, self._read(work.file)))
                 case _Remove():
                     _unlink(work.path)
                 case _Purge():

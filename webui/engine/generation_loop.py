@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from webui.engine.context_shift import make_room
 from webui.engine.drafting import Drafting
+from webui.engine.fetching import Fetching
 from webui.engine.ipc import Begun, Output, Outputs, RequestError
 from webui.engine.mail import (
     Aborted,
@@ -88,7 +89,8 @@ class GenerationLoop:
         self._tell_begun = tell or (lambda _begun: None)
         self.tally = Tally()
         self._preparing: set[str] = set()
-        self._fetching: dict[str, Sequence] = {}  # waits for a state on disk
+        self._fetching = Fetching(self._cache.fetch)
+        self._has_news = False  # since the last step: somebody may get a slot
         self._untold = Untold(clock())
         self._queue_news = QueueNews(self._scheduler)
         self._has_newcomers = False
@@ -97,7 +99,12 @@ class GenerationLoop:
     @property
     def has_work(self) -> bool:
         """Whether `step` has anything to do."""
-        return bool(self._scheduler.num_running or self._scheduler.num_waiting)
+        if self._scheduler.num_runnable:
+            return True
+        # While the disk is at work slots may be taken that others wait for.
+        return bool(self._scheduler.num_waiting) and (
+            self._has_news or not self._scheduler.num_running
+        )
 
     @property
     def spare_tokens(self) -> int:
@@ -137,6 +144,7 @@ class GenerationLoop:
 
     def take(self, mail: Mail) -> list[ToParent]:
         """Take one piece of mail; return what is to be said about it at once."""
+        self._has_news = True
         match mail:
             case Announced():
                 self._preparing.add(mail.request_id)
@@ -162,6 +170,7 @@ class GenerationLoop:
 
     def step(self) -> list[ToParent]:
         """Give out slots and cells, make one forward pass, return what is new."""
+        self._has_news = False
         failures = self._admit()
         told = [*self._grow(), *self._tell_places()]
         rows = self._scheduler.schedule(*self._pace.plan(num_decoding=self._scheduler.num_decoding))
@@ -188,35 +197,27 @@ class GenerationLoop:
         told: list[ToParent] = []
         if mail.trimmed is not None:
             told = [Outputs([Output(request_id, mail.trimmed)])]
-        if (file := self._keeper.file_for(sequence)) is not None:
-            self._fetching[request_id] = sequence
-            self._cache.fetch(request_id, file)
-            return told
-        return told + self._queue(sequence)
-
-    def _take_fetched(self, mail: StateFetched) -> list[ToParent]:
-        self._cache.take_fetched(mail.request_id, mail.file, mail.state)
-        sequence = self._fetching.pop(mail.request_id, None)
-        if sequence is not None:
-            return self._queue(sequence)
-        self._cache.forget_fetched(mail.request_id)
-        return []
-
-    def _queue(self, sequence: Sequence) -> list[ToParent]:
         try:
             self._scheduler.add(sequence)
         except Busy as error:
-            self._cache.forget_fetched(sequence.request_id)
-            return [RequestError.of(sequence.request_id, error)]
+            return [*told, RequestError.of(request_id, error)]
         self._has_newcomers = True
         self.tally.note_queue(self._scheduler.num_waiting)
-        return []
+        return told
+
+    def _take_fetched(self, mail: StateFetched) -> list[ToParent]:
+        """Let those go on that waited for a state, with it or without."""
+        state = self._cache.fetched(mail.file, mail.state)
+        failures: list[ToParent] = []
+        for sequence in self._fetching.take(mail.file.path):
+            self._keeper.restore(sequence, state)
+            failures += self._open(sequence)
+        return failures
 
     def _abort(self, request_id: str) -> None:
-        is_early = request_id in {*self._preparing, *self._fetching}
+        is_early = request_id in self._preparing
         self._preparing.discard(request_id)
-        self._fetching.pop(request_id, None)
-        self._cache.forget_fetched(request_id)
+        self._fetching.forget(request_id)
         sequence = self._scheduler.abort(request_id)
         if is_early or sequence is not None:
             self.tally.note_abort(None if sequence is None else sequence.usage())
@@ -226,7 +227,7 @@ class GenerationLoop:
 
     def _purge(self, owner: str, conversation_id: str | None) -> None:
         """Forget what was read for somebody; what is being read now will leave nothing behind."""
-        for sequence in (*self._scheduler.everybody, *self._fetching.values()):
+        for sequence in self._scheduler.everybody:
             if sequence.belongs_to(owner, conversation_id):
                 sequence.keeps_state = False
         self._keeper.purge(owner, conversation_id)
@@ -238,9 +239,14 @@ class GenerationLoop:
         for slot, request_id in admitted.vacated.items():
             self._has_newcomers = True
             self._samplers.keep(slot, request_id)
+            self._fetching.forget(request_id)
         if admitted.placed:
             self._tell_begun(Begun([sequence.request_id for sequence in admitted.placed]))
         for sequence in admitted.placed:
+            if (file := self._keeper.file_for(sequence)) is not None:
+                self._keeper.cut(sequence, sequence.num_read)
+                self._fetching.ask(sequence, file)
+                continue
             self._keeper.restore(sequence)
             failures += self._open(sequence)
         return failures

@@ -99,6 +99,11 @@ class Scheduler:
         return len(self._running)
 
     @property
+    def num_runnable(self) -> int:
+        """Sequences with a slot that wait for nothing from disk."""
+        return sum(not sequence.is_held for sequence in self._running.values())
+
+    @property
     def num_decoding(self) -> int:
         """Sequences whose next step makes a token."""
         return len(self.decoding)
@@ -216,7 +221,7 @@ class Scheduler:
             surplus_tokens: What may be read in each step, on the average, of prompts that must
                 not slow others; see `surplus`.
         """
-        running = list(self._running.values())
+        running = [sequence for sequence in self._running.values() if not sequence.is_held]
         doubted = [sequence for sequence in running if sequence.is_doubted]
         if doubted:
             running = doubted[:1]

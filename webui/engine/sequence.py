@@ -72,6 +72,7 @@ class Sequence:
         scales: How strongly adapters work on it; in one step they work alike on all.
         is_rewound: It took tokens back: whoever runs it drops the cells behind `num_read`,
             opens a new sampler and sets this to False before the next step.
+        is_held: It has a slot and waits for a state from disk; `Fetching` sets it.
         arrival: Its number among all requests; the queue sets it.
         picked_at: Larger for who took part in a step of decoding later; `DecodeShares` sets it.
         doubted_until: A step that held its tokens up to here failed; until they are read it
@@ -107,7 +108,7 @@ class Sequence:
         self.slot = -1
         self.arrival = self.picked_at = self.doubted_until = 0
         self.draft: Draft | None = None
-        self._num_drafted, self._num_accepted = 0, 0
+        self._num_drafted = self._num_accepted = self._num_untold = 0
         self.phase = Phase.WAITING
         self.finish_reason: FinishReason | None = None
         self._context_length = context_length
@@ -119,14 +120,13 @@ class Sequence:
         self._may_shift = request.params.context_overflow == "shift" and not request.grammar
         if not self._may_shift:
             self._max_reply = min(self._max_reply, max(1, context_length - len(prompt)))
-        self.is_rewound = False
+        self.is_rewound = self.is_held = False
         self._is_reseeded = self._has_untold_seed = False
         self._detokenizer = Detokenizer(request.params.stop)
         self._banned_strings = BannedStrings(request.params.banned_strings)
         self.rewinds = Rewinds()
         self._held: list[Written] = []  # may begin a banned string: the last of `tokens`
         self._text = ""
-        self._num_untold = 0
         self._logprobs: list[TokenLogprob] = []
         self._prefill_told = -1
         self.arrived_s = arrived_s
