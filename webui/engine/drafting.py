@@ -11,8 +11,9 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from webui.engine.drafter import DraftRow
 from webui.engine.ngram_draft import NgramDraft
-from webui.engine.runner import DraftRow, Verified
+from webui.engine.runner import Verified
 from webui.engine.speculation import MAX_ROWS, Acceptance, Guess, SpeculationControl
 
 if TYPE_CHECKING:

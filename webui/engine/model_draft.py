@@ -14,7 +14,7 @@ from webui.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from webui.engine.runner import Drafter, DraftRow
+    from webui.engine.drafter import Drafter, DraftRow
     from webui.engine.speculation import SpeculationControl
 
 # So few are read in the same pass as the last token; for more there is a budget.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from webui.engine.drafter import Drafter
     from webui.engine.interface import GrammarTrigger, ModelInfo, Pooling
     from webui.errors import EngineError, NothingAllowed
     from webui.sampling_params import SamplingParams
@@ -92,6 +93,14 @@ RowResult: TypeAlias = Sampled | Verified | RowFailed | None
 
 class StepAborted(Exception):  # noqa: N818 - it says what is so, as the names in errors.py do
     """A step was broken off because `set_abort` asked for it."""
+
+
+class OpenSampler(Protocol):
+    """A sampler that was taken out of its slot, as it stood after the last token."""
+
+    def close(self) -> None:
+        """Free it; idempotent."""
+        ...
 
 
 class ModelRunner(Protocol):
@@ -175,6 +184,14 @@ class ModelRunner(Protocol):
         """Drop the sampler of a slot; idempotent."""
         ...
 
+    def take_sampler(self, slot: int) -> OpenSampler | None:
+        """Take the sampler out of a slot, None where it has none; it is put back or closed."""
+        ...
+
+    def put_sampler(self, slot: int, sampler: OpenSampler) -> None:
+        """Let a sampler that was taken go on in a slot; closes the one that the slot has."""
+        ...
+
     def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         """Read the rows in one pass and choose where they ask for it.
 
@@ -199,7 +216,8 @@ class ModelRunner(Protocol):
         """Drop KV cells from `from_position` on; 0 always succeeds.
 
         Returns:
-            False when this kind of memory cannot be cut there; nothing was dropped then.
+            False when this kind of memory cannot go on from there, for it does not hold all that
+            the next token looks at; nothing was dropped then.
         """
         ...
 
@@ -215,13 +233,13 @@ class ModelRunner(Protocol):
         """Copy what a slot remembers; None where that cannot be done."""
         ...
 
-    def load_state(self, slot: int, data: memoryview) -> bool:
+    def load_state(self, slot: int, data: memoryview, num_tokens: int) -> bool:
         """Let a slot remember what `save_state` copied, in place of what it has.
 
         The bytes come from `save_state` of a runner with the same `info.state_key`, unchanged.
 
         Returns:
-            False when it does not fit; the slot is in doubt then.
+            False when it does not fit or is not of so many tokens; the slot is in doubt then.
         """
         ...
 
@@ -240,70 +258,6 @@ class ModelRunner(Protocol):
             decode: For steps of one token, at least 1.
             batch: For steps of more, at least 1.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class DraftRow:
-    """A sequence whose next tokens a draft model is to guess.
-
-    Attributes:
-        slot: As in `Row`; the draft model has as many.
-        tokens: The whole sequence so far, at least one.
-        max_tokens: Guesses that are wanted, at least one.
-    """
-
-    slot: int
-    tokens: Sequence[int]
-    max_tokens: int
-
-
-class Drafter(Protocol):
-    """A second model, small and fast, that guesses what the first will say.
-
-    All calls block; the loop is their only caller. It remembers what each slot of its own has
-    read, finds by itself where a row goes on from there, and drops the rest: nobody tells it what
-    was taken back or that a slot serves another.
-    """
-
-    @property
-    def context_length(self) -> int:
-        """Tokens a row may have together with its guesses."""
-        ...
-
-    def num_missing(self, row: DraftRow) -> int:
-        """Return how many tokens before its last one are still to be read."""
-        ...
-
-    def read(self, rows: Sequence[DraftRow], max_tokens: int) -> int:
-        """Read what is missing, rows in their order.
-
-        Args:
-            rows: Of different slots.
-            max_tokens: Of all rows together.
-
-        Returns:
-            How many were read.
-
-        Raises:
-            EngineError: The step failed; what its rows have read is in doubt.
-        """
-        ...
-
-    def propose(self, rows: Sequence[DraftRow]) -> list[list[int]]:
-        """Read all that is missing and guess the likeliest tokens, in one pass for each.
-
-        Returns:
-            For each row at most `max_tokens` ids that the first model knows, up to one that would
-            end the reply.
-
-        Raises:
-            EngineError: As for `read`.
-        """
-        ...
-
-    def set_threads(self, decode: int, batch: int) -> None:
-        """Set the compute threads as `ModelRunner.set_threads` does."""
         ...
 
 

@@ -5,7 +5,7 @@ A test module makes a subclass with a fixture `drafter` of at least two slots an
 
 from __future__ import annotations
 
-from webui.engine.runner import DraftRow
+from webui.engine.drafter import DraftRow
 
 TEXT = list(b"Once upon a time there was a hearth.")
 OTHER = list(b"The quick brown fox")

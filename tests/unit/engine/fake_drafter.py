@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.unit.engine.fake_runner import FakeRunner
-    from webui.engine.runner import DraftRow
+    from webui.engine.drafter import DraftRow
 
 WRONG = 98
 

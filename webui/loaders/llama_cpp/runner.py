@@ -6,7 +6,6 @@ that `Vocabulary` answers. A slot is a sequence id of llama.cpp with a cache par
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ import numpy as np
 from webui.engine.interface import Memory, ModelInfo
 from webui.engine.runner import Row, RowFailed, Sampled, Verified
 from webui.errors import EngineError, NothingAllowed
+from webui.loaders.llama_cpp import cells
 from webui.loaders.llama_cpp.abort_flag import AbortFlag
 from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.batch import Batch
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from webui.engine.interface import GrammarTrigger
-    from webui.engine.runner import RowResult
+    from webui.engine.runner import OpenSampler, RowResult
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
 
@@ -53,7 +53,7 @@ class _Sampler:
     """How the tokens of one slot are chosen.
 
     Attributes:
-        chain: llama.cpp's samplers; freed by `close_sampler`, as the grammar is.
+        chain: llama.cpp's samplers.
         params: What it was made from.
         grammar: What the reply keeps to.
     """
@@ -61,6 +61,12 @@ class _Sampler:
     chain: Chain
     params: SamplingParams
     grammar: GrammarSampler | LazyGrammarSampler | None
+
+    def close(self) -> None:
+        """Free chain and grammar; idempotent."""
+        self.chain.close()
+        if self.grammar is not None:
+            self.grammar.close()
 
 
 class LlamaCppRunner:
@@ -99,6 +105,7 @@ class LlamaCppRunner:
             self._abort.watch(self._context)
             self._vocabulary = Vocabulary(self._model)
             self._memory: int = llama_cpp.llama_get_memory(self._context)
+            self._window: int = llama_cpp.llama_model_n_swa(self._model)
             self._can_shift = can_shift(self._model, self._memory, options)
             self.max_batch_tokens: int = llama_cpp.llama_n_batch(self._context)
             self._batch = Batch(self.max_batch_tokens)
@@ -188,9 +195,17 @@ class LlamaCppRunner:
     def close_sampler(self, slot: int) -> None:
         """Free the chain and the grammar of a slot; idempotent."""
         if sampler := self._samplers.pop(slot, None):
-            sampler.chain.close()
-            if sampler.grammar is not None:
-                sampler.grammar.close()
+            sampler.close()
+
+    def take_sampler(self, slot: int) -> OpenSampler | None:
+        """Take chain and grammar out of a slot, as they stand."""
+        return self._samplers.pop(slot, None)
+
+    def put_sampler(self, slot: int, sampler: OpenSampler) -> None:
+        """Let chain and grammar that were taken go on in a slot."""
+        assert isinstance(sampler, _Sampler)
+        self.close_sampler(slot)
+        self._samplers[slot] = sampler
 
     def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         """Compute one step and sample where a row asks for it.
@@ -232,14 +247,13 @@ class LlamaCppRunner:
         self._abort.is_set = is_set
 
     def forget(self, slot: int, from_position: int) -> bool:
-        """Drop what a slot remembers from a position on; False if the model cannot do that.
+        """Drop what a slot remembers from a position on; False if the model cannot go on there.
 
         From position 0 it always can.
         """
         if not from_position and (num_spoilt := self._spoilt.pop(slot, 0)):
             self._scrub(slot, num_spoilt)
-        start = from_position or -1
-        return bool(llama_cpp.llama_memory_seq_rm(self._memory, slot, start, -1))
+        return cells.forget(self._memory, slot, from_position, self._window)
 
     def shift(self, slot: int, start: int, stop: int) -> bool:
         """Drop the cells from `start` to `stop` and close the gap; False if that cannot be."""
@@ -250,20 +264,11 @@ class LlamaCppRunner:
 
     def save_state(self, slot: int) -> memoryview | None:
         """Copy keys and values of a slot; None where llama.cpp gives none."""
-        size: int = llama_cpp.llama_state_seq_get_size(self._context, slot)
-        data = np.empty(size, np.uint8)  # not zeroed: tens of megabytes
-        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        num_bytes: int = llama_cpp.llama_state_seq_get_data(self._context, pointer, size, slot)
-        return data[:num_bytes].data if num_bytes else None
+        return cells.save_state(self._context, slot)
 
-    def load_state(self, slot: int, data: memoryview) -> bool:
-        """Put keys and values into a slot; False where they do not fit."""
-        array = np.frombuffer(data, np.uint8)
-        pointer = array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        num_bytes: int = llama_cpp.llama_state_seq_set_data(
-            self._context, pointer, array.size, slot
-        )
-        return num_bytes == array.size
+    def load_state(self, slot: int, data: memoryview, num_tokens: int) -> bool:
+        """Put keys and values of so many tokens into a slot; False where they do not fit."""
+        return cells.load_state(self._context, slot, data, num_tokens)
 
     def close(self) -> None:
         """Free everything; idempotent."""
