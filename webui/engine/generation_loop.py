@@ -85,7 +85,7 @@ class GenerationLoop:
         self._step_abort = step_abort or StepAbort()
         self._tell_begun = tell or (lambda _begun: None)
         self.tally = Tally()
-        self._preparing: set[str] = set()
+        self._preparing: dict[str, list[Purged]] = {}  # with what was purged meanwhile
         self._fetching: dict[str, Sequence] = {}  # waits for a state on disk
         self._untold = Untold(clock())
         self._queue_news = QueueNews(self._scheduler)
@@ -137,17 +137,17 @@ class GenerationLoop:
         """Take one piece of mail; return what is to be said about it at once."""
         match mail:
             case Announced():
-                self._preparing.add(mail.request_id)
+                self._preparing[mail.request_id] = []
             case Prepared():
                 return self._add(mail)
             case Refused():
                 if mail.request_id in self._preparing:
-                    self._preparing.discard(mail.request_id)
+                    del self._preparing[mail.request_id]
                     return [RequestError.of(mail.request_id, mail.error)]
             case Aborted():
                 self._abort(mail.request_id)
             case Purged():
-                self._purge(mail.owner, mail.conversation_id)
+                self._purge(mail)
             case StatesListed():
                 self._cache.listed(mail.files, self._runner.info.context_length)
             case StateWritten():
@@ -172,9 +172,8 @@ class GenerationLoop:
 
     def _add(self, mail: Prepared) -> list[ToParent]:
         request_id = mail.request.request_id
-        if request_id not in self._preparing:
+        if (purged := self._preparing.pop(request_id, None)) is None:
             return []  # aborted meanwhile
-        self._preparing.discard(request_id)
         sequence = Sequence(
             mail.request,
             mail.prompt,
@@ -183,6 +182,8 @@ class GenerationLoop:
             num_shared=mail.num_shared,
             num_kept=mail.num_kept,
         )
+        if any(sequence.belongs_to(each.owner, each.conversation_id) for each in purged):
+            sequence.keeps_state = False
         told: list[ToParent] = []
         if mail.trimmed is not None:
             told = [Outputs([Output(request_id, mail.trimmed)])]
@@ -212,7 +213,7 @@ class GenerationLoop:
 
     def _abort(self, request_id: str) -> None:
         is_early = request_id in {*self._preparing, *self._fetching}
-        self._preparing.discard(request_id)
+        self._preparing.pop(request_id, None)
         self._fetching.pop(request_id, None)
         self._cache.forget_fetched(request_id)
         sequence = self._scheduler.abort(request_id)
@@ -222,12 +223,14 @@ class GenerationLoop:
             self._untold.forget(request_id)
             self._close([sequence])
 
-    def _purge(self, owner: str, conversation_id: str | None) -> None:
+    def _purge(self, mail: Purged) -> None:
         """Forget what was read for somebody; what is being read now will leave nothing behind."""
+        for meanwhile in self._preparing.values():
+            meanwhile.append(mail)
         for sequence in (*self._scheduler.everybody, *self._fetching.values()):
-            if sequence.belongs_to(owner, conversation_id):
+            if sequence.belongs_to(mail.owner, mail.conversation_id):
                 sequence.keeps_state = False
-        self._keeper.purge(owner, conversation_id)
+        self._keeper.purge(mail.owner, mail.conversation_id)
 
     def _admit(self) -> list[ToParent]:
         failures: list[ToParent] = []

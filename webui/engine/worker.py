@@ -258,8 +258,8 @@ class _Worker:
         told: EngineStats | None = None
         while True:
             now_s = time.monotonic()
-            begun = (self._step_begun_s, self._prompts.begun_s, self._texts.begun_s)
-            busy_s = max((now_s - begun_s for begun_s in begun if begun_s is not None), default=0.0)
+            step_s = 0.0 if (begun_s := self._step_begun_s) is None else now_s - begun_s
+            busy_s = max(step_s, self._prompts.busy_s, self._texts.busy_s)
             # Text is a sign of life, too; every message wakes the web process.
             stats = self._stats if self._stats != told else None
             if stats or busy_s >= HEARTBEAT_S or now_s - self._sent_s >= HEARTBEAT_S:
