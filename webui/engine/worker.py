@@ -130,15 +130,18 @@ class _Worker:
         maker = PromptMaker(runner)
 
         def prepare(request: GenerateRequest, arrived_s: float) -> Prepared:
-            made, prompt = maker.make(request)
-            return Prepared(
-                made,
-                prompt,
-                arrived_s,
-                num_shared=maker.num_shared(made, prompt),
-                num_kept=maker.num_kept(made, prompt),
-                trimmed=trimmed(request, made),
-            )
+            try:
+                made, prompt = maker.make(request)
+                return Prepared(
+                    made,
+                    prompt,
+                    arrived_s,
+                    num_shared=maker.num_shared(made, prompt),
+                    num_kept=maker.num_kept(made, prompt),
+                    trimmed=trimmed(request, made),
+                )
+            finally:
+                maker.forget()
 
         self._prompts.start(prepare)
         model = ModelDraft(opened.drafter, time.monotonic) if opened.drafter else None
