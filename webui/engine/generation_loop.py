@@ -75,6 +75,7 @@ class GenerationLoop:
         num_free_cores: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._runner = runner
+        self._budget = budget
         self._clock = clock
         self._scheduler = scheduler or Scheduler(
             runner.info, max_batch_tokens=runner.max_batch_tokens
@@ -97,10 +98,9 @@ class GenerationLoop:
         """Whether `step` has anything to do."""
         return bool(self._scheduler.num_running or self._scheduler.num_waiting)
 
-    @property
-    def spare_tokens(self) -> int:
-        """How many tokens another kind of step may read now without anybody waiting long."""
-        return self._pace.plan(num_decoding=self._scheduler.num_decoding)[0]
+    def pause(self, pause_s: float) -> None:
+        """Note that texts took time since the latest step; the next one reads less."""
+        self._budget.pause(pause_s)
 
     @property
     def idle_s(self) -> float | None:
