@@ -76,7 +76,7 @@ class LlamaCppEmbedder:
         self.can_rerank = self._pooling is Pooling.RANK
         self._batch: Batch | None = None
         self._texts: Sequence[TextRow] = ()
-        self._asked = self._pooling  # of those texts
+        self._asked: Pooling = self._pooling  # of those texts
         rank = llama_cpp.llama_model_chat_template(model, b"rerank")
         self._rank_template = rank.decode("utf-8", "replace") if rank else ""
 

@@ -91,7 +91,8 @@ def _pool(numbers: np.ndarray, pooling: Pooling) -> np.ndarray:
     """Return the vectors of a text's tokens, shape (tokens, numbers), as one, or as they are."""
     match pooling:
         case Pooling.MEAN:
-            return numbers.mean(axis=0, dtype=np.float64, keepdims=True)
+            mean: np.ndarray = numbers.mean(axis=0, dtype=np.float64, keepdims=True)
+            return mean
         case Pooling.CLS:
             return numbers[:1]
         case Pooling.LAST:
