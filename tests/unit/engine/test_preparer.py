@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from dataclasses import dataclass
+
+import pytest
 
 from webui.engine.interface import Priority
 from webui.engine.ipc import Begun, Waits
@@ -80,6 +83,7 @@ def test_owner_who_sends_too_many_is_refused_and_others_are_not():
     assert put.empty()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread's time is read on Linux alone")
 def test_time_without_a_core_makes_no_request_look_stuck():
     begun, may_go_on = threading.Semaphore(0), threading.Semaphore(0)
     preparer = Preparer("test", lambda _mail: None, lambda _told: None)
@@ -93,10 +97,11 @@ def test_time_without_a_core_makes_no_request_look_stuck():
 
     preparer.start(prepare)
     assert preparer.busy_s == 0
+    given_s = time.monotonic()
     preparer.give(Order("waits"))
     assert begun.acquire(timeout=10)
     spin(time.monotonic)
-    assert 0.02 <= preparer.busy_s < 0.1
+    assert 0.02 <= preparer.busy_s < (time.monotonic() - given_s) / 2
     may_go_on.release()
     preparer.give(Order("computes"))
     assert begun.acquire(timeout=10)
