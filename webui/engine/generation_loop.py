@@ -77,6 +77,7 @@ class GenerationLoop:
         num_free_cores: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._runner = runner
+        self._budget = budget
         self._clock = clock
         self._scheduler = scheduler or Scheduler(
             runner.info, max_batch_tokens=runner.max_batch_tokens
@@ -88,7 +89,7 @@ class GenerationLoop:
         self._step_abort = step_abort or StepAbort()
         self._tell_begun = tell or (lambda _begun: None)
         self.tally = Tally()
-        self._preparing: set[str] = set()
+        self._preparing: dict[str, list[Purged]] = {}  # with what was purged meanwhile
         self._fetching = Fetching(self._cache.fetch)
         self._has_news = False  # since the last step: somebody may get a slot
         self._untold = Untold(clock())
@@ -106,10 +107,9 @@ class GenerationLoop:
             self._has_news or not self._scheduler.num_running
         )
 
-    @property
-    def spare_tokens(self) -> int:
-        """How many tokens another kind of step may read now without anybody waiting long."""
-        return self._pace.plan(num_decoding=self._scheduler.num_decoding)[0]
+    def pause(self, pause_s: float) -> None:
+        """Note that texts took time since the latest step; the next one reads less."""
+        self._budget.pause(pause_s)
 
     @property
     def idle_s(self) -> float | None:
@@ -147,17 +147,17 @@ class GenerationLoop:
         self._has_news = True
         match mail:
             case Announced():
-                self._preparing.add(mail.request_id)
+                self._preparing[mail.request_id] = []
             case Prepared():
                 return self._add(mail)
             case Refused():
                 if mail.request_id in self._preparing:
-                    self._preparing.discard(mail.request_id)
+                    del self._preparing[mail.request_id]
                     return [RequestError.of(mail.request_id, mail.error)]
             case Aborted():
                 self._abort(mail.request_id)
             case Purged():
-                self._purge(mail.owner, mail.conversation_id)
+                self._purge(mail)
             case StatesListed():
                 self._cache.listed(mail.files, self._runner.info.context_length)
             case StateWritten():
@@ -183,9 +183,8 @@ class GenerationLoop:
 
     def _add(self, mail: Prepared) -> list[ToParent]:
         request_id = mail.request.request_id
-        if request_id not in self._preparing:
+        if (purged := self._preparing.pop(request_id, None)) is None:
             return []  # aborted meanwhile
-        self._preparing.discard(request_id)
         sequence = Sequence(
             mail.request,
             mail.prompt,
@@ -194,6 +193,8 @@ class GenerationLoop:
             num_shared=mail.num_shared,
             num_kept=mail.num_kept,
         )
+        if any(sequence.belongs_to(each.owner, each.conversation_id) for each in purged):
+            sequence.keeps_state = False
         told: list[ToParent] = []
         if mail.trimmed is not None:
             told = [Outputs([Output(request_id, mail.trimmed)])]
@@ -215,8 +216,7 @@ class GenerationLoop:
         return failures
 
     def _abort(self, request_id: str) -> None:
-        is_early = request_id in self._preparing
-        self._preparing.discard(request_id)
+        is_early = self._preparing.pop(request_id, None) is not None
         self._fetching.forget(request_id)
         sequence = self._scheduler.abort(request_id)
         if is_early or sequence is not None:
@@ -225,12 +225,14 @@ class GenerationLoop:
             self._untold.forget(request_id)
             self._close([sequence])
 
-    def _purge(self, owner: str, conversation_id: str | None) -> None:
+    def _purge(self, mail: Purged) -> None:
         """Forget what was read for somebody; what is being read now will leave nothing behind."""
+        for meanwhile in self._preparing.values():
+            meanwhile.append(mail)
         for sequence in self._scheduler.everybody:
-            if sequence.belongs_to(owner, conversation_id):
+            if sequence.belongs_to(mail.owner, mail.conversation_id):
                 sequence.keeps_state = False
-        self._keeper.purge(owner, conversation_id)
+        self._keeper.purge(mail.owner, mail.conversation_id)
 
     def _admit(self) -> list[ToParent]:
         failures: list[ToParent] = []

@@ -1,4 +1,4 @@
-"""What the worker's loop needs of a backend: one forward pass over rows of tokens or texts.
+"""What the worker's loop needs of a backend: one forward pass over rows of tokens.
 
 Knows tokens and slots; knows neither requests nor owners nor sockets. One thread, the loop's,
 calls everything but `tokenize`, which the template thread calls at the same time.
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from webui.engine.drafter import Drafter
-    from webui.engine.interface import GrammarTrigger, ModelInfo, Pooling
+    from webui.engine.embedder import Embedder
+    from webui.engine.interface import GrammarTrigger, ModelInfo
     from webui.errors import EngineError, NothingAllowed
     from webui.sampling_params import SamplingParams
 
@@ -257,69 +258,6 @@ class ModelRunner(Protocol):
         Args:
             decode: For steps of one token, at least 1.
             batch: For steps of more, at least 1.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TextRow:
-    """One text of a batch.
-
-    Attributes:
-        tokens: All of it, at least one.
-        normalise: Scale its vectors to length 1.
-    """
-
-    tokens: Sequence[int]
-    normalise: bool
-
-
-class Embedder(Protocol):
-    """An open model that turns texts into vectors. All calls block.
-
-    The loop's thread calls `embed`; one other thread calls the tokenizers.
-    """
-
-    @property
-    def max_text_tokens(self) -> int:
-        """Tokens the longest text may have."""
-        ...
-
-    @property
-    def max_batch_tokens(self) -> int:
-        """Tokens all texts of one batch may have together, at least `max_text_tokens`."""
-        ...
-
-    @property
-    def max_batch_texts(self) -> int:
-        """Texts that one batch may have."""
-        ...
-
-    def tokenize_text(self, text: str, max_tokens: int | None) -> list[int]:
-        """Return all tokens the network reads for a text, those around it too.
-
-        Args:
-            text: Any text.
-            max_tokens: Leave out what is more, of the text itself; None leaves out nothing.
-        """
-        ...
-
-    def tokenize_pair(self, query: str, document: str, max_tokens: int | None) -> list[int]:
-        """Return all tokens the network reads to rank a document; `max_tokens` cuts that."""
-        ...
-
-    def embed(self, texts: Sequence[TextRow], pooling: Pooling | None) -> list[bytes]:
-        """Compute the vectors of some texts in one pass.
-
-        Args:
-            texts: At least one.
-            pooling: None takes the model's own.
-
-        Returns:
-            For each text its numbers as float32, with `Pooling.NONE` those of all its tokens.
-
-        Raises:
-            EngineError: It could not be computed.
         """
         ...
 

@@ -261,7 +261,7 @@ def check_nothing_is_left(loop):
     held = scheduler._cells._slots.held()
     assert held == {slot: len(cells) for slot, cells in runner._cells.items() if cells}
     assert len(loop._untold) == 0
-    assert loop._preparing == set()
+    assert not loop._preparing
     assert loop._queue_news.take(1e9, has_newcomers=False) == {}
     assert loop._queue_news._told == {}
 

@@ -252,6 +252,22 @@ def test_purge_reaches_what_is_just_being_read():
     assert cached(loop, job("ann", [A] * 100)) == 0
 
 
+@pytest.mark.parametrize(
+    ("owner", "conversation_id", "num_cached"),
+    [("ann", None, 0), ("ann", "c", 0), ("ann", "d", 100), ("bob", None, 100)],
+)
+def test_purge_reaches_what_was_not_read_yet(owner, conversation_id, num_cached):
+    loop = make_loop(FakeRunner(OPTIONS))
+    one = job("ann", [A] * 100)
+    loop.take(Announced("1"))
+    loop.take(Purged(owner, conversation_id))
+    request = msgspec.structs.replace(request_of(one, "1"), conversation_id="c")
+    loop.take(Prepared(request, list(one.prompt), 0.0))
+    while loop.has_work:
+        loop.step()
+    assert cached(loop, job("ann", [A] * 100 + [C] * 5)) == num_cached
+
+
 def replace_options(**fields):
     return OPTIONS.model_copy(update=fields)
 
