@@ -54,6 +54,7 @@ class PromptMaker:
         """Return the request with the template's own stop strings and its grammar, and its tokens.
 
         Raises:
+            GrammarTooAmbiguous: The grammar or schema can be kept in too many ways at once.
             ContextLengthExceeded: The prompt is longer than the context; says by how much, of more
                 than `COUNTED_CHARS` characters the least it can be.
             InvalidRequest: The template refuses the messages, or the grammar or schema cannot be
@@ -61,6 +62,7 @@ class PromptMaker:
             NothingAllowed: Nothing that keeps to it does without a banned string.
         """
         request = msgspec.structs.replace(request, grammar=grammar_of(request), json_schema="")
+        self._runner.prepare_sampler(request.params, request.grammar)
         if request.plain_text is not None:
             return request, self._plain(request.plain_text)
         if not request.messages:
