@@ -50,6 +50,7 @@ class PromptMaker:
         """Return the request with the template's own stop strings and its grammar, and its tokens.
 
         Raises:
+            GrammarTooAmbiguous: The grammar or schema can be kept in too many ways at once.
             ContextLengthExceeded: The prompt is longer than the context; says by how much, of more
                 than can be counted quickly the least it can be.
             InvalidRequest: The template refuses the messages, or the grammar or schema cannot be
@@ -58,6 +59,7 @@ class PromptMaker:
         """
         self._length.forget()
         request = msgspec.structs.replace(request, grammar=grammar_of(request), json_schema="")
+        self._runner.prepare_sampler(request.params, request.grammar)
         if request.plain_text is not None:
             return request, self._plain(request.plain_text)
         if not request.messages:

@@ -1,7 +1,7 @@
 """What the worker's loop needs of a backend: one forward pass over rows of tokens.
 
 Knows tokens and slots; knows neither requests nor owners nor sockets. One thread, the loop's,
-calls everything but `tokenize`, which the template thread calls at the same time.
+calls everything but `tokenize` and `prepare_sampler`, which the template thread calls meanwhile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from webui.engine.drafter import Drafter
     from webui.engine.embedder import Embedder
     from webui.engine.interface import GrammarTrigger, ModelInfo
-    from webui.errors import EngineError, NothingAllowed
+    from webui.errors import EngineError, GrammarTooAmbiguous, NothingAllowed
     from webui.sampling_params import SamplingParams
 
 
@@ -73,7 +73,7 @@ class RowFailed:
             asked for too much.
     """
 
-    error: EngineError | NothingAllowed
+    error: EngineError | NothingAllowed | GrammarTooAmbiguous
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,10 @@ class ModelRunner(Protocol):
         """
         ...
 
+    def prepare_sampler(self, params: SamplingParams, grammar: str) -> None:
+        """Do what `open_sampler` should not wait for, or refuse; the template thread's."""
+        ...
+
     def token_bytes(self, token: int) -> bytes:
         """Return what a token adds to the text; nothing for control tokens."""
         ...
@@ -207,10 +211,7 @@ class ModelRunner(Protocol):
         ...
 
     def set_abort(self, *, is_set: bool) -> None:
-        """Have `forward` break off as soon as it can, or not; called by any thread.
-
-        A runner that cannot finishes its step.
-        """
+        """Have `forward` break off as soon as it can, if it can, or not; called by any thread."""
         ...
 
     def forget(self, slot: int, from_position: int) -> bool:

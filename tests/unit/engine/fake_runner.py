@@ -131,6 +131,7 @@ class FakeRunner:
         self.num_lora_changes = 0
         self._samplers: dict[int, SamplingParams] = {}
         self.grammars: dict[int, str] = {}
+        self.prepared: list[tuple[SamplingParams, str]] = []
         self.triggers: dict[int, tuple[GrammarTrigger, ...]] = {}
         self._reply_begins: dict[int, int] = {}
         self._banned: dict[int, frozenset[int]] = {}  # for the next token
@@ -150,6 +151,9 @@ class FakeRunner:
         if "crash the tokenizer" in text:
             os.kill(os.getpid(), signal.SIGABRT)
         return list(text.encode())
+
+    def prepare_sampler(self, params: SamplingParams, grammar: str) -> None:
+        self.prepared.append((params, grammar))
 
     def token_bytes(self, token: int) -> bytes:
         if token < BOS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import llama_cpp
@@ -16,7 +15,7 @@ import numpy as np
 
 from webui.engine.interface import Memory, ModelInfo
 from webui.engine.runner import Row, RowFailed, Sampled, Verified
-from webui.errors import EngineError, NothingAllowed
+from webui.errors import EngineError, GrammarTooAmbiguous, NothingAllowed
 from webui.loaders.llama_cpp import cells
 from webui.loaders.llama_cpp.abort_flag import AbortFlag
 from webui.loaders.llama_cpp.adapters import Adapters
@@ -24,14 +23,14 @@ from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.chain import Chain
 from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.dry import DrySamplers
-from webui.loaders.llama_cpp.first_bytes import FirstBytes
 from webui.loaders.llama_cpp.gpu_fit import num_on_cards
-from webui.loaders.llama_cpp.grammar import Candidates, GrammarSampler, GrammarVocab
+from webui.loaders.llama_cpp.grammar import GrammarSampler
+from webui.loaders.llama_cpp.grammars import Grammars
 from webui.loaders.llama_cpp.lazy_grammar import LazyGrammarSampler
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, max_threads, num_threads
-from webui.loaders.llama_cpp.sampler import Recipe, Vocab, choose_seed
+from webui.loaders.llama_cpp.sampler import Recipe, Vocab, choose_seed, dry_wish, has_dry
 from webui.loaders.llama_cpp.shifting import can_shift, shift
 from webui.loaders.llama_cpp.state_key import state_key
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
@@ -63,10 +62,8 @@ class _Sampler:
     grammar: GrammarSampler | LazyGrammarSampler | None
 
     def close(self) -> None:
-        """Free chain and grammar; idempotent."""
+        """Free the chain; idempotent."""
         self.chain.close()
-        if self.grammar is not None:
-            self.grammar.close()
 
 
 class LlamaCppRunner:
@@ -104,6 +101,7 @@ class LlamaCppRunner:
             self.adapters.apply(self._context, self._scales)
             self._abort.watch(self._context)
             self._vocabulary = Vocabulary(self._model)
+            self._grammars = Grammars(self._vocabulary)
             self._memory: int = llama_cpp.llama_get_memory(self._context)
             self._window: int = llama_cpp.llama_model_n_swa(self._model)
             self._can_shift = can_shift(self._model, self._memory, options)
@@ -150,6 +148,18 @@ class LlamaCppRunner:
         """Return the ids of a text; see `Vocabulary.tokenize`."""
         return self._vocabulary.tokenize(text, special=special)
 
+    def prepare_sampler(self, params: SamplingParams, grammar: str) -> None:
+        """Make what takes long in `open_sampler`; called by the template thread.
+
+        Raises:
+            GrammarTooAmbiguous: The grammar can be kept in too many ways at once.
+            InvalidRequest: It names a token that the model does not have.
+        """
+        if grammar:
+            self._grammars.read(grammar)
+        if has_dry(params):
+            self._dry.prepare(dry_wish(params, self.info.context_length))
+
     def bos_eos(self) -> tuple[str, str]:
         """Return how the begin and end tokens are written in a template."""
         vocabulary = self._vocabulary
@@ -178,8 +188,9 @@ class LlamaCppRunner:
 
         Raises:
             EngineError: llama.cpp made no sampler.
-            InvalidRequest: A token that is named does not exist, llama.cpp does not take the
-                grammar, or the grammar cannot begin with a trigger.
+            GrammarTooAmbiguous: Following the reply through the grammar takes too much work.
+            InvalidRequest: A token that is named does not exist, or the grammar cannot begin
+                with a trigger.
             NothingAllowed: No token can come next, as far as that is seen without the model.
         """
         self.close_sampler(slot)
@@ -193,7 +204,7 @@ class LlamaCppRunner:
             self._samplers[slot] = _Sampler(chain, params, keeper)
 
     def close_sampler(self, slot: int) -> None:
-        """Free the chain and the grammar of a slot; idempotent."""
+        """Free the chain of a slot and drop its grammar; idempotent."""
         if sampler := self._samplers.pop(slot, None):
             sampler.close()
 
@@ -327,7 +338,7 @@ class LlamaCppRunner:
         else:
             try:
                 token = sampler.grammar.sample(sampler.chain, self._logits(index))
-            except EngineError as error:  # the other rows have their tokens already
+            except (EngineError, GrammarTooAmbiguous) as error:  # the other rows have theirs
                 return RowFailed(error)
         if token is None:
             return RowFailed(self._no_choice(sampler, index))
@@ -355,30 +366,18 @@ class LlamaCppRunner:
 
     def _open_grammar(
         self,
-        grammar: str,
+        text: str,
         triggers: Sequence[GrammarTrigger],
         reply: Sequence[int],
         banned: frozenset[int],
     ) -> GrammarSampler | LazyGrammarSampler:
-        vocab = self._grammar_vocab
+        grammar = self._grammars.get(text)
         if triggers:
-            return LazyGrammarSampler(
-                vocab, self._vocabulary, grammar=grammar, triggers=triggers, reply=reply
-            )
-        keeper = GrammarSampler(vocab, grammar, reply)
-        try:
-            if not reply:
-                keeper.check_begins(banned)
-        except NothingAllowed:
-            keeper.close()
-            raise
+            return LazyGrammarSampler(grammar, triggers=triggers, reply=reply)
+        keeper = GrammarSampler(grammar, reply)
+        if not reply:
+            keeper.check_begins(banned)
         return keeper
-
-    @cached_property
-    def _grammar_vocab(self) -> GrammarVocab:
-        vocabulary = self._vocabulary
-        candidates = Candidates(vocabulary.size, vocabulary.silent)
-        return GrammarVocab(vocabulary.handle, vocabulary.eog, candidates, FirstBytes(vocabulary))
 
 
 def _apart(rows: Sequence[Row]) -> tuple[list[list[Row]], list[int]]:
