@@ -183,6 +183,29 @@ def test_live_share_grows_while_it_is_read(house: Server, open_page) -> None:
     expect(messages.nth(2)).to_contain_text("And of lakes?")
 
 
+def test_markup_of_who_shares_is_text_to_who_reads(house: Server, open_page) -> None:
+    markup = '<img src=x onerror="window.pwned = 1"> in rivers'
+    mine, house.token = house.token, house.sign_in("Bob", PASSWORDS["Bob"])
+    made = house.ask("POST", "/api/conversations", {"title": markup})["conversation"]["id"]
+    path = f"/api/conversations/{made}"
+    first = house.ask("POST", f"{path}/messages", {"mode": "send", "text": markup})["messages"][0]
+    edit = {"mode": "edit", "message_id": first["id"], "text": f"{markup} [x](javascript:pwned)"}
+    house.ask("POST", f"{path}/messages", edit)
+    body = {"conversation_id": made, "everybody": True, "is_live": True}
+    share = house.ask("POST", "/api/shares", body)["shares"][0]["id"]
+    house.token = mine
+    page = open_page(f"{house.url}/s/{share}", may_be_refused=True)
+    enter(page, "Cid")
+    read = page.locator(".sheet.shared")
+    expect(read.locator("h2").first).to_have_text(markup)
+    expect(read.locator(".shared-message").first).to_contain_text(markup)
+    assert read.locator("img, a[href^=javascript]").count() == 0
+    read.locator("header button").click()
+    page.get_by_role("button", name=RECEIVED).click()
+    expect(page.locator(".sheet li", has_text=markup)).to_be_visible()
+    assert page.evaluate("window.pwned") is None
+
+
 def test_guest_is_offered_nothing(house: Server, open_page) -> None:
     page = open_page(house.url, may_be_refused=True)
     chat = enter(page, "Gus")
