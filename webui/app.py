@@ -25,6 +25,7 @@ from webui.accounts.oidc import Oidc
 from webui.accounts.passkeys import Passkeys
 from webui.accounts.proxy_sign_in import ProxySignIn
 from webui.accounts.quotas import Quotas
+from webui.accounts.sign_ins import SignIns
 from webui.accounts.usage import Usage
 from webui.accounts.users import Users
 from webui.actor import local_actor
@@ -156,6 +157,7 @@ def _construct(settings: Settings) -> Runtime:
         oidc=Oidc(database, accounts, settings),
         proxy_sign_in=ProxySignIn(database, accounts, settings),
         users=Users(database, accounts),
+        sign_ins=SignIns(database, accounts),
         administration=Administration(database, backups, generations, settings),
         backups=backups,
         api_keys=ApiKeys(database, accounts),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from webui.accounts.passkeys import Passkeys
     from webui.accounts.proxy_sign_in import ProxySignIn
     from webui.accounts.quotas import Quotas
+    from webui.accounts.sign_ins import SignIns
     from webui.accounts.usage import Usage
     from webui.accounts.users import Users
     from webui.administration.administration import Administration
@@ -49,6 +50,7 @@ class Runtime:
         oidc: Use cases of signing in by a provider.
         proxy_sign_in: The use case of signing in by the word of a proxy.
         users: Use cases of administrators for accounts.
+        sign_ins: Use cases of administrators for everybody's sign-ins.
         reading: Use cases of administrators who look into chats.
         administration: Use cases of administrators for the server as a whole.
         api_keys: Use cases of keys for programs.
@@ -76,6 +78,7 @@ class Runtime:
     oidc: Oidc
     proxy_sign_in: ProxySignIn
     users: Users
+    sign_ins: SignIns
     administration: Administration
     reading: Reading
     backups: Backups

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from webui.accounts import first_run, names, passwords
+from webui.accounts.administrators import check_left
 from webui.accounts.enabled import check_enabled
 from webui.accounts.identity import Identity, Sender, Source
 from webui.accounts.known_keys import KnownKeys
@@ -18,11 +19,11 @@ from webui.accounts.permissions import actor_of, seen, seen_by_id
 from webui.accounts.sessions import Sessions
 from webui.accounts.throttle import Throttle
 from webui.accounts.views import SessionView, UserView, session_view
-from webui.actor import UserRole, local_actor
+from webui.actor import local_actor
 from webui.errors import Conflict, InvalidRequest, NotAuthenticated, PermissionDenied
 from webui.storage import audit, credentials, unattended, users
 from webui.storage import sessions as session_rows
-from webui.storage.tables import AuditRow, utc_now
+from webui.storage.tables import AuditRow, SignInWay, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -176,7 +177,7 @@ class Accounts:
     def _claim(self, session: Session, name: str, password_hash: str, sender: Sender) -> SignedIn:
         row = first_run.make_administrator(session, name, password_hash)
         note(session, actor_of(session, row), "claim", f"made {name} the administrator", sender)
-        return SignedIn(self.sessions.begin(session, row, sender), seen(session, row))
+        return self._let_in(session, row, sender)
 
     def _note_claimed(self) -> None:
         """Let nobody in without a sign-in from now on."""
@@ -222,7 +223,11 @@ class Accounts:
             raise WrongCredentials("the account was changed just now", "Try again.")
         row.password_hash = new_hash or row.password_hash
         note(session, actor_of(session, row), "sign_in", sender.device, sender)
-        return SignedIn(self.sessions.begin(session, row, sender), seen(session, row))
+        return self._let_in(session, row, sender)
+
+    def _let_in(self, session: Session, row: UserRow, sender: Sender) -> SignedIn:
+        token = self.sessions.begin(session, row, sender, way=SignInWay.PASSWORD)
+        return SignedIn(token, seen(session, row))
 
     async def sign_out(self, identity: Identity) -> None:
         """End the sign-in that a request came with; nothing happens where there is none."""
@@ -259,9 +264,7 @@ class Accounts:
     async def sign_out_everywhere(self, actor: Actor, sender: Sender) -> None:
         """End all of one's own sign-ins, and the replies that run."""
         await self._database.run(_end_all, actor, sender)
-        self.sessions.end_all(actor.user_id)  # keys are no sign-ins: they stay
-        await self._on_shut_out(actor.user_id)
-        await self.empty_left_guests()
+        await self.end_sign_ins(actor.user_id)
 
     async def confirm(
         self, actor: Actor, password: str, sender: Sender, *, field: str = "password"
@@ -269,10 +272,12 @@ class Accounts:
         """Check that somebody knows their own password; returns who it is.
 
         Raises:
+            NoPassword: There is none.
             InvalidRequest: It is wrong.
             TooManyAttempts: It was guessed wrong too often.
         """
         row = await self._database.read(users.get, actor.user_id)
+        passwords.check_has_one(row.password_hash)
         key = row.name_key or ""
         self.throttle.begin(key, sender.address)
         if not await self.passwords.verify(row.password_hash, password):
@@ -312,7 +317,7 @@ class Accounts:
         row.password_hash, row.must_change_password = new_hash, False
         session_rows.delete_all(session, row.id)
         note(session, actor, "change_password", "", sender)
-        return SignedIn(self.sessions.begin(session, row, sender), seen(session, row))
+        return self._let_in(session, row, sender)
 
     async def delete(self, actor: Actor, password: str, sender: Sender) -> None:
         """Take one's own account away with everything that is in it; there is no way back.
@@ -341,8 +346,12 @@ class Accounts:
 
     async def shut_out(self, user_id: str) -> None:
         """Cut off what somebody still has open, once their sign-ins are gone."""
-        self.sessions.end_all(user_id)
         self.keys.end_all(user_id)
+        await self.end_sign_ins(user_id)
+
+    async def end_sign_ins(self, user_id: str) -> None:
+        """Cut off what all sign-ins of somebody have open, once they are gone; keys stay."""
+        self.sessions.end_all(user_id)
         await self._on_shut_out(user_id)
         await self.empty_left_guests()
 
@@ -364,19 +373,6 @@ def note(session: Session, actor: Actor, action: str, about: str, sender: Sender
         address=sender.address,
     )
     audit.add(session, row)
-
-
-def check_left(session: Session, row: UserRow) -> None:
-    """Check that another administrator could come in without this one.
-
-    Raises:
-        Conflict: Nobody could.
-    """
-    is_able = row.role is UserRole.ADMINISTRATOR and row.disabled_at is None
-    if is_able and users.num_able_administrators(session) <= 1:
-        raise Conflict(
-            f"{row.name} is the only administrator", "Make somebody else one of them before."
-        )
 
 
 def _check_removable(session: Session, user_id: str) -> None:

@@ -28,7 +28,7 @@ from webui.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound
 from webui.network.provider import Provider
 from webui.storage import credentials, external_identities, users
 from webui.storage.sign_in_tables import ExternalIdentityRow
-from webui.storage.tables import utc_now
+from webui.storage.tables import SignInWay, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -299,7 +299,8 @@ class Oidc:
         link.last_used_at = utc_now()
         said = f"{sender.device}, by {self._settings.oidc_name}"
         note(session, actor_of(session, user), "sign_in", said, sender)
-        return SignedIn(self._accounts.sessions.begin(session, user, sender), seen(session, user))
+        token = self._accounts.sessions.begin(session, user, sender, way=SignInWay.PROVIDER)
+        return SignedIn(token, seen(session, user))
 
     async def _make(
         self, provider: Provider, claims: Mapping[str, Any], access_token: str, sender: Sender

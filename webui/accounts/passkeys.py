@@ -24,7 +24,7 @@ from webui.errors import Conflict, NotAuthenticated, NotFound, PermissionDenied
 from webui.storage import credentials, users
 from webui.storage import passkeys as rows
 from webui.storage.sign_in_tables import PasskeyRow
-from webui.storage.tables import utc_now
+from webui.storage.tables import SignInWay, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,7 +199,8 @@ class Passkeys:
         row.sign_count, row.backed_up = used.sign_count, used.backed_up
         row.last_used_at = utc_now()
         note(session, actor_of(session, user), "sign_in", f"{sender.device} by {row.name}", sender)
-        return SignedIn(self._accounts.sessions.begin(session, user, sender), seen(session, user))
+        token = self._accounts.sessions.begin(session, user, sender, way=SignInWay.PASSKEY)
+        return SignedIn(token, seen(session, user))
 
 
 def handle_of(user: UserRow) -> bytes:

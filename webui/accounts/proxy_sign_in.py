@@ -18,6 +18,7 @@ from webui.accounts.throttle import Throttle
 from webui.actor import UserRole
 from webui.errors import InvalidRequest
 from webui.storage import users
+from webui.storage.tables import SignInWay
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -89,7 +90,8 @@ class ProxySignIn:
         check_enabled(row)
         _drop_made_up(row)
         note(session, actor_of(session, row), "sign_in", f"{sender.device}, by {BY}", sender)
-        return SignedIn(self._accounts.sessions.begin(session, row, sender), seen(session, row))
+        token = self._accounts.sessions.begin(session, row, sender, way=SignInWay.PROXY)
+        return SignedIn(token, seen(session, row))
 
 
 def _drop_made_up(row: UserRow) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from webui.actor import Actor
     from webui.storage.database import Database
-    from webui.storage.tables import UserRow
+    from webui.storage.tables import SignInWay, UserRow
 
 IDLE, GUEST_IDLE = timedelta(days=30), timedelta(hours=12)
 LONGEST = timedelta(days=180)
@@ -72,7 +72,7 @@ class Sessions:
         await self._note_use(known, now, sender)
         return known.identity
 
-    def begin(self, session: Session, user: UserRow, sender: Sender) -> str:
+    def begin(self, session: Session, user: UserRow, sender: Sender, *, way: SignInWay) -> str:
         """Keep a new sign-in within a transaction; returns its token."""
         token, now = new_token(), self._clock()
         row = SessionRow(
@@ -83,6 +83,7 @@ class Sessions:
             created_at=now,
             last_used_at=now,
             expires_at=now + _idle(user.role),
+            way=way,
         )
         rows.add(session, row)
         return token

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from webui.accounts.views import UsageRowView
+from webui.accounts.views import StoredView, UsageRowView
 from webui.actor import Permission
 from webui.storage import usage, users
 
@@ -63,6 +63,15 @@ class Usage:
         await self._quotas.flush()
         return await self._database.read(_of_all, self._first_day(days))
 
+    async def list_stored(self, actor: Actor) -> Sequence[StoredView]:
+        """Return how much text everybody keeps who keeps any, the most first; reads all of it.
+
+        Raises:
+            PermissionDenied: The actor is no administrator.
+        """
+        actor.require(Permission.ADMINISTER)
+        return await self._database.read(_stored)
+
     async def limits(self, actor: Actor) -> Sequence[LimitView]:
         """Return the actor's limits and what is left of each."""
         return await self._quotas.list(actor)
@@ -80,6 +89,15 @@ def _of_all(session: Session, first_day: date) -> list[UsageRowView]:
     for user in users.list_all(session):
         found += _views(session, user, first_day)
     return found
+
+
+def _stored(session: Session) -> list[StoredView]:
+    found = [
+        StoredView(user_id=user.id, user=user.name, text_bytes=usage.stored_bytes(session, user.id))
+        for user in users.list_all(session)
+    ]
+    kept = [one for one in found if one.text_bytes > 0]
+    return sorted(kept, key=lambda one: (-one.text_bytes, one.user))
 
 
 def _views(session: Session, user: UserRow, first_day: date) -> list[UsageRowView]:

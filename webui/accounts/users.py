@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from webui.accounts import names, passwords
-from webui.accounts.accounts import check_left, note
+from webui.accounts.accounts import note
+from webui.accounts.administrators import check_left
 from webui.accounts.defaults import new_role
 from webui.accounts.first_run import ALPHABET
 from webui.accounts.permissions import Person, actor_of, checked, refresh, seen, seen_all

@@ -36,15 +36,33 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):
-    """One sign-in of the reader."""
+    """One sign-in.
+
+    Attributes:
+        way: By what it began: `password`, `passkey`, `provider` or `proxy`; null where that was not
+            kept.
+        is_current: The reader's own, with which this was asked for.
+    """
 
     id: str
     device: str
     address: str
+    way: str | None
     created_at: datetime
     last_used_at: datetime
     expires_at: datetime
     is_current: bool
+
+
+class EverybodysSessionView(SessionView, frozen=True, kw_only=True):
+    """One sign-in, to administrators.
+
+    Attributes:
+        user: Name of whose it is.
+    """
+
+    user_id: str
+    user: str
 
 
 class LinkView(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,12 +102,26 @@ class ApiKeyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKeyCard(msgspec.Struct, frozen=True, kw_only=True):
-    """A key, to administrators: enough to tell it from others and to revoke it."""
+    """A key, to administrators: enough to tell it from others and to revoke it.
+
+    Attributes:
+        owner: Name of whose it is.
+    """
 
     id: str
     name: str
     prefix: str
+    owner_id: str
     owner: str
+    last_used_at: datetime | None
+    expires_at: datetime | None
+
+
+class SignedInView(msgspec.Struct, frozen=True, kw_only=True):
+    """By what people and their programs are in."""
+
+    sessions: list[EverybodysSessionView]
+    keys: list[ApiKeyCard]
 
 
 class PasskeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +189,19 @@ class UsageRowView(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int
     cached_tokens: int
     counted_tokens: int
+
+
+class StoredView(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one person keeps; no text is in it.
+
+    Attributes:
+        user: Their name.
+        text_bytes: Of their conversations, as their limit counts them: without what is in the trash.
+    """
+
+    user_id: str
+    user: str
+    text_bytes: int
 
 
 class GroupView(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,11 +280,20 @@ def session_view(row: SessionRow, current_id: str) -> SessionView:
         id=row.id,
         device=row.device,
         address=row.address,
+        way=None if row.way is None else row.way.value,
         created_at=row.created_at,
         last_used_at=row.last_used_at,
         expires_at=row.expires_at,
         is_current=row.id == current_id,
     )
+
+
+def everybodys_session_view(
+    row: SessionRow, owner: UserRow, current_id: str
+) -> EverybodysSessionView:
+    """Return what administrators see of a sign-in."""
+    seen = msgspec.structs.asdict(session_view(row, current_id))
+    return EverybodysSessionView(**seen, user_id=owner.id, user=owner.name)
 
 
 def api_key_view(row: ApiKeyRow, now: datetime) -> ApiKeyView:
@@ -259,7 +313,15 @@ def api_key_view(row: ApiKeyRow, now: datetime) -> ApiKeyView:
 
 def api_key_card(row: ApiKeyRow, owner: UserRow) -> ApiKeyCard:
     """Return what administrators see of a key."""
-    return ApiKeyCard(id=row.id, name=row.name, prefix=row.prefix, owner=owner.name)
+    return ApiKeyCard(
+        id=row.id,
+        name=row.name,
+        prefix=row.prefix,
+        owner_id=owner.id,
+        owner=owner.name,
+        last_used_at=row.last_used_at,
+        expires_at=row.expires_at,
+    )
 
 
 def passkey_view(row: PasskeyRow) -> PasskeyView:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.responses import Response
 
-from webui.api.deps import ActorDep, Json, RuntimeDep, SenderDep, body_of
+from webui.api.deps import ActorDep, IdentityDep, Json, RuntimeDep, SenderDep, body_of
 
 router = APIRouter(prefix="/api/admin")
 
@@ -51,6 +51,18 @@ async def get_log(
 ) -> Response:
     """Return the last lines of the log, oldest first."""
     return Json({"lines": runtime.administration.log(actor, query.lines)})
+
+
+@router.get("/sessions")
+async def list_sessions(runtime: RuntimeDep, identity: IdentityDep) -> Response:
+    """List everybody's sign-ins and API keys, last used first."""
+    return Json(await runtime.sign_ins.list(identity))
+
+
+@router.get("/storage")
+async def list_stored(runtime: RuntimeDep, actor: ActorDep) -> Response:
+    """Return how much text each person keeps; reads all of it."""
+    return Json({"people": await runtime.usage.list_stored(actor)})
 
 
 @router.post("/backups")

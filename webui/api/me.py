@@ -55,6 +55,7 @@ async def get_me(runtime: RuntimeDep, actor: ActorDep) -> Response:
         "name": actor.name,
         "role": actor.role.value,
         "permissions": sorted(actor.permissions),
+        "has_password": (await runtime.accounts.get(actor)).has_password,
     }
     claimed = runtime.accounts.is_claimed
     return Json(

@@ -108,6 +108,28 @@ async def reset_password(
     return Json({"password": password})
 
 
+@router.delete("/{user_id}/sessions")
+async def end_sessions(
+    runtime: RuntimeDep, actor: ActorDep, sender: SenderDep, user_id: IdInPath
+) -> Response:
+    """End all sign-ins of somebody, and the replies that run."""
+    await runtime.sign_ins.end_all(actor, user_id, sender)
+    return Response(status_code=204)
+
+
+@router.delete("/{user_id}/sessions/{session_id}")
+async def end_session(
+    runtime: RuntimeDep,
+    actor: ActorDep,
+    sender: SenderDep,
+    user_id: IdInPath,
+    session_id: IdInPath,
+) -> Response:
+    """End one of somebody's sign-ins."""
+    await runtime.sign_ins.end(actor, user_id, session_id, sender)
+    return Response(status_code=204)
+
+
 @router.get("/{user_id}/limits")
 async def get_limits(runtime: RuntimeDep, actor: ActorDep, user_id: IdInPath) -> Response:
     """Return the limits set for somebody alone, and those that hold."""

@@ -2,8 +2,8 @@
 
 Every query for a person begins here, so that no function can forget whose rows it reads: what is
 somebody else's is not there. What the server does to everybody's rows stands in `unattended`, how a
-secret finds its owner in `credentials`, what others let somebody read in `received`; a test holds
-all other files to this one.
+secret finds its owner in `credentials`, what others let somebody read in `received`, what
+administrators see of sign-ins and keys in `everybodys`; a test holds all other files to this one.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ def list_newest(session: Session, owner_id: str) -> list[SessionRow]:
     return list(session.scalars(query))
 
 
-def delete(session: Session, owner_id: str, session_id: str) -> None:
-    """End one.
+def delete(session: Session, owner_id: str, session_id: str) -> SessionRow:
+    """End one; returns what it was.
 
     Raises:
         NotFound: There is none, or it is somebody else's.
@@ -34,6 +34,7 @@ def delete(session: Session, owner_id: str, session_id: str) -> None:
     if row is None:
         raise NotFound("There is no such session")
     session.delete(row)
+    return row
 
 
 def delete_all(session: Session, owner_id: str, *, but: str | None = None) -> None:

@@ -43,6 +43,15 @@ class GenerationStatus(StrEnum):
     FAILED = "failed"
 
 
+class SignInWay(StrEnum):
+    """By what a sign-in began."""
+
+    PASSWORD = "password"  # noqa: S105 - a word for a way in
+    PASSKEY = "passkey"
+    PROVIDER = "provider"  # of OpenID Connect
+    PROXY = "proxy"
+
+
 class JobStatus(StrEnum):
     """How far long work is."""
 
@@ -81,6 +90,7 @@ class Base(MappedAsDataclass, DeclarativeBase, eq=False):
         GenerationStatus: words(GenerationStatus),
         JobStatus: words(JobStatus),
         UserRole: words(UserRole),
+        SignInWay: words(SignInWay),
     }
 
 
@@ -119,6 +129,7 @@ class SessionRow(Base, kw_only=True):
         token_hash: SHA-256 of the token, in hexadecimal.
         device: What browser and system it was, in words.
         address: From where it was last used.
+        way: By what it began; None of those that began before this was kept.
     """
 
     __tablename__ = "sessions"
@@ -131,6 +142,7 @@ class SessionRow(Base, kw_only=True):
     created_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
     last_used_at: Mapped[datetime] = mapped_column(default_factory=utc_now)
     expires_at: Mapped[datetime]
+    way: Mapped[SignInWay | None] = mapped_column(default=None)
 
 
 class ApiKeyRow(Base, kw_only=True):

@@ -415,6 +415,17 @@ async def test_new_people_get_an_account_where_that_is_wanted(make_house, provid
     assert code_of(answer) == "wrong_credentials"
     answer = await browser.client.delete("/api/oidc/link", headers={"origin": ORIGIN})
     assert answer.status_code == 409  # there would be no way in
+    headers = {"origin": ORIGIN}
+    for method, path, body in (
+        ("DELETE", "/api/me", {"password": ""}),
+        ("PUT", "/api/me/password", {"old": "", "new": PASSWORD}),
+        ("POST", "/api/passkeys/options", {"name": "Phone", "password": ""}),
+    ):
+        answer = await browser.client.request(method, path, json=body, headers=headers)
+        assert (answer.status_code, code_of(answer)) == (409, "no_password"), path
+    assert (await browser.client.get("/api/me")).json()["user"]["has_password"] is False
+    (session,) = (await browser.client.get("/api/sessions")).json()["sessions"]
+    assert session["way"] == "provider"
 
 
 async def test_name_of_a_newcomer_is_asked_for_where_the_token_has_none(

@@ -10,6 +10,7 @@ from tests.unit.accounts.conftest import GOOD, HERE, OTHER, House
 from webui.accounts.accounts import WrongCredentials
 from webui.accounts.enabled import AccountDisabled
 from webui.accounts.identity import Sender, Source
+from webui.accounts.passwords import NoPassword
 from webui.accounts.sessions import GUEST_IDLE
 from webui.accounts.throttle import PAIR, TooManyAttempts
 from webui.accounts.users import UserChange
@@ -276,6 +277,28 @@ async def test_own_account_goes_with_everything_in_it(house: House) -> None:
         await house.database.read(conversations.get, user_id, made.id)
     with pytest.raises(NotFound):
         await house.database.read(users.get, user_id)
+
+
+async def test_who_has_no_password_is_told_so_and_not_that_it_is_wrong(house: House) -> None:
+    user_id = await member(house)
+    bob = await house.identity(await token_of(house))
+
+    def drop(session) -> None:
+        users.get(session, user_id).password_hash = None
+
+    await house.database.run(drop)
+    for call in (
+        lambda: house.accounts.confirm(bob.actor, OTHER, HERE),
+        lambda: house.accounts.delete(bob.actor, "", HERE),
+        lambda: house.accounts.change_password(bob, OTHER, GOOD, HERE),
+    ):
+        with pytest.raises(NoPassword, match="no password") as refusal:
+            await call()
+        assert "administrator" in refusal.value.hint
+    for _ in range(PAIR.num_free + 1):  # nothing was guessed, so nothing is slowed down
+        with pytest.raises(NoPassword):
+            await house.accounts.confirm(bob.actor, OTHER, HERE)
+    assert not bob.ended.is_set()
 
 
 async def test_only_administrator_cannot_go(house: House) -> None:

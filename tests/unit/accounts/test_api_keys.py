@@ -363,7 +363,10 @@ async def test_administrators_see_name_and_beginning_and_revoke(keys: Keys) -> N
         "id": identity.id,
         "name": "Editor",
         "prefix": key[:11],
+        "owner_id": keys.bob_id,
         "owner": "Bob",
+        "last_used_at": (await keys.view()).last_used_at,
+        "expires_at": None,
     }
     for user_id in (keys.ann.user_id, "nobody"):
         with pytest.raises(NotFound):

@@ -116,7 +116,9 @@ async def test_passkey_signs_in_as_a_password_does(home: Home) -> None:
     assert used.last_used_at is not None
     assert used.id == made.id
     sessions = await home.house.accounts.list_sessions(identity.actor, identity.id)
-    assert [(one.device, one.is_current) for one in sessions].count(("Safari, iPhone", True)) == 1
+    assert [(one.device, one.way) for one in sessions if one.is_current] == [
+        ("Safari, iPhone", "passkey")
+    ]
     entry = (await home.house.database.read(audit.list_newest, limit=1))[0]
     assert (entry.action, entry.about, entry.address) == (
         "sign_in",

@@ -20,10 +20,13 @@ from webui.accounts.views import (
     ApiKeyCard,
     ApiKeyView,
     DefaultsView,
+    EverybodysSessionView,
     GroupView,
     LimitSource,
     LimitView,
     LinkView,
+    SignedInView,
+    StoredView,
     UsageRowView,
     UserLimitsView,
     UserView,
@@ -168,7 +171,27 @@ KEY_VIEW = ApiKeyView(
     expires_at=None,
     is_expired=False,
 )
-KEY_CARD = ApiKeyCard(id="k1", name="Editor", prefix=KEY[:11], owner="Bob")
+KEY_CARD = ApiKeyCard(
+    id="k1",
+    name="Editor",
+    prefix=KEY[:11],
+    owner_id="u1",
+    owner="Bob",
+    last_used_at=None,
+    expires_at=None,
+)
+SIGN_IN = EverybodysSessionView(
+    id="s1",
+    device="Firefox, Linux",
+    address="192.0.2.1",
+    way="passkey",
+    created_at=NOW,
+    last_used_at=NOW,
+    expires_at=NOW,
+    is_current=True,
+    user_id="u1",
+    user="Ann",
+)
 GROUP = GroupView(
     id="g1",
     name="Children",
@@ -324,6 +347,9 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             reset_password="made-up",
             delete=None,
         ),
+        sign_ins=Recorder(
+            list=SignedInView(sessions=[SIGN_IN], keys=[KEY_CARD]), end=None, end_all=None
+        ),
         api_keys=Recorder(
             list=[KEY_VIEW],
             make=MadeKey(KEY, KEY_VIEW),
@@ -367,7 +393,12 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             list_limits=[USER_LIMITS],
         ),
         defaults=Recorder(get=DEFAULTS, set=DEFAULTS),
-        usage=Recorder(list=[USAGE], list_all=[USAGE], limits=[LIMIT]),
+        usage=Recorder(
+            list=[USAGE],
+            list_all=[USAGE],
+            limits=[LIMIT],
+            list_stored=[StoredView(user_id="u1", user="Ann", text_bytes=7)],
+        ),
         generations=FakeGenerations(),
         embeddings=Recorder(
             embed=EmbedResult(vectors=(VECTOR, VECTOR[::-1]), num_tokens=9),
@@ -400,6 +431,7 @@ class FakeAccounts(Recorder):
             claim=SIGNED_IN,
             sign_in=SIGNED_IN,
             sign_out=None,
+            get=USER,
             list_sessions=[],
             end_session=None,
             sign_out_everywhere=None,

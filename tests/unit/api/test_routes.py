@@ -99,6 +99,10 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("GET", "/api/audit"),
         ("GET", "/api/admin"),
         ("GET", "/api/admin/log"),
+        ("GET", "/api/admin/sessions"),
+        ("GET", "/api/admin/storage"),
+        ("DELETE", "/api/users/{user_id}/sessions"),
+        ("DELETE", "/api/users/{user_id}/sessions/{session_id}"),
         ("POST", "/api/admin/backups"),
         ("PUT", "/api/admin/banner"),
         ("PUT", "/api/admin/reading"),
@@ -176,6 +180,10 @@ FOR_PEOPLE = {
     "/api/admin/banner",
     "/api/admin/log",
     "/api/admin/reading",
+    "/api/admin/sessions",
+    "/api/admin/storage",
+    "/api/users/{user_id}/sessions",
+    "/api/users/{user_id}/sessions/{session_id}",
     "/api/me/export",
     "/api/users/{user_id}/conversations",
     "/api/users/{user_id}/conversations/{conversation_id}",
@@ -233,6 +241,7 @@ async def test_me_is_the_local_user(client) -> None:
             "name": "You",
             "role": "administrator",
             "permissions": sorted(Permission),
+            "has_password": True,
         },
         "is_claimed": False,
         "banner": "Down at noon",
@@ -251,6 +260,24 @@ async def test_server_as_a_whole_is_shown_backed_up_and_labelled(client, runtime
     assert (made.status_code, made.json()["backup"]["name"]) == (201, "x.db")
     assert (await client.put("/api/admin/banner", json={"banner": "Hi"})).json() == {"banner": "Hi"}
     assert runtime.administration.calls == [("look",), ("back_up",), ("set_banner", "Hi")]
+
+
+async def test_sign_ins_of_everybody_are_listed_and_ended(client, runtime) -> None:
+    listed = (await client.get("/api/admin/sessions")).json()
+    (session,), (key,) = listed["sessions"], listed["keys"]
+    assert (session["user"], session["way"], session["is_current"]) == ("Ann", "passkey", True)
+    assert (key["owner"], key["last_used_at"]) == ("Bob", None)
+    assert (await client.delete("/api/users/u1/sessions/s1")).status_code == 204
+    assert (await client.delete("/api/users/u1/sessions")).status_code == 204
+    listing, one, everywhere = runtime.sign_ins.calls
+    assert listing == ("list",)
+    assert one[:3] == ("end", "u1", "s1")
+    assert everywhere[:2] == ("end_all", "u1")
+
+
+async def test_texts_are_told_by_person(client) -> None:
+    (one,) = (await client.get("/api/admin/storage")).json()["people"]
+    assert one == {"user_id": "u1", "user": "Ann", "text_bytes": 7}
 
 
 async def test_people_are_added_changed_and_deleted(client, runtime) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 FOLDER = Path(webui.storage.__file__).parent
-DOORS = {"owned.py", "unattended.py", "credentials.py", "received.py", "tables.py"}
+DOORS = {"owned.py", "unattended.py", "credentials.py", "received.py", "everybodys.py", "tables.py"}
 QUERIES = {"select", "update", "delete", "insert", "exists", "aliased", "query", "get", "get_one"}
 OWNED = {table.__name__ for table in OWNERS}
 TABLES = {mapper.local_table.name: mapper.class_ for mapper in Base.registry.mappers}

@@ -9,6 +9,7 @@ import { keysSection } from "./keys.js";
 import { linkSection } from "./link.js";
 import { passkeysSection } from "./passkeys.js";
 import { button, makeSheet, section } from "./sheet.js";
+import { aboutSignIn } from "./signed_in.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
 
@@ -22,11 +23,11 @@ export function showAccount(user) {
     {},
     section(t("account.sessions"), list, button(t("account.everywhere"), () => api.signOutEverywhere().then(leave))),
     keysSection(user),
-    section(t("account.password"), passwordForm(user)),
+    section(t("account.password"), user.has_password ? passwordForm(user) : el("p", {}, t("account.no_password"))),
     linkSection(),
     user.role === "guest" ? "" : passkeysSection(user),
     section(t("account.export"), el("p", {}, t("account.export_text"), " ", el("a", { href: `${root}api/me/export`, download: true }, t("account.export_now")))),
-    section(t("account.delete"), el("p", {}, t("account.delete_text")), deletion()),
+    section(t("account.delete"), el("p", {}, t("account.delete_text")), user.has_password ? deletion() : el("p", {}, t("account.delete_no_password"))),
   );
   const sheet = makeSheet(t("account.title", { name: user.name }), parts);
   sheet.classList.add("account");
@@ -39,7 +40,7 @@ async function drawSessions(list) {
   const { sessions } = await api.sessions();
   const rows = sessions.map((session) => {
     const last = session.is_current ? t("account.this_one") : t("account.last_used", { when: moment(session.last_used_at) });
-    const words = el("div", { class: "row-words" }, el("span", {}, session.device || t("account.some_device")), el("small", {}, [session.address, last].filter(Boolean).join(" · ")));
+    const words = el("div", { class: "row-words" }, el("span", {}, session.device || t("account.some_device")), el("small", {}, aboutSignIn(session)), el("small", {}, last));
     const end = button(t("account.end"), () => api.endSession(session.id).then(() => (session.is_current ? leave() : drawSessions(list))));
     return el("li", {}, words, end);
   });

@@ -1,6 +1,6 @@
 /**
- * The Admin tab: who runs and waits, people, groups and limits, the disk, backups, the line that
- * everybody sees, the log.
+ * The Admin tab: who runs and waits, who is signed in, people, groups and limits, the disk, backups,
+ * the line that everybody sees, the log.
  *
  * Asks while it is on the screen, and draws what the server says; shows no text of any chat.
  */
@@ -9,9 +9,11 @@ import { el, setText } from "./dom.js";
 import { field, formOf } from "./field.js";
 import { bytes, duration, integer, moment } from "./format.js";
 import { GroupsSection } from "./groups.js";
+import { LongList } from "./long_list.js";
 import { showPeople } from "./people.js";
 import { QuotasSection } from "./quotas.js";
 import { button } from "./sheet.js";
+import { SignedInSection } from "./signed_in.js";
 import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
 
@@ -31,6 +33,7 @@ export class AdminPage {
     this.log = el("pre", { class: "admin-log", tabindex: "0", "aria-label": t("admin.log") });
     this.banner = field("banner", { label: t("admin.banner"), hint: t("admin.banner_hint"), required: false, maxlength: "500" });
     this.quotas = new QuotasSection();
+    this.signedIn = new SignedInSection();
     this.groups = new GroupsSection({ changed: () => this.quotas.load().catch(toastError) });
     this.node = el("div", { class: "admin account" }, el("h1", {}, t("admin.title")), ...this.#sections());
     new IntersectionObserver(([seen]) => this.#look(seen.isIntersecting)).observe(this.node);
@@ -38,7 +41,7 @@ export class AdminPage {
 
   /** What is shown of people: asked for when somebody looks, and when something changed it. */
   #askPeople() {
-    const parts = [this.groups.load(), this.quotas.load()];
+    const parts = [this.signedIn.load(), this.groups.load(), this.quotas.load()];
     return Promise.all(parts).catch(toastError);
   }
 
@@ -53,16 +56,30 @@ export class AdminPage {
     const told = ({ banner }) => toast(t(banner ? "admin.banner_shown" : "admin.banner_gone"));
     return [
       section("admin.now", table, this.nobody),
+      this.signedIn.node,
       section("people.title", el("p", {}, t("admin.people")), button(t("admin.people_open"), () => this.#openPeople())),
       this.groups.node,
       this.quotas.node,
       section("admin.backups", this.backups, button(t("admin.back_up"), backUp)),
       section("admin.everybody", formOf({ fields: [this.banner], action: t("admin.banner_save"), send: api.setBanner, done: told })),
       section("admin.reading", el("p", {}, t("admin.reading_text")), this.#reading()),
-      section("admin.disk", this.disk),
+      section("admin.disk", this.disk, this.#texts()),
       section("admin.about", this.about),
       section("admin.log", this.log, button(t("admin.log_again"), () => this.#askLog())),
     ];
+  }
+
+  /** Who has how much text, counted when somebody asks: all of it is read for that. */
+  #texts() {
+    const row = (person) => ({ node: el("li", {}, el("span", { class: "row-words" }, person.name), el("small", {}, bytes(person.text_bytes))), update: () => {} });
+    const show = async () => {
+      const list = new LongList({ row, filter: t("quotas.filter"), none: t("admin.no_texts") });
+      const { people } = await api.storedTexts();
+      list.show(people.map((one) => ({ ...one, id: one.user_id, name: one.user })));
+      place.replaceChildren(el("h4", {}, t("admin.texts")), list.node, button(t("admin.texts_again"), show));
+    };
+    const place = el("div", { class: "admin-texts" }, button(t("admin.texts_open"), show));
+    return place;
   }
 
   #reading() {

@@ -18,7 +18,10 @@ export class LongList {
   #none;
   #shown;
 
-  /** `row`: from a thing with `id` and `name` to {node, update}; `none`: said where there are none. */
+  /**
+   * `row`: from a thing with `id` and `name` to {node, update}; `none`: said where there are none.
+   * Where a thing has a text `found`, the filter looks in that and not in the name.
+   */
   constructor({ row, filter, none, shown = SHOWN }) {
     this.#row = row;
     this.#none = none;
@@ -63,8 +66,8 @@ export function searchField(label, run) {
   return el("input", { type: "search", class: "list-filter", placeholder: label, "aria-label": label, autocomplete: "off", autocapitalize: "none", spellcheck: "false", on: { input: run } });
 }
 
-/** Those whose name has the text in it, whatever its case. */
+/** Those whose name, or what they are found by, has the text in it, whatever its case. */
 export function matching(items, text) {
   const wanted = text.trim().toLocaleLowerCase();
-  return items.filter(({ name }) => name.toLocaleLowerCase().includes(wanted));
+  return items.filter(({ name, found = name }) => found.toLocaleLowerCase().includes(wanted));
 }

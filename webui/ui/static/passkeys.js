@@ -17,7 +17,7 @@ export function passkeysSection(user) {
   const list = el("ul", { class: "rows" });
   const place = el("div", {});
   const draw = () => drawPasskeys(list, draw).then((impossible) => impossible ?? (hasPasskeys() ? null : t("passkeys.unsupported")));
-  const close = () => place.replaceChildren(button(t("passkeys.add_open"), open));
+  const close = () => place.replaceChildren(user.has_password ? button(t("passkeys.add_open"), open) : el("p", {}, t("passkeys.no_password")));
   const open = () => {
     const { form, first } = makeForm(user, () => {
       close();
