@@ -231,6 +231,7 @@ class GenerationLoop:
             if sequence.belongs_to(owner, conversation_id):
                 sequence.keeps_state = False
         self._keeper.purge(owner, conversation_id)
+        self._drafting.purge(owner, conversation_id)
 
     def _admit(self) -> list[ToParent]:
         failures: list[ToParent] = []
@@ -243,6 +244,7 @@ class GenerationLoop:
         if admitted.placed:
             self._tell_begun(Begun([sequence.request_id for sequence in admitted.placed]))
         for sequence in admitted.placed:
+            self._drafting.begin(sequence)
             if (file := self._keeper.file_for(sequence)) is not None:
                 self._keeper.cut(sequence, sequence.num_read)
                 self._fetching.ask(sequence, file)
@@ -394,3 +396,4 @@ class GenerationLoop:
             self._samplers.close(sequence)
             if sequence.slot >= 0 and not sequence.keeps_state:
                 self._runner.forget(sequence.slot, 0)
+                self._drafting.forget(sequence.slot)
