@@ -51,7 +51,9 @@ class Preparer(Generic[R]):
         self._name = name
         self._put = put
         self._tell = tell
-        self._requests: queue.SimpleQueue[tuple[R, float]] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[R, float] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._is_stopped = False
         self._wanted: set[str] = set()  # asked for and not yet prepared, nor dropped
         self.begun_s: float | None = None  # when the present request was begun
 
@@ -63,11 +65,21 @@ class Preparer(Generic[R]):
         """
         before = threading.stack_size(STACK_BYTES)
         try:
-            threading.Thread(
+            self._thread = threading.Thread(
                 target=self._work, args=(prepare,), name=self._name, daemon=True
-            ).start()
+            )
+            self._thread.start()
         finally:
             threading.stack_size(before)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Begin no further request; return whether none is being made ready after so long."""
+        self._is_stopped = True
+        self._requests.put(None)
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def give(self, request: R) -> None:
         """Queue a request."""
@@ -81,7 +93,10 @@ class Preparer(Generic[R]):
     def _work(self, prepare: Callable[[R, float], Prepared | TextsPrepared]) -> None:
         while True:
             self.begun_s = None
-            request, arrived_s = self._requests.get()
+            given = self._requests.get()
+            if given is None or self._is_stopped:
+                return
+            request, arrived_s = given
             self.begun_s = time.monotonic()
             request_id = request.request_id
             if request_id not in self._wanted:
