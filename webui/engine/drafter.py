@@ -32,7 +32,7 @@ class Drafter(Protocol):
 
     All calls block; the loop is their only caller. It remembers what each slot of its own has
     read, finds by itself where a row goes on from there, and drops the rest: nobody tells it what
-    was taken back or that a slot serves another.
+    was taken back. It is told to forget when a slot serves another owner, or must leave no trace.
     """
 
     @property
@@ -69,6 +69,10 @@ class Drafter(Protocol):
         Raises:
             EngineError: As for `read`.
         """
+        ...
+
+    def forget(self, slot: int) -> None:
+        """Drop all that a slot has read."""
         ...
 
     def set_threads(self, decode: int, batch: int) -> None:

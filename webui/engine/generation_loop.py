@@ -218,8 +218,7 @@ class GenerationLoop:
     def _abort(self, request_id: str) -> None:
         is_early = self._preparing.pop(request_id, None) is not None
         self._fetching.forget(request_id)
-        sequence = self._scheduler.abort(request_id)
-        if is_early or sequence is not None:
+        if (sequence := self._scheduler.abort(request_id)) is not None or is_early:
             self.tally.note_abort(None if sequence is None else sequence.usage())
         if sequence is not None:
             self._untold.forget(request_id)
@@ -233,6 +232,7 @@ class GenerationLoop:
             if sequence.belongs_to(mail.owner, mail.conversation_id):
                 sequence.keeps_state = False
         self._keeper.purge(mail.owner, mail.conversation_id)
+        self._drafting.purge(mail.owner, mail.conversation_id)
 
     def _admit(self) -> list[ToParent]:
         failures: list[ToParent] = []
@@ -245,6 +245,7 @@ class GenerationLoop:
         if admitted.placed:
             self._tell_begun(Begun([sequence.request_id for sequence in admitted.placed]))
         for sequence in admitted.placed:
+            self._drafting.begin(sequence)
             if (file := self._keeper.file_for(sequence)) is not None:
                 self._keeper.cut(sequence, sequence.num_read)
                 self._fetching.ask(sequence, file)
@@ -396,3 +397,4 @@ class GenerationLoop:
             self._samplers.close(sequence)
             if sequence.slot >= 0 and not sequence.keeps_state:
                 self._runner.forget(sequence.slot, 0)
+                self._drafting.forget(sequence.slot)

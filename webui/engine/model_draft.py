@@ -75,6 +75,10 @@ class ModelDraft:
             _log.warning("The draft model guesses no more until it is loaded anew: %s", reason)
             return {}
 
+    def forget(self, slot: int) -> None:
+        """Drop all that it has read for a slot."""
+        self._drafter.forget(slot)
+
     def set_threads(self, decode: int, batch: int) -> None:
         """Let it compute with as many threads as the model that checks it."""
         self._drafter.set_threads(decode, batch)

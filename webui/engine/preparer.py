@@ -49,7 +49,8 @@ class Preparer(Generic[R]):
         self._changed = threading.Condition()  # of the queue, which two threads touch
         self._begun: tuple[float, float] | None = None  # the present request, by both clocks
         self._request_s = 0.0  # what one takes
-        self._thread: threading.Thread
+        self._thread: threading.Thread | None = None
+        self._is_stopped = False
 
     @property
     def busy_s(self) -> float:
@@ -58,7 +59,7 @@ class Preparer(Generic[R]):
         Where a thread's time can be read, a machine that is busy with other things makes no
         request look stuck.
         """
-        if (begun := self._begun) is None:
+        if (begun := self._begun) is None or self._thread is None:
             return 0.0
         waited_s = time.monotonic() - begun[0]
         if (computed_s := _computed_s(self._thread)) is None:
@@ -80,6 +81,16 @@ class Preparer(Generic[R]):
         finally:
             threading.stack_size(before)
 
+    def stop(self, timeout_s: float) -> bool:
+        """Begin no further request; return whether none is being made ready after so long."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
     def give(self, request: R) -> None:
         """Queue a request; one too many of its owner is refused."""
         try:
@@ -94,17 +105,19 @@ class Preparer(Generic[R]):
         with self._changed:
             self._requests.drop(request_id)
 
-    def _next(self) -> tuple[R, float]:
+    def _next(self) -> tuple[R, float] | None:
         with self._changed:
-            while not self._requests:
+            while not self._requests and not self._is_stopped:
                 self._changed.wait()
-            return self._requests.take()
+            return None if self._is_stopped else self._requests.take()
 
     def _work(self, prepare: Callable[[R, float], Prepared | TextsPrepared]) -> None:
         while True:
-            request, arrived_s = self._next()
+            if (given := self._next()) is None:
+                return
+            request, arrived_s = given
             begun_s = time.monotonic()
-            self._begun = begun_s, _computed_s(self._thread) or 0.0
+            self._begun = begun_s, _computed_s(threading.current_thread()) or 0.0
             request_id = request.request_id
             self._tell(Begun([request_id]))
             try:

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 1.0
 COUNT_S = 0.5  # between two looks at the figures while there is work
 READ_BYTES = 1 << 16
+STOP_S = 0.25  # for a text that is being read when the model is closed
 PR_SET_PDEATHSIG = 1
 
 
@@ -115,7 +116,9 @@ class _Worker:
             self._send(ipc.Loaded(opened.info))
             self._generate(loop)
             loop.close()
-        opened.close()
+        # Who still reads a text uses the model; the end of the process frees it as well.
+        if self._prompts.stop(STOP_S) and self._texts.stop(STOP_S):
+            opened.close()
 
     def _open_loop(self, opened: OpenedModel, load: ipc.Load) -> ModelLoop:
         embedding = self._open_embedding(opened)

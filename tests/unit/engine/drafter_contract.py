@@ -22,6 +22,15 @@ class DrafterContract:
         assert read == [10] * (total // 10) + [total % 10, 0]
         assert list(map(drafter.num_missing, rows)) == [0, 0]
 
+    def test_slot_that_forgot_has_read_nothing(self, drafter):
+        rows = [DraftRow(0, TEXT, 4), DraftRow(1, OTHER, 4)]
+        alone = drafter.propose(rows)
+        drafter.forget(0)
+        assert list(map(drafter.num_missing, rows)) == [len(TEXT) - 1, 0]
+        assert drafter.propose(rows) == alone
+        drafter.forget(0)
+        drafter.forget(0)
+
     def test_guesses_are_as_many_as_wanted_at_most(self, drafter):
         for num in (1, 2, 7):
             few, more = drafter.propose([DraftRow(0, TEXT, num), DraftRow(1, OTHER, num + 1)])

@@ -74,6 +74,9 @@ class FakeDrafter:
         self.num_rows.append(len(rows))
         return [self._guess(row) for row in rows]
 
+    def forget(self, slot: int) -> None:
+        self._cells.pop(slot, None)
+
     def set_threads(self, decode: int, batch: int) -> None:
         self.threads.append((decode, batch))
 

@@ -136,6 +136,11 @@ class DraftModel:
             batch = following
         return list(guesses.values())
 
+    def forget(self, slot: int) -> None:
+        """Drop all that a slot has read."""
+        llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        self._tokens[slot].clear()
+
     def set_threads(self, decode: int, batch: int) -> None:
         """Set the compute threads of steps of one token and of more."""
         llama_cpp.llama_set_n_threads(self._context, decode, batch)
