@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 
 MAX_REPETITIONS = 2000
 NUMBER_WORDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")
+MAX_CHARS = 100_000  # of a string with a limit
+BLOCK = 1000
 LENGTHS = ("minLength", "maxLength")
-# How pydantic says a decimal number as text: a sign, and digits that are not all left out.
-DECIMAL = re.compile(
-    r"\^\(\?!\^\[-\+\.\]\*\$\)\[\+-\]\?0\*\\d(\*|\{0,\d+\})\\\.\?\\d(\*|\{0,\d+\})(?:0\*)?\$"
+# How pydantic said decimal numbers as text until 2.12: digits that are not all left out.
+DECIMAL_BEGINS = r"^(?!^[-+.]*$)[+-]?0*"
+DECIMAL_ENDS = re.compile(
+    r"\\d\*\\\.\?\\d(?P<places>\*|\{0,\d+\})(0\*)?\$"
+    r"|\(\?:\\d\{0,(?P<digits>\d+)\}\|\(\?=\[\\d\.\]\{1,\d+\}0\*\$\)"
+    r"\\d(\*|\{0,\d+\})\\\.\\d(\*|(?P<least>\{0,\d+\}))0\*\$\)"
 )
 ONE_CLASS = re.compile(r"\^(\[(?:\\.|[^\]\\])+\]|\\[dwsDWS]|\.)([+*])\$")
 
@@ -49,16 +54,27 @@ def string_rule(schema: Schema, path: str, book: RuleBook) -> Expression:
     if form is not None and form.fits(*sizes(schema, *LENGTHS, path, most_allowed=None)):
         book.include(rules_for(form.body))
         return f'"\\"" ({form.body}) "\\""'
-    return f'"\\"" {repeated("char", *sizes(schema, *LENGTHS, path))} "\\""'
+    low, high = sizes(schema, *LENGTHS, path, most_allowed=None)
+    if low > MAX_REPETITIONS:
+        raise bad_schema(path, f"minLength: {low}, but {MAX_REPETITIONS} is the most")
+    return f'"\\"" {_characters(low, high, book)} "\\""'
+
+
+def _characters(low: int, high: int | None, book: RuleBook) -> Expression:
+    """Return from `low` to `high` characters; more than one repetition can count go by blocks."""
+    if high is None or high <= MAX_REPETITIONS:
+        return repeated("char", low, high)
+    num_blocks, num_more = divmod(min(high, MAX_CHARS) - low, BLOCK)
+    block, part = book.add(f"char{{{BLOCK}}}"), book.add(f"char{{0,{BLOCK - 1}}}")
+    rest = book.add(repeated("char", 0, num_more))
+    for _ in range(num_blocks):
+        rest = book.add(f"{block} {rest} | {part}")
+    return f"{repeated('char', low, low)} {rest}"
 
 
 def _matching(schema: Schema, path: str) -> Expression:
     low, high = sizes(schema, *LENGTHS, path, most_allowed=None)
-    pattern = str(schema["pattern"])
-    if decimal := DECIMAL.fullmatch(pattern):
-        whole, fraction = (times.replace("{0,", "{1,").replace("*", "+") for times in decimal[1, 2])
-        pattern = rf"^[+-]?\d{whole}(\.\d{fraction})?$"
-        pattern = pattern.replace(r"(\.\d{1,0})?", "").replace(r"\d{1,0}", "0")
+    pattern = _without_looking_ahead(str(schema["pattern"]))
     try:
         found = read_pattern(pattern)
         if not _fits(found, low, high) and (same := ONE_CLASS.fullmatch(pattern)):
@@ -73,6 +89,18 @@ def _matching(schema: Schema, path: str) -> Expression:
             "Say the length in the pattern, as in ^[a-z]{2,10}$.",
         )
     return found.body
+
+
+def _without_looking_ahead(pattern: str) -> str:
+    """Return the same pattern; for a decimal number of pydantic one that says less."""
+    ends = DECIMAL_ENDS.fullmatch(pattern.removeprefix(DECIMAL_BEGINS))
+    if ends is None or not pattern.startswith(DECIMAL_BEGINS):
+        return pattern
+    num_digits = ends["digits"]
+    whole = r"\d+" if num_digits is None else rf"\d{{1,{num_digits}}}"
+    places = (ends["places"] or ends["least"] or "").replace("*", "+").replace("{0,", "{1,")
+    fraction = rf"(\.\d{places})?" if places not in ("", "{1,0}") else ""
+    return f"^[+-]?{'0' if num_digits == '0' else whole}{fraction}$"
 
 
 def _fits(pattern: Pattern, low: int, high: int | None) -> bool:
