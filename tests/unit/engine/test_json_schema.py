@@ -154,6 +154,11 @@ BAD: list[tuple[Any, str, str]] = [
     ({"if": {}, "then": {}}, "#", "if is"),
     ({"patternProperties": {"a": {}, "b": {}}}, "#", "patternProperties: one pattern"),
     ({"patternProperties": {"a": {}}, "required": ["b"]}, "#", "beside other names"),
+    (
+        {"allOf": [{"additionalProperties": False}, {"patternProperties": {"a": {}}}]},
+        "#",
+        "in allOf",
+    ),
     ({"minProperties": 2}, "#", "minProperties: 2, but 0"),
     ({"properties": {"a": {}, "b": {}}, "maxProperties": 1}, "#", "maxProperties: 1, but 2"),
     ({"items": {"enum": [1, 2]}, "uniqueItems": True, "minItems": 3}, "#", "there are 2 values"),
