@@ -15,6 +15,7 @@ from webui.engine.json_formats import FORMATS, rules_for
 from webui.engine.json_numbers import BadStep, Bounds, integer_between, number_between
 from webui.engine.json_pattern import BadPattern, read_pattern
 from webui.engine.json_rules import MAX_DIGITS, repeated
+from webui.engine.library_patterns import FORMAT_OF, without_looking_ahead
 from webui.engine.schema_words import bad_schema
 
 if TYPE_CHECKING:
@@ -28,13 +29,6 @@ NUMBER_WORDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "m
 MAX_CHARS = 100_000  # of a string with a limit
 BLOCK = 1000
 LENGTHS = ("minLength", "maxLength")
-# How pydantic said decimal numbers as text until 2.12: digits that are not all left out.
-DECIMAL_BEGINS = r"^(?!^[-+.]*$)[+-]?0*"
-DECIMAL_ENDS = re.compile(
-    r"\\d\*\\\.\?\\d(?P<places>\*|\{0,\d+\})(0\*)?\$"
-    r"|\(\?:\\d\{0,(?P<digits>\d+)\}\|\(\?=\[\\d\.\]\{1,\d+\}0\*\$\)"
-    r"\\d(\*|\{0,\d+\})\\\.\\d(\*|(?P<least>\{0,\d+\}))0\*\$\)"
-)
 ONE_CLASS = re.compile(r"\^(\[(?:\\.|[^\]\\])+\]|\\[dwsDWS]|\.)([+*])\$")
 
 Schema: TypeAlias = dict[str, Any]
@@ -48,13 +42,17 @@ def string_rule(schema: Schema, path: str, book: RuleBook) -> Expression:
     Raises:
         InvalidRequest: They cannot be kept; names the keyword.
     """
-    if "pattern" in schema:
-        return _matching(schema, path)
-    form = FORMATS.get(str(schema.get("format")))
-    if form is not None and form.fits(*sizes(schema, *LENGTHS, path, most_allowed=None)):
+    pattern = schema.get("pattern", "")
+    if not isinstance(pattern, str):
+        raise bad_schema(path, "pattern: expected a text")
+    form = FORMATS.get(FORMAT_OF.get(pattern, str(schema.get("format"))))
+    is_known = not pattern or pattern in FORMAT_OF
+    if form is not None and is_known and form.fits(*sizes(schema, *LENGTHS, path, top=None)):
         book.include(rules_for(form.body))
         return f'"\\"" ({form.body}) "\\""'
-    low, high = sizes(schema, *LENGTHS, path, most_allowed=None)
+    if pattern:
+        return _matching(schema, path)
+    low, high = sizes(schema, *LENGTHS, path, top=None)
     if low > MAX_REPETITIONS:
         raise bad_schema(path, f"minLength: {low}, but {MAX_REPETITIONS} is the most")
     return f'"\\"" {_characters(low, high, book)} "\\""'
@@ -73,8 +71,8 @@ def _characters(low: int, high: int | None, book: RuleBook) -> Expression:
 
 
 def _matching(schema: Schema, path: str) -> Expression:
-    low, high = sizes(schema, *LENGTHS, path, most_allowed=None)
-    pattern = _without_looking_ahead(str(schema["pattern"]))
+    low, high = sizes(schema, *LENGTHS, path, top=None)
+    pattern = without_looking_ahead(schema["pattern"])
     try:
         found = read_pattern(pattern)
         if not _fits(found, low, high) and (same := ONE_CLASS.fullmatch(pattern)):
@@ -91,25 +89,13 @@ def _matching(schema: Schema, path: str) -> Expression:
     return found.body
 
 
-def _without_looking_ahead(pattern: str) -> str:
-    """Return the same pattern; for a decimal number of pydantic one that says less."""
-    ends = DECIMAL_ENDS.fullmatch(pattern.removeprefix(DECIMAL_BEGINS))
-    if ends is None or not pattern.startswith(DECIMAL_BEGINS):
-        return pattern
-    num_digits = ends["digits"]
-    whole = r"\d+" if num_digits is None else rf"\d{{1,{num_digits}}}"
-    places = (ends["places"] or ends["least"] or "").replace("*", "+").replace("{0,", "{1,")
-    fraction = rf"(\.\d{places})?" if places not in ("", "{1,0}") else ""
-    return f"^[+-]?{'0' if num_digits == '0' else whole}{fraction}$"
-
-
 def _fits(pattern: Pattern, low: int, high: int | None) -> bool:
     is_short = high is None or (pattern.longest is not None and pattern.longest <= high)
     return low <= pattern.shortest and is_short
 
 
 def sizes(
-    schema: Schema, least: str, most: str, path: str, *, most_allowed: int | None = MAX_REPETITIONS
+    schema: Schema, least: str, most: str, path: str, *, top: int | None = MAX_REPETITIONS
 ) -> tuple[int, int | None]:
     """Return the least and the largest number of something; None is no limit.
 
@@ -124,8 +110,8 @@ def sizes(
             raise bad_schema(path, f"{word}: expected a whole number of 0 or more")
         if value < 0:
             raise bad_schema(path, f"{word}: expected a whole number of 0 or more")
-        if most_allowed is not None and value > most_allowed:
-            raise bad_schema(path, f"{word}: {value}, but {most_allowed} is the most")
+        if top is not None and value > top:
+            raise bad_schema(path, f"{word}: {value}, but {top} is the most")
     if high is not None and high < low:
         raise bad_schema(path, f"{most} is less than {least}")
     return int(low), None if high is None else int(high)

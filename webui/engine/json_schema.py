@@ -255,7 +255,7 @@ class _Converter:
         values = [schema["const"]] if "const" in schema else self._parts(schema, "enum", path)
         if "const" in schema and "enum" in schema:
             values = [value for value in values if constant(value) in map(constant, schema["enum"])]
-        for word in schema.keys() - {"const", "enum", "type"}:
+        for word in schema.keys() - {"const", "enum", "type", "format"}:
             raise bad_schema(path, f"{word} beside const or enum is not supported")
         if "type" in schema:
             kinds = types_of(schema, path)

@@ -65,7 +65,7 @@ def object_words(
     if names is not None:
         known = {name: more for name in names if isinstance(name, str)}
         key, more = None, False
-    low, high = sizes(schema, "minProperties", "maxProperties", path, most_allowed=None)
+    low, high = sizes(schema, "minProperties", "maxProperties", path, top=None)
     return ObjectWords(
         known,
         frozenset(required),

@@ -12,6 +12,7 @@ from tests.unit.engine.gbnf_oracle import Grammar
 from tests.unit.engine.schema_oracle import TREE, obeys, random_schema, random_value
 from webui.engine import json_scalars
 from webui.engine.json_schema import schema_grammar
+from webui.engine.library_patterns import FORMAT_OF
 from webui.errors import InvalidRequest
 
 CASES: list[tuple[Any, list[Any], list[Any]]] = [
@@ -31,6 +32,7 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
     ({"type": "string", "enum": ["a", 1]}, ["a"], [1]),
     ({"oneOf": [{"type": "string"}, {"type": "null"}]}, ["", None], [1]),
     (True, [{"any": [1, "x", None]}], []),
+    ({"type": "integer", "format": "int32", "enum": [0, 1]}, [0, 1], [2]),
     ({"type": "string", "format": "phone"}, ["+1 23", ""], [5]),
     ({"type": "string", "format": "uri", "minLength": 1, "maxLength": 2083}, ["https://a.b/c"], []),
     ({"type": "string", "format": "email", "maxLength": 3}, ["a@b"], ["a@b.de"]),
@@ -174,6 +176,8 @@ BAD: list[tuple[Any, str, str]] = [
     ({"pattern": "a{5000}"}, "#", "more than 2000"),
     ({"pattern": "\\p{L}"}, "#", "\\p"),
     ({"pattern": "["}, "#", "ends too soon"),
+    ({"pattern": ["a"]}, "#", "expected a text"),
+    ({"pattern": next(iter(FORMAT_OF)), "maxLength": 9}, "#", "looks around"),
     ({"pattern": "a**"}, "#", "two repetitions"),
     ({"$ref": "https://example.org/x"}, "#", "does not point into"),
     ({"$ref": "#/$defs/none"}, "#", "nothing at"),
