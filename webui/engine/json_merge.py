@@ -83,6 +83,8 @@ def _close(one: dict[str, Any], other: dict[str, Any], both: dict[str, Any], pat
         more = side.get("additionalProperties", True)
         if more is True:
             continue
+        if "patternProperties" in opposite and "patternProperties" not in side:
+            raise bad_schema(path, "patternProperties in allOf is not supported")
         named = opposite.get("properties", {}).keys() - side.get("properties", {}).keys()
         for name in named:
             if more is not False:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webui.engine.json_rules import repeated
+from webui.engine.json_rules import MAX_DIGITS, repeated
 
 if TYPE_CHECKING:
     from webui.engine.json_rules import Expression, RuleBook
@@ -24,24 +24,22 @@ class Multiples:
 
     Args:
         step: Of what they are multiples; 1 allows all.
-        num_digits: How long they may be.
         book: Takes the rules.
 
-    Raises:
-        OverflowError: It would take too many rules.
+    Attributes:
+        num_digits: How long they may be; none where the step is too large.
     """
 
-    def __init__(self, step: int, num_digits: int, book: RuleBook) -> None:
-        if step > MAX_STEP:
-            raise OverflowError(f"a step of {step} takes more than {MAX_RULES} rules")
+    def __init__(self, step: int, book: RuleBook) -> None:
         self._step = step
         self._book = book
-        self._states = _states(step)
-        num_rules = (max(self._states) + 1) * (num_digits - 1) if step > 1 else 0
-        if num_rules > MAX_RULES:
-            raise OverflowError(
-                f"a step of {step} takes more than {MAX_RULES} rules for {num_digits} digits"
-            )
+        self._states = _states(step) if step <= MAX_STEP else []
+        num_states = len(set(self._states)) if step > 1 else 0
+        self.num_digits = MAX_DIGITS
+        if num_states:
+            self.num_digits = min(MAX_DIGITS, MAX_RULES // num_states + 1)
+        elif step > MAX_STEP:
+            self.num_digits = 0
         self._known: dict[tuple[int, int, int, str], Expression | None] = {}
 
     def has(self, value: int) -> bool:

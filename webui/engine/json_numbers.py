@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from webui.engine.json_multiples import Multiples
-from webui.engine.json_rules import MAX_DIGITS, quoted, repeated
+from webui.engine.json_rules import MAX_DIGITS, one_of, quoted, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_FRACTION_DIGITS = 6
 MAX_ENDINGS = 200
+USEFUL_DIGITS = 6  # of multiples, where more would take too many rules
 END = 10**MAX_DIGITS
 
 
@@ -70,10 +71,9 @@ def integer_between(bounds: Bounds, book: RuleBook) -> Expression:
     high = bounds.high // unit
     low += bounds.is_above and low * unit == bounds.low
     high -= bounds.is_below and high * unit == bounds.high
-    try:
-        multiples = Multiples(step // unit, len(str(max(-low, high, 1))), book)
-    except OverflowError as error:
-        raise BadStep(str(error)) from error
+    multiples = Multiples(step // unit, book)
+    if 10**multiples.num_digits <= max(-low, high):
+        low, high = _shorter(low, high, multiples.num_digits, step)
     ending = quoted("0" * zeros)
     parts: list[Expression] = ['"0"'] if low <= 0 <= high else []
     below = _Naturals(max(1, -high), -low, multiples, ending).expression()
@@ -81,6 +81,14 @@ def integer_between(bounds: Bounds, book: RuleBook) -> Expression:
     above = _Naturals(max(1, low), high, multiples, ending).expression()
     parts += [above] if above else []
     return " | ".join(parts)
+
+
+def _shorter(low: int, high: int, num_digits: int, step: int) -> tuple[int, int]:
+    """Return bounds of fewer digits, where these are enough to be of use."""
+    end = 10**num_digits - 1
+    if num_digits < USEFUL_DIGITS or low > end or high < -end:
+        raise BadStep(f"a step of {step} takes too many rules between these bounds")
+    return max(low, -end), min(high, end)
 
 
 def number_between(bounds: Bounds, book: RuleBook) -> Expression:
@@ -92,7 +100,7 @@ def number_between(bounds: Bounds, book: RuleBook) -> Expression:
     if bounds.step is not None and bounds.step.denominator == 1:
         return integer_between(bounds, book)
     endings = _endings(bounds.step)
-    one = Multiples(1, MAX_DIGITS, book)
+    one = Multiples(1, book)
     parts: list[Expression] = []
     if bounds.low < 0 and (below := _positive(bounds.mirrored(), endings, one)):
         parts.append(f'"-" ({below})')
@@ -214,7 +222,7 @@ class _Fractions:
             digits = self._after(0, 0)
         else:
             fits = [text for text in self._endings if self._allows(int(text), len(text))]
-            digits = " | ".join(map(quoted, fits)) or None
+            digits = one_of(fits) or None
         is_whole = self._allows(0, 0)
         if digits is None:
             return '""' if is_whole else None
@@ -232,8 +240,12 @@ class _Fractions:
             return None
         room = self._num_places - length
         if bounds.allows(first) and last <= bounds.high:
-            least = 1 if length == 0 else 0
+            least = int(length == 0)
             return repeated("[0-9]", least, room) if room >= least else None
+        if first == bounds.high:  # nothing but zeros, of which one is enough
+            return (
+                '""' if length and bounds.allows(first) else '"0"' if room and not length else None
+            )
         parts: list[Expression] = []
         if room > 0:
             parts = _by_digit(range(10), lambda digit: self._after(value * 10 + digit, length + 1))

@@ -15,6 +15,7 @@ from webui.engine.json_formats import FORMATS, rules_for
 from webui.engine.json_numbers import BadStep, Bounds, integer_between, number_between
 from webui.engine.json_pattern import BadPattern, read_pattern
 from webui.engine.json_rules import MAX_DIGITS, repeated
+from webui.engine.library_patterns import FORMAT_OF, without_looking_ahead
 from webui.engine.schema_words import bad_schema
 
 if TYPE_CHECKING:
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
 
 MAX_REPETITIONS = 2000
 NUMBER_WORDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")
+MAX_CHARS = 100_000  # of a string with a limit
+BLOCK = 1000
 LENGTHS = ("minLength", "maxLength")
-# How pydantic says a decimal number as text: a sign, and digits that are not all left out.
-DECIMAL = re.compile(
-    r"\^\(\?!\^\[-\+\.\]\*\$\)\[\+-\]\?0\*\\d(\*|\{0,\d+\})\\\.\?\\d(\*|\{0,\d+\})(?:0\*)?\$"
-)
 ONE_CLASS = re.compile(r"\^(\[(?:\\.|[^\]\\])+\]|\\[dwsDWS]|\.)([+*])\$")
 
 Schema: TypeAlias = dict[str, Any]
@@ -43,22 +42,37 @@ def string_rule(schema: Schema, path: str, book: RuleBook) -> Expression:
     Raises:
         InvalidRequest: They cannot be kept; names the keyword.
     """
-    if "pattern" in schema:
-        return _matching(schema, path)
-    form = FORMATS.get(str(schema.get("format")))
-    if form is not None and form.fits(*sizes(schema, *LENGTHS, path, most_allowed=None)):
+    pattern = schema.get("pattern", "")
+    if not isinstance(pattern, str):
+        raise bad_schema(path, "pattern: expected a text")
+    form = FORMATS.get(FORMAT_OF.get(pattern, str(schema.get("format"))))
+    is_known = not pattern or pattern in FORMAT_OF
+    if form is not None and is_known and form.fits(*sizes(schema, *LENGTHS, path, top=None)):
         book.include(rules_for(form.body))
         return f'"\\"" ({form.body}) "\\""'
-    return f'"\\"" {repeated("char", *sizes(schema, *LENGTHS, path))} "\\""'
+    if pattern:
+        return _matching(schema, path)
+    low, high = sizes(schema, *LENGTHS, path, top=None)
+    if low > MAX_REPETITIONS:
+        raise bad_schema(path, f"minLength: {low}, but {MAX_REPETITIONS} is the most")
+    return f'"\\"" {_characters(low, high, book)} "\\""'
+
+
+def _characters(low: int, high: int | None, book: RuleBook) -> Expression:
+    """Return from `low` to `high` characters; more than one repetition can count go by blocks."""
+    if high is None or high <= MAX_REPETITIONS:
+        return repeated("char", low, high)
+    num_blocks, num_more = divmod(min(high, MAX_CHARS) - low, BLOCK)
+    block, part = book.add(f"char{{{BLOCK}}}"), book.add(f"char{{0,{BLOCK - 1}}}")
+    rest = book.add(repeated("char", 0, num_more))
+    for _ in range(num_blocks):
+        rest = book.add(f"{block} {rest} | {part}")
+    return f"{repeated('char', low, low)} {rest}"
 
 
 def _matching(schema: Schema, path: str) -> Expression:
-    low, high = sizes(schema, *LENGTHS, path, most_allowed=None)
-    pattern = str(schema["pattern"])
-    if decimal := DECIMAL.fullmatch(pattern):
-        whole, fraction = (times.replace("{0,", "{1,").replace("*", "+") for times in decimal[1, 2])
-        pattern = rf"^[+-]?\d{whole}(\.\d{fraction})?$"
-        pattern = pattern.replace(r"(\.\d{1,0})?", "").replace(r"\d{1,0}", "0")
+    low, high = sizes(schema, *LENGTHS, path, top=None)
+    pattern = without_looking_ahead(schema["pattern"])
     try:
         found = read_pattern(pattern)
         if not _fits(found, low, high) and (same := ONE_CLASS.fullmatch(pattern)):
@@ -81,7 +95,7 @@ def _fits(pattern: Pattern, low: int, high: int | None) -> bool:
 
 
 def sizes(
-    schema: Schema, least: str, most: str, path: str, *, most_allowed: int | None = MAX_REPETITIONS
+    schema: Schema, least: str, most: str, path: str, *, top: int | None = MAX_REPETITIONS
 ) -> tuple[int, int | None]:
     """Return the least and the largest number of something; None is no limit.
 
@@ -96,8 +110,8 @@ def sizes(
             raise bad_schema(path, f"{word}: expected a whole number of 0 or more")
         if value < 0:
             raise bad_schema(path, f"{word}: expected a whole number of 0 or more")
-        if most_allowed is not None and value > most_allowed:
-            raise bad_schema(path, f"{word}: {value}, but {most_allowed} is the most")
+        if top is not None and value > top:
+            raise bad_schema(path, f"{word}: {value}, but {top} is the most")
     if high is not None and high < low:
         raise bad_schema(path, f"{most} is less than {least}")
     return int(low), None if high is None else int(high)

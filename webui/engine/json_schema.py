@@ -24,7 +24,7 @@ from webui.engine.json_object import (
     object_rule,
     other_key,
 )
-from webui.engine.json_rules import RuleBook, constant
+from webui.engine.json_rules import RuleBook, constant, one_of, quoted
 from webui.engine.json_scalars import integer_rule, number_rule, sizes, string_rule
 from webui.engine.object_words import object_words
 from webui.engine.schema_words import (
@@ -248,14 +248,14 @@ class _Converter:
         return self._merged(self._meaning(part, path), path, depth)
 
     def _values(self, schema: Schema, path: str) -> str:
-        return " | ".join(dict.fromkeys(map(constant, self._listed(schema, path))))
+        return one_of(map(constant, self._listed(schema, path)))
 
     def _listed(self, schema: Schema, path: str) -> list[Any]:
         """Return the values of const or enum."""
         values = [schema["const"]] if "const" in schema else self._parts(schema, "enum", path)
         if "const" in schema and "enum" in schema:
             values = [value for value in values if constant(value) in map(constant, schema["enum"])]
-        for word in schema.keys() - {"const", "enum", "type"}:
+        for word in schema.keys() - {"const", "enum", "type", "format"}:
             raise bad_schema(path, f"{word} beside const or enum is not supported")
         if "type" in schema:
             kinds = types_of(schema, path)
@@ -296,7 +296,8 @@ class _Converter:
             return None
         if "const" in seen or "enum" in seen:
             return self._listed(seen, path)
-        return {"boolean": [False, True], "null": [None]}.get(str(seen.get("type")))
+        lists: dict[str, list[Any]] = {"boolean": [False, True], "null": [None]}
+        return lists.get(str(seen.get("type")))
 
     def _array(self, schema: Schema, path: str, depth: int) -> str:
         depth += 1
@@ -332,7 +333,7 @@ class _Converter:
         low, high = limits
         constants = list(dict.fromkeys(map(constant, values)))
         high = len(constants) if high is None else high
-        found = unique_rule(constants, low, high, self._book)
+        found = unique_rule(list(map(quoted, constants)), low, high, self._book)
         if not found:
             raise bad_schema(path, f"minItems: {low}, but there are {len(constants)} values")
         return found

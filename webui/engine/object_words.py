@@ -65,7 +65,7 @@ def object_words(
     if names is not None:
         known = {name: more for name in names if isinstance(name, str)}
         key, more = None, False
-    low, high = sizes(schema, "minProperties", "maxProperties", path, most_allowed=None)
+    low, high = sizes(schema, "minProperties", "maxProperties", path, top=None)
     return ObjectWords(
         known,
         frozenset(required),
@@ -117,7 +117,7 @@ def _has_some(low: int, num_required: int, path: str) -> bool:
     if low > max(1, num_required):
         raise bad_schema(
             path,
-            f"minProperties: {low}, but {num_required} members are required; only 1 more can be",
+            f"minProperties: {low}, but {num_required} members are required",
             "Name under required what must be there.",
         )
     return low > num_required

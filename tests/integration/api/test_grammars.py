@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -129,6 +130,34 @@ async def test_answer_is_the_json_that_was_asked_for(client: httpx.AsyncClient) 
     assert set(value) == {"on", "side"}
     assert isinstance(value["on"], bool)
     assert value["side"] in {"left", "right"}
+
+
+async def test_answer_keeps_bounds_steps_and_formats(client: httpx.AsyncClient) -> None:
+    schema = {
+        "title": "Reading",
+        "type": "object",
+        "properties": {
+            "level": {"type": "number", "minimum": 0, "exclusiveMaximum": 0.75},
+            "step": {"type": "integer", "multipleOf": 7, "minimum": -70, "maximum": 700},
+            "day": {"type": "string", "format": "date"},
+            "kinds": {"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True},
+        },
+        "required": ["level", "step", "day", "kinds"],
+    }
+    for seed in range(3):
+        text = await _said(client, json_schema=schema, temperature=2, seed=seed, max_tokens=400)
+        value = json.loads(text)
+        assert list(value) == ["level", "step", "day", "kinds"]
+        assert 0 <= value["level"] < 0.75
+        assert value["step"] % 7 == 0
+        assert -70 <= value["step"] <= 700
+        assert date.fromisoformat(value["day"])
+        assert value["kinds"] in ([], ["a"], ["b"], ["a", "b"])
+    refused = await client.post(CHAT, json=HI | {"json_schema": {"not": {"type": "null"}}})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "json_schema"
+    assert "not is not supported" in refused.text
+    assert "enum, type, pattern or bounds" in refused.text
 
 
 CONTRADICTIONS: dict[str, Any] = {

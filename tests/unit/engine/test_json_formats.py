@@ -19,6 +19,7 @@ from tests.unit.engine.gbnf_oracle import Grammar
 from webui.engine.json_formats import FORMAT_RULES, FORMATS
 from webui.engine.json_rules import RULES
 from webui.engine.json_schema import schema_grammar
+from webui.engine.library_patterns import FORMAT_OF
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ GOOD = {
     "duration": ["P3D", "PT5M", "P1Y2M3DT4H5M6S", "P2W", "PT36H", "P1M", "P1DT12H"],
     "uuid": ["123e4567-e89b-12d3-a456-426614174000"],
     "uuid4": ["f47ac10b-58cc-4372-a567-0e02b2c3d479"],
-    "email": ["a@b.de", "ann.lee+news@mail.example.co.uk", "x_y-z@1-2.museum"],
+    "email": ["a@b.de", "ann.lee+news@mail.example.co.uk", "x_y-z@1-2.museum", "a@b.my-site.co.uk"],
     "hostname": ["localhost", "www.example.org", "a-b.c1.net"],
     "ipv4": ["127.0.0.1", "255.255.255.255", "10.0.99.200", "0.0.0.0", "249.250.2.25"],
     "ipv6": ["::", "::1", "2001:db8::8a2e:370:7334", "1:2:3:4:5:6:7:8", "fe80::", "1::3:4:5:6:7:8"],
@@ -113,6 +114,16 @@ def test_lengths_of_a_format_are_those_of_its_grammar(kind: str) -> None:
     grammar = Grammar(schema_grammar({"type": "string", "format": kind}))
     shortest, longest = grammar.lengths()
     assert (shortest - 2, longest - 2) == (FORMATS[kind].shortest, FORMATS[kind].longest)
+
+
+@pytest.mark.parametrize("pattern", FORMAT_OF)
+def test_formats_match_the_patterns_of_libraries_that_they_stand_for(pattern: str) -> None:
+    kind = FORMAT_OF[pattern]
+    grammar = Grammar(schema_grammar({"type": "string", "format": kind, "pattern": pattern}))
+    assert [text for text in GOOD[kind] if not grammar.matches(f'"{text}"')] == []
+    for seed in range(300):
+        text = json.loads(grammar.write(Random(seed), [8, 30, 400][seed % 3]))
+        assert re.search(pattern, text), text
 
 
 def test_a_grammar_holds_only_the_formats_that_it_uses() -> None:

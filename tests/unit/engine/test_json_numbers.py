@@ -126,3 +126,12 @@ def test_an_exclusive_bound_is_kept_in_doubles() -> None:
     assert not grammar.matches("999999999999.99999999")
     for seed in range(200):
         assert 999_999_999_998 < float(grammar.write(Random(seed), budget=60)) < 10**12
+
+
+@pytest.mark.parametrize("ends", [("minimum", "maximum"), ("exclusiveMinimum", "exclusiveMaximum")])
+def test_a_step_below_one_keeps_the_bounds_too(ends: tuple[str, str]) -> None:
+    schema = {"type": "number", "multipleOf": 0.25, ends[0]: -1.5, ends[1]: 2.25}
+    grammar = Grammar(schema_grammar(schema))
+    values = [Fraction(number, 100) for number in range(-300, 301, 5)]
+    taken = [value for value in values if grammar.matches(_written(value))]
+    assert taken == [value for value in values if _fits(_written(value), schema)]

@@ -10,7 +10,9 @@ import pytest
 
 from tests.unit.engine.gbnf_oracle import Grammar
 from tests.unit.engine.schema_oracle import TREE, obeys, random_schema, random_value
+from webui.engine import json_scalars
 from webui.engine.json_schema import schema_grammar
+from webui.engine.library_patterns import FORMAT_OF
 from webui.errors import InvalidRequest
 
 CASES: list[tuple[Any, list[Any], list[Any]]] = [
@@ -30,6 +32,7 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
     ({"type": "string", "enum": ["a", 1]}, ["a"], [1]),
     ({"oneOf": [{"type": "string"}, {"type": "null"}]}, ["", None], [1]),
     (True, [{"any": [1, "x", None]}], []),
+    ({"type": "integer", "format": "int32", "enum": [0, 1]}, [0, 1], [2]),
     ({"type": "string", "format": "phone"}, ["+1 23", ""], [5]),
     ({"type": "string", "format": "uri", "minLength": 1, "maxLength": 2083}, ["https://a.b/c"], []),
     ({"type": "string", "format": "email", "maxLength": 3}, ["a@b"], ["a@b.de"]),
@@ -143,7 +146,9 @@ def test_all_of_closes_an_object_for_the_other_side() -> None:
 
 BAD: list[tuple[Any, str, str]] = [
     ({"properties": {"a": {"multipleOf": 0.3}}}, "#/properties/a", "multipleOf"),
-    ({"type": "integer", "multipleOf": 97}, "#", "a step of 97 takes more than"),
+    ({"type": "integer", "multipleOf": 97}, "#", "a step of 97 takes too many"),
+    ({"type": "integer", "multipleOf": 1234567}, "#", "too many rules"),
+    ({"type": "integer", "multipleOf": 23, "minimum": 10**14}, "#", "too many rules"),
     ({"type": "integer", "multipleOf": 0}, "#", "above 0"),
     ({"type": "integer", "multipleOf": 7, "minimum": 1, "maximum": 6}, "#", "no number"),
     ({"type": "array", "uniqueItems": True}, "#", "uniqueItems"),
@@ -151,6 +156,11 @@ BAD: list[tuple[Any, str, str]] = [
     ({"if": {}, "then": {}}, "#", "if is"),
     ({"patternProperties": {"a": {}, "b": {}}}, "#", "patternProperties: one pattern"),
     ({"patternProperties": {"a": {}}, "required": ["b"]}, "#", "beside other names"),
+    (
+        {"allOf": [{"additionalProperties": False}, {"patternProperties": {"a": {}}}]},
+        "#",
+        "in allOf",
+    ),
     ({"minProperties": 2}, "#", "minProperties: 2, but 0"),
     ({"properties": {"a": {}, "b": {}}, "maxProperties": 1}, "#", "maxProperties: 1, but 2"),
     ({"items": {"enum": [1, 2]}, "uniqueItems": True, "minItems": 3}, "#", "there are 2 values"),
@@ -166,6 +176,8 @@ BAD: list[tuple[Any, str, str]] = [
     ({"pattern": "a{5000}"}, "#", "more than 2000"),
     ({"pattern": "\\p{L}"}, "#", "\\p"),
     ({"pattern": "["}, "#", "ends too soon"),
+    ({"pattern": ["a"]}, "#", "expected a text"),
+    ({"pattern": next(iter(FORMAT_OF)), "maxLength": 9}, "#", "looks around"),
     ({"pattern": "a**"}, "#", "two repetitions"),
     ({"$ref": "https://example.org/x"}, "#", "does not point into"),
     ({"$ref": "#/$defs/none"}, "#", "nothing at"),
@@ -174,7 +186,7 @@ BAD: list[tuple[Any, str, str]] = [
     ({"type": "strin"}, "#", "'strin'"),
     ({"type": "number", "minimum": "0.5"}, "#", "expected a number"),
     ({"type": "integer", "minimum": 5, "maximum": 4}, "#", "no number"),
-    ({"type": "string", "maxLength": 100_000}, "#", "2000 is the most"),
+    ({"type": "string", "minLength": 100_000}, "#", "2000 is the most"),
     ({"minItems": 3, "maxItems": 2}, "#", "less than"),
     ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "#", "several"),
     ({"enum": []}, "#", "enum"),
@@ -204,9 +216,40 @@ def test_what_cannot_be_kept_is_refused_by_name_and_path(case: int) -> None:
         {"properties": {f"p{i}": {"properties": {f"q{j}": {} for j in range(60)}}
                         for i in range(400)}},
         json.loads('{"items":' * 200 + "{}" + "}" * 200),
-        {"enum": ["x" * 100 + str(index) for index in range(2000)]},
+        {"enum": [str(index) + "x" * 100 for index in range(2000)]},
     ],
 )  # fmt: skip
 def test_a_schema_that_would_grow_too_far_is_refused(schema: object) -> None:
     with pytest.raises(InvalidRequest, match="json_schema"):
         schema_grammar(schema)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 25), (3, 50), (19, 39), (0, 21), (20, 21)])
+def test_long_strings_have_the_lengths_that_were_asked_for(
+    low: int, high: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_scalars, "MAX_REPETITIONS", 20)
+    monkeypatch.setattr(json_scalars, "BLOCK", 10)
+    schema = {"type": "string", "minLength": low, "maxLength": high}
+    grammar = Grammar(schema_grammar(schema))
+    taken = [num for num in range(high + 30) if grammar.matches(_said("x" * num))]
+    assert taken == list(range(low, high + 1))
+
+
+def test_a_string_of_any_greatest_length_is_a_small_grammar() -> None:
+    assert len(schema_grammar({"type": "string", "maxLength": 2**31})) < 4000
+
+
+def test_values_that_begin_alike_are_read_once() -> None:
+    values = [f"colour {number}" for number in range(200)] + ["colour", 'q"', "", None, 7, 70]
+    grammar = Grammar(schema_grammar({"enum": values}))
+    assert [value for value in values if not grammar.matches(_said(value))] == []
+    assert not any(map(grammar.matches, ['"colour "', '"colour 200"', '"col', "77", "nul"]))
+    assert grammar.num_ways('"colour 199"') == 1
+
+
+def test_a_step_that_takes_many_rules_is_kept_for_shorter_numbers() -> None:
+    grammar = Grammar(schema_grammar({"type": "integer", "multipleOf": 23}))
+    assert grammar.matches("-230")
+    assert grammar.matches(str(23 * 4_000_000))
+    assert not grammar.matches("231")
