@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 MAX_DIGITS = 15  # whole numbers that a double holds exactly
 LARGEST = 10**MAX_DIGITS - 1
 MAX_FRACTION_DIGITS = 6
+MAX_HEADS = 16  # within each other: parentheses of a grammar may be nested 50 deep
 
 # White space has an end: a model that may write it for ever does.
 RULES = {
@@ -111,9 +115,31 @@ def _escaped(char: str) -> str:
     return char if char.isprintable() else f"\\U{ord(char):08X}"
 
 
-def constant(value: object) -> Expression:
+def constant(value: object) -> str:
     """Return the one way in which a JSON value is written."""
-    return quoted(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def one_of(texts: Iterable[str], depth: int = 0) -> Expression:
+    """Return any of some texts; what several begin with is written once, else each is a way."""
+    heads: dict[str, list[str]] = {}
+    for text in dict.fromkeys(texts):
+        heads.setdefault(text[:1], []).append(text)
+    parts: list[Expression] = []
+    for alike in heads.values():
+        if len(alike) == 1 or depth == MAX_HEADS:
+            parts += map(quoted, alike)
+            continue
+        head = _head(alike)
+        parts.append(f"{quoted(head)} ({one_of((t[len(head) :] for t in alike), depth + 1)})")
+    return " | ".join(parts)
+
+
+def _head(texts: Sequence[str]) -> str:
+    """Return what all of some texts begin with: what the first and the last in order do."""
+    first, last = min(texts), max(texts)
+    unlike = (i for i, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1])
+    return first[: next(unlike, len(first))]
 
 
 def repeated(item: Expression, low: int, high: int | None) -> Expression:

@@ -25,6 +25,7 @@ from webui.engine.json_rules import (
     integer_between,
     listed,
     number_between,
+    one_of,
     quoted,
     repeated,
 )
@@ -221,7 +222,7 @@ class _Converter:
             values = [value for value in values if any(is_of_type(value, k) for k in kinds)]
         if not values:
             raise bad_schema(path, "no value of enum is left")
-        return " | ".join(dict.fromkeys(map(constant, values)))
+        return one_of(map(constant, values))
 
     def _object(self, schema: Schema, path: str, depth: int) -> str:
         depth += 1
