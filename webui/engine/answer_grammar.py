@@ -1,6 +1,6 @@
 """The one grammar that a reply must keep to, out of what a request asks for.
 
-Runs on the worker's template thread, before anything reaches the model: llama.cpp sees only
+Runs on the worker's template thread, before anything reaches the model: its loop sees only
 grammars that were checked here.
 """
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, TypeAlias
 
+from webui.engine.charset import LAST, Charset
 from webui.engine.gbnf import Chars, Ref, Token, read_rules
 from webui.engine.grammar import ROOT, reading_order
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 MAX_KEPT = 50_000  # items that are remembered, some hundred bytes each
 NEW_COST = 8  # of a state, in items: whoever uses it keeps a table of what follows
-LAST = 0x10FFFF
 HALVES = (0xD800, 0xDFFF)
 LEADS = ((0xC2, 0xDF, 1, 0x80), (0xE0, 0xEF, 2, 0x800), (0xF0, 0xF4, 3, 0x10000))
 CONTINUATION = 0b10
@@ -58,7 +58,7 @@ class State:
         items: What may come next, one element each.
         is_end: Whether the text may end here.
         exact: The items that follow one character.
-        classes: Sets of characters, each with the item that follows.
+        classes: Those that follow one of a set of characters.
         tokens: Tokens of the model that may come next, each with the item that follows.
         following: What is known to follow, by character; None where it cannot come.
         partials: The same for the first bytes of characters.
@@ -70,16 +70,18 @@ class State:
         self.items = items
         self.is_end = is_end
         self.exact: dict[int, list[Item]] = {}
-        self.classes: list[tuple[Chars, Item]] = []
+        self.classes: dict[Charset, list[Item]] = {}
         self.tokens: list[tuple[Token, Item]] = []
         self.following: dict[int, State | None] = {}
         self.partials: dict[tuple[int, int], Partial | None] = {}
 
-    def num_taking(self, code: int) -> int:
-        """Return how many items a character goes on from, and how many wait behind them."""
-        taking = [*self.exact.get(code, ())]
-        taking += [item for chars, item in self.classes if _has(chars, code)]
-        return sum(1 + len(frame.returns) for _, frame in taking)
+    def taken(self, code: int) -> list[Item]:
+        """Return the items that follow a character."""
+        found = [*self.exact.get(code, ())]
+        for chars, items in self.classes.items():
+            if chars.has(code):
+                found += items
+        return found
 
 
 class Partial:
@@ -123,14 +125,18 @@ class Automaton:
         self._order = order
         self._ranks = {rule: rank for rank, rule in enumerate(order)}
         self._nullable = nullable
-        self._elements: list[Element | None] = []
-        alike: dict[Element, Element] = {}  # a text of 60,000 letters has some dozens
+        self._elements: list[Charset | Ref | Token | None] = []
+        known: dict[int, Charset | Ref | Token] = {}  # by identity: a set may have many ranges
+        charsets: dict[Chars, Charset] = {}
         self._starts: dict[int, list[int]] = {}
         for rule, alternatives in rules.alternatives.items():
             self._starts[rule] = []
             for alternative in alternatives:
                 self._starts[rule].append(len(self._elements))
-                self._elements += [alike.setdefault(e, e) for e in alternative]
+                for element in alternative:
+                    if id(element) not in known:
+                        known[id(element)] = _compiled(element, charsets)
+                    self._elements.append(known[id(element)])
                 self._elements.append(None)
         self.token_names = frozenset(e.text for e in self._elements if isinstance(e, Token))
         self._bottom = Frame(frozenset())
@@ -170,9 +176,8 @@ class Automaton:
         """
         if code in state.following:
             return state.following[code]
-        self._spend(1 + len(state.classes))
-        kernel = [*state.exact.get(code, ())]
-        kernel += [item for chars, item in state.classes if _has(chars, code)]
+        kernel = state.taken(code)
+        self._spend(1 + len(state.classes) + len(kernel))
         found = self._close(frozenset(kernel)) if kernel else None
         state.following[code] = found
         return found
@@ -289,12 +294,11 @@ class Automaton:
             element, item = self._elements[place], (place + 1, frame)
             if isinstance(element, Token):
                 state.tokens.append((element, item))
-            elif isinstance(element, Chars):
-                code = _only(element)
-                if code is None:
-                    state.classes.append((element, item))
+            elif isinstance(element, Charset):
+                if element.only is None:
+                    state.classes.setdefault(element, []).append(item)
                 else:
-                    state.exact.setdefault(code, []).append(item)
+                    state.exact.setdefault(element.only, []).append(item)
         return state
 
     def _go_on(self, partial: Partial, byte: int) -> State | Partial | None:
@@ -326,12 +330,13 @@ class Automaton:
             return None
         is_mixed = any(low <= code <= high for code in state.exact)
         whole: list[Item] = []
-        for chars, item in state.classes:
-            share = _share(chars, low, high)
+        for chars, items in state.classes.items():
+            share = chars.share(low, high)
             if share is None:
                 is_mixed = True
             elif share:
-                whole.append(item)
+                whole += items
+        self._spend(len(whole))
         is_cut = low > value << 6 * num_missing or (low <= HALVES[1] and high >= HALVES[0])
         is_cut |= high < ((value + 1) << 6 * num_missing) - 1
         if is_mixed or (whole and is_cut):
@@ -346,28 +351,9 @@ class Automaton:
         return self._uniform[key]
 
 
-def _only(chars: Chars) -> int | None:
-    """Return the character of a set that holds one; None of others."""
-    if chars.is_negated or len(chars.ranges) != 1 or chars.ranges[0][0] != chars.ranges[0][1]:
-        return None
-    return chars.ranges[0][0]
-
-
-def _has(chars: Chars, code: int) -> bool:
-    return any(low <= code <= high for low, high in chars.ranges) != chars.is_negated
-
-
-def _share(chars: Chars, low: int, high: int) -> bool | None:
-    """Return whether all characters of a range are in a set; None where only some are."""
-    begin = low
-    is_touched = False
-    for first, last in sorted(chars.ranges):
-        if last < low or first > high:
-            continue
-        is_touched = True
-        if first > begin:
-            return None
-        begin = max(begin, last + 1)
-    if not is_touched:
-        return chars.is_negated
-    return not chars.is_negated if begin > high else None
+def _compiled(element: Element, charsets: dict[Chars, Charset]) -> Charset | Ref | Token:
+    if not isinstance(element, Chars):
+        return element
+    if element not in charsets:
+        charsets[element] = Charset(element)
+    return charsets[element]

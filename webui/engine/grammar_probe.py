@@ -10,32 +10,30 @@ import heapq
 from itertools import count, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from webui.engine.grammar_automaton import LAST, State, TooMuchWork
+from webui.engine.grammar_automaton import State, TooMuchWork
 from webui.errors import GrammarTooAmbiguous
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from webui.engine.grammar_automaton import Automaton
 
 DEAR = 500  # items looked at for one character
 MAX_DEAR = 64  # such characters in a row
-MAX_STATES = 450
+MAX_TRIED = 1000  # characters in all
+MAX_CHEAP = 300  # where none of them was dear
 MAX_LOOKED_AT = 24  # characters in one place
-MAX_TRIED = 3  # of them, those that most ways take
 MAX_WORK = 400_000
 MAX_SHOWN = 20
 
 
 class _Way(NamedTuple):
-    """A text that is tried; the one that compares least goes on first.
+    """A character that is to be tried; of several the one that compares least.
 
     Attributes:
-        cost: Of its last character, negative.
+        cost: Of the character before it and likely of itself, negative.
         order: Negative too: of what is equally dear, the latest goes on.
-        num_dear: How many of its last characters were dear.
-        said: The text.
-        state: Behind it.
+        num_dear: How many characters before it were dear, without a cheap one between them.
+        said: The text with it.
+        state: Before it.
     """
 
     cost: int
@@ -54,45 +52,48 @@ def check_ways(automaton: Automaton) -> None:
         GrammarTooAmbiguous: Names a text that leads there.
     """
     order = count()
-    unseen = [_Way(0, 0, 0, "", automaton.start)]
-    seen = {automaton.start}
-    said = ""
+    unseen: list[_Way] = []
+    seen: set[State] = set()
+    said, num_tried, max_tried = "", 0, MAX_CHEAP
+    num_looked_at, cost, num_dear, state = 0, 0, 0, automaton.start
     automaton.allow(MAX_WORK)
     try:
-        while unseen and len(seen) < MAX_STATES:
-            way = heapq.heappop(unseen)
-            for code in _codes(way.state):
-                before = automaton.left
-                said = way.said + chr(code)
-                following = automaton.after(way.state, code)
-                if following is None or following in seen:
-                    continue
-                seen.add(following)
-                cost = before - automaton.left
-                num_dear = way.num_dear + 1 if cost > DEAR else 0
-                if num_dear == MAX_DEAR:
-                    raise _refusal(said)
-                heapq.heappush(unseen, _Way(-cost, -next(order), num_dear, said, following))
+        while num_tried < max_tried and num_looked_at < MAX_WORK:
+            if state not in seen:
+                seen.add(state)
+                codes = _codes(state)
+                num_looked_at += len(codes) * len(state.items)
+                for code in codes:
+                    likely = -cost - _likely(state, code)
+                    way = _Way(likely, -next(order), num_dear, said + chr(code), state)
+                    heapq.heappush(unseen, way)
+            if not unseen:
+                break
+            _, _, num_dear, said, before = heapq.heappop(unseen)
+            num_tried += 1
+            left = automaton.left
+            state = automaton.after(before, ord(said[-1])) or before
+            cost = left - automaton.left
+            num_dear = num_dear + 1 if cost > DEAR else 0
+            max_tried = MAX_TRIED if num_dear else max_tried
+            if num_dear == MAX_DEAR:
+                raise _refusal(said)
     except TooMuchWork as error:
         raise _refusal(said) from error
     automaton.forget()
 
 
 def _codes(state: State) -> list[int]:
-    """Return some characters that may come next, those first that most ways take."""
-    codes = list(islice(dict.fromkeys(_each(state)), MAX_LOOKED_AT))
-    codes.sort(key=lambda code: -state.num_taking(code))
-    return codes[:MAX_TRIED]
+    """Return some characters that may come next, those last that most ways take."""
+    codes = sorted(state.exact, key=lambda code: -len(state.exact[code]))[: MAX_LOOKED_AT // 2]
+    for chars in islice(state.classes, MAX_LOOKED_AT):
+        codes += chars.some(MAX_LOOKED_AT // 2)
+    return sorted(list(dict.fromkeys(codes))[:MAX_LOOKED_AT], key=lambda code: _likely(state, code))
 
 
-def _each(state: State) -> Iterator[int]:
-    by_number = sorted(state.exact, key=lambda code: -len(state.exact[code]))
-    yield from by_number[: MAX_LOOKED_AT // 2]
-    for chars, _ in state.classes:
-        if chars.is_negated:
-            others = (high + 1 for _, high in chars.ranges)
-            yield next((code for code in others if code <= LAST), 0)
-        yield from (low for low, _ in chars.ranges)
+def _likely(state: State, code: int) -> int:
+    """Return about what going on with a character costs."""
+    return sum(1 + len(frame.returns) for _, frame in state.taken(code))
 
 
 def _refusal(said: str) -> GrammarTooAmbiguous:

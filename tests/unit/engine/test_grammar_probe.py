@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 
@@ -61,3 +62,15 @@ def test_grammar_that_is_dear_for_good_is_refused_soon(name: str) -> None:
     with pytest.raises(GrammarTooAmbiguous, match="too many ways"):
         check_ways(automaton)
     assert time.thread_time() - begun_s < 2
+
+
+def test_sets_of_many_characters_are_looked_at_once_for_all_places_they_stand_in() -> None:
+    many = "".join(chr(code) for code in range(0x4E00, 0x9000, 4))
+    grammar = f"root ::= ([{many}a]{{0,60}} [{many}a]){{12}} | " + " | ".join(
+        f"[{many[i:]}]{{0,9}}" for i in range(2)
+    )
+    begun_s = time.thread_time()
+    automaton = _automaton(grammar, "")
+    with contextlib.suppress(GrammarTooAmbiguous):
+        check_ways(automaton)
+    assert time.thread_time() - begun_s < 3

@@ -7,10 +7,13 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.engine.gbnf_oracle import Grammar
 from tests.unit.engine.schema_oracle import TREE, obeys, random_schema, random_value
 from webui.engine import json_scalars
+from webui.engine.grammar_automaton import Automaton, State
 from webui.engine.json_schema import schema_grammar
 from webui.engine.library_patterns import FORMAT_OF
 from webui.errors import InvalidRequest
@@ -253,3 +256,20 @@ def test_a_step_that_takes_many_rules_is_kept_for_shorter_numbers() -> None:
     assert grammar.matches("-230")
     assert grammar.matches(str(23 * 4_000_000))
     assert not grammar.matches("231")
+
+
+@given(st.lists(st.text('ab"é', max_size=5), min_size=1, max_size=8))
+def test_values_that_begin_alike_are_all_there_and_no_others(values: list[str]) -> None:
+    grammar = Grammar(schema_grammar({"enum": values}))
+    for text in {*values, *(value[:-1] for value in values), *(f"{value}a" for value in values)}:
+        written = json.dumps(text, ensure_ascii=False)
+        assert grammar.matches(written) == (text in values)
+
+
+def test_what_many_values_begin_with_is_one_way() -> None:
+    values = [f"https://example.com/item-{i:04}" for i in range(500)]
+    automaton = Automaton(schema_grammar({"enum": values}))
+    automaton.allow(20_000)
+    state = automaton.after_bytes(automaton.start, b'"https://example.com/item-0')
+    assert isinstance(state, State)
+    assert len(state.items) <= 10

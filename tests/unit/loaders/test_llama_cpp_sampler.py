@@ -11,7 +11,8 @@ import pytest
 from webui.errors import EngineError, InvalidRequest
 from webui.loaders.llama_cpp import sampler
 from webui.loaders.llama_cpp.chain import Chain
-from webui.loaders.llama_cpp.dry import MAX_KEPT, DrySamplers, DryWish
+from webui.loaders.llama_cpp.dry import DrySamplers, DryWish
+from webui.loaders.llama_cpp.made_ahead import MAX_KEPT
 from webui.loaders.llama_cpp.sampler import MAX_SEED, Recipe, Vocab, choose_seed
 from webui.sampling_params import SAMPLER_ORDER, SamplingParams
 

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from webui.errors import EngineError, InvalidRequest, NothingAllowed
 from webui.loaders.llama_cpp.sampler import LEAST_CHANCE, MIN_KEEP, STEPS, build_choice
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from webui.loaders.llama_cpp.grammar import Candidates
     from webui.loaders.llama_cpp.sampler import Handle, Recipe
     from webui.sampling_params import SamplingParams
+
+
+BIAS = np.dtype([("token", np.int32), ("bias", np.float32)])
 
 
 @dataclass(slots=True)
@@ -55,7 +60,7 @@ class Chain:
         _check_tokens(params, vocab.size)
         bans = [_Ban(banned, 1), _Ban(vocab.eog, params.min_tokens - num_reply)]
         always = vocab.eog if params.ignore_eos else frozenset[int]()
-        self._banned = always.union(params.banned_tokens)
+        self._banned = always.union(params.banned_tokens, recipe.banned)
         self._bans = [ban for ban in bans if ban.tokens and ban.num_left > 0]
         if len(self.banned) >= vocab.size:
             raise self.refusal()
@@ -67,8 +72,8 @@ class Chain:
             raise EngineError("llama.cpp made no sampler chain")
         try:
             for ban in self._bans:
-                self._add_bias(recipe, dict.fromkeys(ban.tokens, -math.inf))
-            self._add_bias(recipe, {**params.logit_bias, **dict.fromkeys(self._banned, -math.inf)})
+                self._add_bias(recipe, {}, ban.tokens)
+            self._add_bias(recipe, params.logit_bias, self._banned)
             self._add_steps(recipe, tokens)
             if params.mirostat == 1:  # it guesses from how much likelier each is than the next
                 self._drop_without_chance()
@@ -135,13 +140,20 @@ class Chain:
     def _drop_without_chance(self) -> None:
         self._add("min_p", self._llama.llama_sampler_init_min_p(LEAST_CHANCE, MIN_KEEP))
 
-    def _add_bias(self, recipe: Recipe, biases: Mapping[int, float]) -> None:
-        if not biases:
+    def _add_bias(
+        self, recipe: Recipe, biases: Mapping[int, float], banned: frozenset[int]
+    ) -> None:
+        given = {token: bias for token, bias in biases.items() if token not in banned}
+        num = len(given) + len(banned)
+        if not num:
             return
         llama = self._llama
-        kind = llama.llama_logit_bias
-        array = (kind * len(biases))(*(kind(token, bias) for token, bias in biases.items()))
-        handle = llama.llama_sampler_init_logit_bias(recipe.vocab.size, len(biases), array)
+        data = np.empty(num, BIAS)  # of 40,000 bans, each as an object would take 60 ms
+        data["token"] = np.fromiter((*given, *banned), np.int32, num)
+        data["bias"] = -np.inf
+        data["bias"][: len(given)] = list(given.values())
+        array = (llama.llama_logit_bias * num).from_buffer(data)
+        handle = llama.llama_sampler_init_logit_bias(recipe.vocab.size, num, array)
         self._add("logit_bias", handle)
 
     def _add(self, name: str, handle: Handle) -> None:

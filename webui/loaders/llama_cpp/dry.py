@@ -8,14 +8,13 @@ makes them, while replies go on. A copy takes microseconds, of the largest 30 ms
 from __future__ import annotations
 
 import ctypes
-import queue
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from webui.loaders.llama_cpp.made_ahead import MadeAhead
+
 if TYPE_CHECKING:
     from types import ModuleType
-
-MAX_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,46 +39,25 @@ class DrySamplers:
     def __init__(self, llama: ModuleType, vocab: int) -> None:
         self._llama = llama
         self._vocab = vocab
-        self._made: queue.SimpleQueue[tuple[DryWish, int]] = queue.SimpleQueue()
-        self._kept: dict[DryWish, int] = {}  # the one used last comes last; the loop's own
+        self._first: MadeAhead[DryWish, int | None] = MadeAhead(self._init, self._free)
 
     def prepare(self, wish: DryWish) -> None:
         """Make a sampler that `make` is going to copy; called by the template thread."""
-        if wish not in self._kept and (handle := self._init(wish)):
-            self._made.put((wish, handle))
+        self._first.prepare(wish)
 
     def make(self, wish: DryWish) -> int | None:
-        """Return a sampler that the caller owns; None when llama.cpp makes none.
-
-        Called by the loop thread; makes the first where `prepare` did not, or long ago.
-        """
-        self._take_made()
-        first = self._kept.get(wish) or self._init(wish)
-        if not first:
-            return None
-        self._keep(wish, first)
-        handle: int | None = self._llama.llama_sampler_clone(first)
+        """Return a sampler that the caller owns; None when llama.cpp makes none."""
+        first = self._first.get(wish)
+        handle: int | None = self._llama.llama_sampler_clone(first) if first else None
         return handle
 
     def close(self) -> None:
         """Free those that are kept; idempotent."""
-        self._take_made()
-        while self._kept:
-            _, handle = self._kept.popitem()
+        self._first.close()
+
+    def _free(self, handle: int | None) -> None:
+        if handle:
             self._llama.llama_sampler_free(handle)
-
-    def _take_made(self) -> None:
-        while not self._made.empty():
-            self._keep(*self._made.get())
-
-    def _keep(self, wish: DryWish, handle: int) -> None:
-        before = self._kept.pop(wish, handle)
-        if before != handle:
-            self._llama.llama_sampler_free(before)
-        self._kept[wish] = handle
-        if len(self._kept) > MAX_KEPT:
-            oldest = next(iter(self._kept))
-            self._llama.llama_sampler_free(self._kept.pop(oldest))
 
     def _init(self, wish: DryWish) -> int | None:
         breakers = [breaker.encode() for breaker in wish.breakers]

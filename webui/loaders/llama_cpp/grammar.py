@@ -191,6 +191,7 @@ class GrammarSampler:
         reply: The tokens of the reply so far, all of them allowed; never those of the prompt.
 
     Raises:
+        EngineError: The reply does not keep to the grammar.
         GrammarTooAmbiguous: Following the reply takes too much work.
     """
 
@@ -198,9 +199,11 @@ class GrammarSampler:
         self._grammar = grammar
         self._vocab = grammar.vocab
         self._state: State | Partial = grammar.automaton.start
-        self._left = MAX_WORK
-        for token in reply:
-            self.accept(token)
+        self._left = MAX_WORK + WORK_PER_TOKEN * len(reply)
+        with self._counted():
+            for token in reply:
+                self._take(token)
+        self._left = min(self._left, MAX_WORK)
 
     def sample(self, chain: Chain, logits: NDArray[np.float32]) -> int | None:
         """Choose the next token, and accept it into the chain and the grammar.
@@ -240,10 +243,7 @@ class GrammarSampler:
         """
         self._left = min(self._left + WORK_PER_TOKEN, MAX_WORK)
         with self._counted():
-            state = self._grammar.after(self._state, token)
-        if state is None:
-            raise EngineError(f"The token {token} does not keep to the grammar")
-        self._state = state
+            self._take(token)
 
     def copy(self) -> GrammarSampler:
         """Return another that stands at the same place."""
@@ -271,6 +271,12 @@ class GrammarSampler:
             "No token of this model is what the grammar or schema allows here",
             "Let the grammar or schema allow other characters or tokens.",
         )
+
+    def _take(self, token: int) -> None:
+        state = self._grammar.after(self._state, token)
+        if state is None:
+            raise EngineError(f"The token {token} does not keep to the grammar")
+        self._state = state
 
     def _has_tokens(self, allowed: NDArray[np.bool_], banned: frozenset[int]) -> bool:
         allowed[np.fromiter(banned, np.int32)] = False

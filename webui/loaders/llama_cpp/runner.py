@@ -19,6 +19,7 @@ from webui.errors import EngineError, GrammarTooAmbiguous, NothingAllowed
 from webui.loaders.llama_cpp import cells
 from webui.loaders.llama_cpp.abort_flag import AbortFlag
 from webui.loaders.llama_cpp.adapters import Adapters
+from webui.loaders.llama_cpp.banned_tokens import SpelledTokens
 from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.chain import Chain
 from webui.loaders.llama_cpp.devices import gpus
@@ -28,6 +29,7 @@ from webui.loaders.llama_cpp.grammar import GrammarSampler
 from webui.loaders.llama_cpp.grammars import Grammars
 from webui.loaders.llama_cpp.lazy_grammar import LazyGrammarSampler
 from webui.loaders.llama_cpp.logprobs import logprobs_of
+from webui.loaders.llama_cpp.made_ahead import MadeAhead
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, max_threads, num_threads
 from webui.loaders.llama_cpp.sampler import Recipe, Vocab, choose_seed, dry_wish, has_dry
@@ -101,7 +103,9 @@ class LlamaCppRunner:
             self.adapters.apply(self._context, self._scales)
             self._abort.watch(self._context)
             self._vocabulary = Vocabulary(self._model)
-            self._grammars = Grammars(self._vocabulary)
+            spelled = self._vocabulary.spelled()
+            self._grammars = Grammars(self._vocabulary, spelled)
+            self._bans = MadeAhead(SpelledTokens(spelled).holding)
             self._memory: int = llama_cpp.llama_get_memory(self._context)
             self._window: int = llama_cpp.llama_model_n_swa(self._model)
             self._can_shift = can_shift(self._model, self._memory, options)
@@ -157,6 +161,7 @@ class LlamaCppRunner:
         """
         if grammar:
             self._grammars.read(grammar)
+        self._bans.prepare(params.banned_strings)
         if has_dry(params):
             self._dry.prepare(dry_wish(params, self.info.context_length))
 
@@ -195,7 +200,8 @@ class LlamaCppRunner:
         """
         self.close_sampler(slot)
         vocab = Vocab(self._vocabulary.size, self._vocabulary.eog, self.info.context_length)
-        recipe = Recipe(llama_cpp, params, vocab, self._dry, choose_seed(params))
+        holding = self._bans.get(params.banned_strings)
+        recipe = Recipe(llama_cpp, params, vocab, self._dry, choose_seed(params), holding)
         chain = Chain(recipe, tokens, num_reply=num_reply, banned=banned)
         self._samplers[slot] = _Sampler(chain, params, None)
         if grammar:

@@ -51,6 +51,7 @@ class Recipe:
         vocab: Of which tokens.
         dry: Makes the samplers that read the vocabulary.
         seed: Never negative.
+        banned: Tokens that are never chosen, beside those that `params` names.
     """
 
     llama: ModuleType
@@ -58,6 +59,7 @@ class Recipe:
     vocab: Vocab
     dry: DrySamplers
     seed: int
+    banned: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

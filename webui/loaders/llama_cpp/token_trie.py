@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_TOKEN_BYTES = 512  # a longer one is never chosen where a grammar is kept
 MAX_MASKS = 64  # of one grammar, a bit for each token
+FIRST_ROWS = 16
 NUM_BYTES = 256
 DEAD = -1
 UNKNOWN = -2
@@ -91,6 +92,7 @@ class TokenMasks:
     def __init__(self, trie: TokenTrie, automaton: Automaton) -> None:
         self._trie = trie
         self._automaton = automaton
+        self._table = np.full((FIRST_ROWS, NUM_BYTES), UNKNOWN, np.int32)
         self._forget()
 
     def at(self, state: State | Partial) -> NDArray[np.bool_]:
@@ -151,4 +153,4 @@ class TokenMasks:
         self._masks: dict[State | Partial, NDArray[np.uint8]] = {}
         self._states: list[State | Partial] = []
         self._rows: dict[State | Partial, int] = {}
-        self._table = np.full((16, NUM_BYTES), UNKNOWN, np.int32)
+        self._table = np.full((FIRST_ROWS, NUM_BYTES), UNKNOWN, np.int32)

@@ -113,7 +113,7 @@ class Vocabulary:
         found: list[bytes] = []
         for token in range(self.size):
             num = spell(self.handle, token, buffer, PIECE_BYTES, 0, False)  # noqa: FBT003 - C
-            found.append(buffer[:num] if num >= 0 else self._piece(token, special=False))
+            found.append(buffer.raw[:num] if num >= 0 else self._piece(token, special=False))
         for token in self.eog:
             found[token] = b""
         return found

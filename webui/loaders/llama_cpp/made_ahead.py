@@ -1,0 +1,69 @@
+"""What a sampler needs and takes long to make: made by the template thread, used by the loop.
+
+So replies go on meanwhile. Knows nothing of what is made.
+"""
+
+from __future__ import annotations
+
+import queue
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_KEPT = 16
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class MadeAhead(Generic[K, V]):
+    """Things by what was asked for, the latest of them.
+
+    Args:
+        make: Makes one; on either thread.
+        drop: Frees one; on the loop thread.
+    """
+
+    def __init__(self, make: Callable[[K], V], drop: Callable[[V], None] = lambda _: None) -> None:
+        self._make = make
+        self._drop = drop
+        self._made: queue.SimpleQueue[tuple[K, V]] = queue.SimpleQueue()
+        self._kept: dict[K, V] = {}  # the one used last comes last; the loop's own
+
+    def prepare(self, key: K, check: Callable[[V], None] = lambda _: None) -> None:
+        """Make what `get` is going to be asked for; called by the template thread.
+
+        Args:
+            key: What is asked for.
+            check: Refuses what was made, by an exception; not asked about what is there already.
+        """
+        if key not in self._kept:
+            value = self._make(key)
+            check(value)
+            self._made.put((key, value))
+
+    def get(self, key: K) -> V:
+        """Return what was asked for, and make it where `prepare` did not, or long ago."""
+        self._take_made()
+        value = self._kept[key] if key in self._kept else self._make(key)
+        self._keep(key, value)
+        return value
+
+    def close(self) -> None:
+        """Drop all; idempotent."""
+        self._take_made()
+        while self._kept:
+            self._drop(self._kept.popitem()[1])
+
+    def _take_made(self) -> None:
+        while not self._made.empty():
+            self._keep(*self._made.get())
+
+    def _keep(self, key: K, value: V) -> None:
+        before = self._kept.pop(key, value)
+        if before is not value:
+            self._drop(before)
+        self._kept[key] = value
+        if len(self._kept) > MAX_KEPT:
+            self._drop(self._kept.pop(next(iter(self._kept))))
