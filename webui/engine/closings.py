@@ -25,9 +25,7 @@ class Closings:
         closing.add_done_callback(self._closing.discard)
         return closing
 
-    async def wait(self) -> bool:
-        """Wait for all that are being closed now; return whether there were any."""
-        closing = set(self._closing)
-        if closing:
-            await asyncio.wait(closing)
-        return bool(closing)
+    @property
+    def now(self) -> frozenset[asyncio.Future[None]]:
+        """Return what is done when those are closed that are being closed now."""
+        return frozenset(self._closing)

@@ -41,11 +41,12 @@ class SavedStates:
 
     async def purge(self, owner: str, conversation_id: str | None = None) -> None:
         """Forget all of an owner, or only what belongs to one of its conversations."""
+        closing = frozenset() if self._pool is None else self._pool.closings.now
         if self._pool is not None:
             await self._pool.purge(owner, conversation_id)
         await self._remove(owner, conversation_id)
-        # A model that is being closed takes no orders, and writes what it still holds.
-        if self._pool is not None and await self._pool.closings.wait():
+        if closing:  # what is being closed takes no orders, and writes what it still holds
+            await asyncio.wait(closing)
             await self._remove(owner, conversation_id)
 
     async def _remove(self, owner: str, conversation_id: str | None) -> None:

@@ -344,7 +344,7 @@ class Scheduler:
         left = busy.copy()
         ranked = sorted(
             self._running.values(),
-            key=lambda s: (not s.is_background, -busy[s.owner], s.is_shifted, s.num_read),
+            key=lambda s: (not s.is_background, -busy[s.owner], s.would_break_seed, s.num_read),
         )
         while not self._cells.fits(
             num_cells, num_more_slots=len(victims), num_more_cells=num_more_cells
@@ -366,6 +366,9 @@ class Scheduler:
         can wait for that.
         """
         if newcomer.is_background:
+            return False
+        # Its seed will not hold any more, so that it yields as late as others can stand.
+        if victim.would_break_seed and victim.num_since_place < MAX_QUANTUM_TOKENS:
             return False
         if victim.is_background:
             return True

@@ -160,9 +160,10 @@ class Sequence:
         return self.num_read < self.doubted_until
 
     @property
-    def is_shifted(self) -> bool:
-        """Whether its cells hold what its tokens alone would not give again."""
-        return self._num_shifted > 0
+    def would_break_seed(self) -> bool:
+        """Whether a seed that was asked for would not hold, did it give up its slot."""
+        has_seed = self.request.params.seed >= 0 and not self.request.is_seed_drawn
+        return has_seed and self._num_shifted > 0
 
     @property
     def num_since_place(self) -> int:
@@ -217,7 +218,7 @@ class Sequence:
         """Wait again; what was read counts no more."""
         assert self.phase in {Phase.PREFILL, Phase.DECODE}
         # The bits differ when what is left of a shifted context is read anew.
-        if self.request.is_seed_drawn and self.is_shifted and not self._is_reseeded:
+        if self.request.is_seed_drawn and self._num_shifted and not self._is_reseeded:
             self._is_reseeded = self._has_untold_seed = True
         self.slot = -1
         self.num_read = 0

@@ -415,3 +415,33 @@ async def test_tokens_of_all_replies_are_counted_once_the_last_has_ended(client,
     answer = await _chat(client, n=2, stream=True, stream_options={"include_usage": True})
     last = json.loads(answer.text.split("\n\n")[-3].removeprefix("data: "))
     assert last["usage"]["completion_tokens"] == 4
+
+
+@pytest.mark.parametrize("prompt", ["Once", ["Once"]])
+async def test_text_may_come_in_a_list(client, runtime, prompt) -> None:
+    runtime.generations.script = [FINISH]
+    reply = await _text(client, prompt=prompt, echo=True)
+    assert reply.json()["choices"][0]["text"] == "Once"
+    assert runtime.generations.asked[-1][2]["plain_text"] == "Once"
+
+
+@pytest.mark.parametrize("prompt", [[], ["Once", "Twice"], [1, 2], [[1, 2]]])
+async def test_other_lists_of_prompts_are_refused(client, runtime, prompt) -> None:
+    reply = await _text(client, prompt=prompt)
+    assert reply.status_code == 400
+    assert "prompt" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", None])
+async def test_tools_that_need_not_be_called_are_not(client, runtime, choice) -> None:
+    runtime.generations.script = [FINISH]
+    assert (
+        await _chat(client, tools=[{"type": "function"}], tool_choice=choice)
+    ).status_code == 200
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}, 7])
+async def test_tools_that_must_be_called_are_refused(client, runtime, choice) -> None:
+    reply = await _chat(client, tool_choice=choice)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "tool_choice"

@@ -4,6 +4,7 @@ import pytest
 
 from tests.unit.engine.contract import make_request
 from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
+from webui.engine.interface import Priority
 from webui.engine.runner import Sampled
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Phase, Sequence
@@ -64,3 +65,22 @@ def test_prompt_that_had_to_begin_anew_is_read_on_for_longer(num_given_up):
         assert most < 29000, "it waits for the whole prompt"
         step(scheduler, 0.0)
     assert most >= 1024 << num_given_up
+
+
+@pytest.mark.parametrize(
+    ("fields", "least"),
+    [({"seed": 5}, 512), ({}, 0), ({"seed": 5, "is_seed_drawn": True}, 0)],
+)
+def test_seed_that_a_shifted_context_would_break_holds_for_a_long_quantum(fields, least):
+    scheduler = make_scheduler(num_slots=1)
+    back = make("back", "ann", 10, max_tokens=3000, priority=Priority.BACKGROUND, **fields)
+    scheduler.add(back)
+    for number in range(20):
+        step(scheduler, number * STEP_S)
+    back.shift(2, 6)
+    chat = make("chat", "bob", 10, max_tokens=1)
+    scheduler.add(chat)
+    while chat.phase is Phase.WAITING:
+        step(scheduler, 1.0)
+    assert least <= back.num_reply <= 540
+    assert back.num_reply < least + 100

@@ -244,13 +244,21 @@ class ChatRequest(Asked):
     logprobs: StrictBool | None = None
     continue_final_message: StrictBool | None = None
     continue_: StrictBool | None = None
+    tool_choice: Any = None
 
     def prompt(self) -> Prompt:
         """Return the conversation as the engine reads it.
 
         Raises:
-            InvalidRequest: It is to be gone on with, but does not end with the assistant.
+            InvalidRequest: It is to be gone on with, but does not end with the assistant; or a
+                tool must be called.
         """
+        if self.tool_choice not in (None, "auto", "none"):
+            raise InvalidRequest(
+                "tool_choice: the model calls no tools, so that none can be required",
+                "Leave it out, or send auto or none: the reply is text then.",
+                field="tool_choice",
+            )
         messages = tuple(message.ours() for message in self.messages)
         continue_last = bool(self.continue_final_message or self.continue_)
         if continue_last and messages[-1].role is not Role.ASSISTANT:
@@ -279,7 +287,7 @@ class ChatRequest(Asked):
 class TextRequest(Asked):
     """Body of `POST /v1/completions`."""
 
-    prompt_text: StrictStr = Field(alias="prompt")
+    prompts: StrictStr | list[StrictStr] = Field(alias="prompt")
     logprobs: Any = None
     echo: StrictBool | None = None
     suffix: Any = None
@@ -303,6 +311,23 @@ class TextRequest(Asked):
                 field="echo",
             )
         return Prompt(text=self.prompt_text)
+
+    @property
+    def prompt_text(self) -> str:
+        """The text to write on from.
+
+        Raises:
+            InvalidRequest: There is none, or more than one.
+        """
+        if isinstance(self.prompts, str):
+            return self.prompts
+        if len(self.prompts) != 1:
+            raise InvalidRequest(
+                f"prompt: a request is for one text, and there are {len(self.prompts)}",
+                "Send a request for each; they are written at the same time.",
+                field="prompt",
+            )
+        return self.prompts[0]
 
     def params(self) -> SamplingParams:
         """Return how to sample; `logprobs` is a number here, 0 tells that of each token alone.
