@@ -243,9 +243,8 @@ class _Fractions:
             least = int(length == 0)
             return repeated("[0-9]", least, room) if room >= least else None
         if first == bounds.high:  # nothing but zeros, of which one is enough
-            return (
-                '""' if length and bounds.allows(first) else '"0"' if room and not length else None
-            )
+            is_more = bounds.allows(first) and (length > 0 or room > 0)
+            return ('""' if length else '"0"') if is_more else None
         parts: list[Expression] = []
         if room > 0:
             parts = _by_digit(range(10), lambda digit: self._after(value * 10 + digit, length + 1))

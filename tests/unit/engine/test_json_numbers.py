@@ -135,3 +135,16 @@ def test_a_step_below_one_keeps_the_bounds_too(ends: tuple[str, str]) -> None:
     values = [Fraction(number, 100) for number in range(-300, 301, 5)]
     taken = [value for value in values if grammar.matches(_written(value))]
     assert taken == [value for value in values if _fits(_written(value), schema)]
+
+
+@pytest.mark.parametrize("kind", ["integer", "number"])
+@pytest.mark.parametrize("value", [-7, 0, 5, 3455533.0, -0.25, 0.5])
+def test_equal_bounds_leave_one_number_or_none(kind: str, value: float) -> None:
+    both = _grammar({"type": kind, "minimum": value, "maximum": value})
+    is_one = kind == "number" or value == int(value)
+    assert (both is not None) == is_one
+    if both is not None:
+        texts = {both.write(Random(seed)) for seed in range(30)}
+        assert {float(text) for text in texts} == {value}
+    for bounds in (("exclusiveMinimum", "maximum"), ("minimum", "exclusiveMaximum")):
+        assert _grammar({"type": kind, **dict.fromkeys(bounds, value)}) is None
