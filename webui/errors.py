@@ -77,6 +77,12 @@ class NothingAllowed(InvalidRequest):
     code = "nothing_allowed"
 
 
+class GrammarTooAmbiguous(InvalidRequest):
+    """A grammar or schema can be kept in more ways at once than there is time to follow."""
+
+    code = "grammar_too_ambiguous"
+
+
 class Busy(WebuiError):
     """The queue is full.
 

@@ -226,7 +226,7 @@ def test_defaults_of_new_people_and_own_permissions(
     limits.get_by_label("Load models", exact=True).uncheck()
     expect(limits.get_by_role("button", name="As at first")).to_be_visible()
     house.token = house.sign_in("Bob", BOB)
-    assert house.ask("GET", "/api/me")["user"]["permissions"] == ["api_keys", "chat"]
+    assert house.ask("GET", "/api/me")["user"]["permissions"] == ["api_keys", "chat", "sharing"]
 
     admin.get_by_role("button", name="Open people…").click()
     sheet = page.locator(".sheet.account")
@@ -245,7 +245,7 @@ def test_defaults_of_new_people_and_own_permissions(
     expect(limits.get_by_role("button", name="As at first")).to_be_hidden()
     expect(limits.get_by_label("Load models", exact=True)).to_be_checked()
     may = house.ask("GET", "/api/me")["user"]["permissions"]
-    assert may == ["api_keys", "chat", "load_models"]
+    assert may == ["api_keys", "chat", "load_models", "sharing"]
     house.token = house.sign_in("Ann", ANN)
     assert house.ask("GET", "/api/defaults")["defaults"]["role"] == "user"
 

@@ -104,6 +104,7 @@ STATUS: Mapping[type[errors.WebuiError], int] = {
     errors.InvalidRequest: 422,
     errors.ContextLengthExceeded: 400,
     errors.NothingAllowed: 422,
+    errors.GrammarTooAmbiguous: 422,
     errors.Busy: 429,
     errors.QuotaExceeded: 429,
     errors.ModelNotLoaded: 503,
@@ -130,6 +131,7 @@ OPENAI_STATUS: Mapping[type[errors.WebuiError], int] = {
     **STATUS,
     errors.InvalidRequest: 400,
     errors.NothingAllowed: 400,
+    errors.GrammarTooAmbiguous: 400,
 }
 RETRY_AFTER_S: Mapping[type[errors.WebuiError], float] = {PageNotReady: 1, errors.StorageBusy: 1}
 

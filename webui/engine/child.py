@@ -56,7 +56,7 @@ class Patience:
         tick_s: How often the watchdog looks.
         load_silence_s: Without any message, while the model loads.
         silence_s: Without any message afterwards.
-        step_s: One step of the loop, or one prompt.
+        step_s: One step of the loop, or what is computed for one prompt.
         last_words_s: From the end of the pipe to that of the process.
         quit_s: From a polite request to the end.
         kill_s: From the kill to the end; a process that waits for a drive may not even die of that.

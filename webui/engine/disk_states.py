@@ -36,8 +36,12 @@ class _Write:
 
 @dataclass(frozen=True, slots=True)
 class _Fetch:
-    request_id: str
     file: StateFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Remove:
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class DiskStates:
         self._max_bytes = max_bytes
         self._key = state_key
         self._put = put
-        self._work: deque[_Write | _Fetch | _Purge | None] = deque()
+        self._work: deque[_Write | _Fetch | _Remove | _Purge | None] = deque()
         self._late: list[_Write | _Fetch] = []  # what may wait until the end
         self._num_pending_bytes = 0
         self._changed = threading.Condition()  # guards the three above
@@ -110,9 +114,13 @@ class DiskStates:
             self._changed.notify_all()
         return True
 
-    def fetch(self, request_id: str, file: StateFile) -> None:
-        """Read a state for a request; it comes as mail, or None if it is gone or damaged."""
-        self._give(_Fetch(request_id, file))
+    def fetch(self, file: StateFile) -> None:
+        """Read a state; it comes as mail, or None if it is gone or damaged."""
+        self._give(_Fetch(file))
+
+    def remove(self, path: Path) -> None:
+        """Remove a file that turned out to be of no use."""
+        self._give(_Remove(path))
 
     def purge(self, owner: str, conversation_id: str | None) -> None:
         """Remove the files of an owner or a conversation; what waits to be written never is."""
@@ -149,12 +157,12 @@ class DiskStates:
         self._give(None)
         self._thread.join(timeout_s)
 
-    def _give(self, work: _Fetch | None) -> None:
+    def _give(self, work: _Fetch | _Remove | None) -> None:
         with self._changed:
             self._work.append(work)
             self._changed.notify_all()
 
-    def _take(self) -> _Write | _Fetch | _Purge | None:
+    def _take(self) -> _Write | _Fetch | _Remove | _Purge | None:
         with self._changed:
             self._changed.wait_for(lambda: self._work)
             return self._work.popleft()
@@ -176,7 +184,9 @@ class DiskStates:
                         self._num_pending_bytes -= work.state.num_bytes
                         self._changed.notify_all()
                 case _Fetch():
-                    self._put(StateFetched(work.request_id, work.file, self._read(work.file)))
+                    self._put(StateFetched(work.file, self._read(work.file)))
+                case _Remove():
+                    _unlink(work.path)
                 case _Purge():
                     self._purge(work)
                 case _:

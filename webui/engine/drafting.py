@@ -11,8 +11,9 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from webui.engine.drafter import DraftRow
 from webui.engine.ngram_draft import NgramDraft
-from webui.engine.runner import DraftRow, Verified
+from webui.engine.runner import Verified
 from webui.engine.speculation import MAX_ROWS, Acceptance, Guess, SpeculationControl
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Drafting:
         self._model = model
         self._looks_up = looks_up
         self._modelled = Acceptance()  # of all sequences
+        # For whom the draft model may have read in each slot: an owner and conversations.
+        self._readers: dict[int, tuple[str, set[str | None]]] = {}
 
     @property
     def model_s(self) -> float:
@@ -136,6 +139,31 @@ class Drafting:
         if self._model:
             reading_s, guessing_s = self._model.reading_s, self._model.guessing_s
         self._control.note(len(rows), num_extra, num_made, step_s - reading_s, guessing_s)
+
+    def begin(self, sequence: Sequence) -> None:
+        """Note that a sequence has a slot: what the draft model read there for another owner goes.
+
+        How much it must read anew, and so its time, must not tell what others wrote.
+        """
+        owner, conversations = self._readers.get(sequence.slot, ("", set()))
+        if owner != sequence.owner:
+            self.forget(sequence.slot)
+            conversations = set()
+        self._readers[sequence.slot] = (
+            sequence.owner,
+            conversations | {sequence.request.conversation_id},
+        )
+
+    def forget(self, slot: int) -> None:
+        """Let the draft model keep nothing of what it read in a slot."""
+        if self._model and slot in self._readers:
+            self._model.forget(slot)
+
+    def purge(self, owner: str, conversation_id: str | None) -> None:
+        """Forget what was read for an owner, or only for one conversation."""
+        for slot, (reader, conversations) in self._readers.items():
+            if reader == owner and conversation_id in {None, *conversations}:
+                self.forget(slot)
 
     def rewind(self, sequence: Sequence) -> None:
         """Forget what a sequence took back, before it goes on."""

@@ -1,4 +1,4 @@
-"""Texts in, one batch of them a step, vectors out.
+"""Texts in, one batch of them a step or a part of one, vectors out.
 
 Knows the embedder and whose turn it is; knows neither threads nor sockets nor replies. Owners
 take turns text by text, so that one who sends thousands does not keep another waiting.
@@ -7,21 +7,22 @@ take turns text by text, so that one who sends thousands does not keep another w
 from __future__ import annotations
 
 from bisect import insort
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+from webui.engine.embedder import TextRow
 from webui.engine.interface import Embedded, VectorPart
 from webui.engine.ipc import Begun, Output, Outputs, RequestError
 from webui.engine.mail import Aborted, Refused, TextMail, TextsAnnounced, TextsPrepared
-from webui.engine.runner import TextRow
 from webui.errors import Busy, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from webui.engine.embedder import Embedder
     from webui.engine.interface import EmbedRequest
     from webui.engine.ipc import ToParent
-    from webui.engine.runner import Embedder
 
 MAX_WAITING_TOKENS = 4_000_000
 MAX_PART_BYTES = 2 << 20  # well below the longest frame
@@ -29,11 +30,19 @@ MAX_PART_BYTES = 2 << 20  # well below the longest frame
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """A request and how far it has come; `next_index` is the text that is next."""
+    """A request and how far it has come.
+
+    Attributes:
+        request: What is asked.
+        texts: Its tokens.
+        next_index: The text that is next.
+        is_dropped: Whether nobody wants its vectors any more.
+    """
 
     request: EmbedRequest
     texts: Sequence[Sequence[int]]
     next_index: int = 0
+    is_dropped: bool = False
 
     @property
     def num_waiting_tokens(self) -> int:
@@ -60,6 +69,9 @@ class EmbedLoop:
         max_waiting_tokens: Bound of the queue; an owner alone may take half of it, or one
             request of any length.
         tell: Tells the web process at once whose texts are begun.
+
+    Attributes:
+        num_read: Tokens that the latest step read.
     """
 
     def __init__(
@@ -75,11 +87,14 @@ class EmbedLoop:
         self._waiting: dict[str, list[_Work]] = {}  # by owner, next one first
         self._turns: dict[str, int] = {}  # when each owner had the latest, of those who wait
         self._num_turns = 0
+        self._batch: list[_Pick] = []  # is being read
+        self._suspects: deque[_Pick] = deque()  # of batches that failed; each is read alone
+        self.num_read = 0
 
     @property
     def has_work(self) -> bool:
         """Whether `step` has anything to do."""
-        return bool(self._waiting)
+        return bool(self._batch or self._suspects or self._waiting)
 
     def take(self, mail: TextMail) -> list[ToParent]:
         """Take one piece of mail; return what is to be said about it at once."""
@@ -94,23 +109,62 @@ class EmbedLoop:
                     return [RequestError.of(mail.request_id, mail.error)]
             case Aborted():
                 self._preparing.discard(mail.request_id)
-                self._drop(mail.request_id)
+                self._forget(mail.request_id)
             case _:
                 assert_never(mail)
         return []
 
     def step(self, max_tokens: int | None = None) -> list[ToParent]:
-        """Compute one batch; return its vectors.
+        """Read a batch, or more of one; return its vectors once it is read.
 
         Args:
-            max_tokens: How many tokens it may have; one text is read whatever its length. None
-                leaves that to the model.
+            max_tokens: How many tokens may be read at once; a model that reads whole texts reads
+                one whatever its length. None leaves that to the model.
         """
-        picks = self._pick(max_tokens)
-        begun = [pick.work.request.request_id for pick in picks if not pick.index]
-        if begun:
-            self._tell(Begun(begun))
-        return self._embed(picks) if picks else []
+        self.num_read = 0
+        try:
+            if not self._batch:
+                self._begin(max_tokens)
+            if not self._batch:
+                return []
+            read = self._embedder.read(max_tokens)
+        except EngineError as error:
+            return self._doubt(error)
+        self.num_read = read.num_tokens
+        return [] if read.vectors is None else self._done(read.vectors)
+
+    def _begin(self, max_tokens: int | None) -> None:
+        """Choose what is read next."""
+        if self._suspects:
+            picks = [self._suspects.popleft()]
+        else:
+            picks = self._pick(max_tokens)
+            begun = [pick.work.request.request_id for pick in picks if not pick.index]
+            if begun:
+                self._tell(Begun(begun))
+        if picks:
+            self._batch = picks
+            self._embedder.begin([pick.row for pick in picks], picks[0].work.request.pooling)
+
+    def _done(self, vectors: Sequence[bytes]) -> list[ToParent]:
+        """Return what tells the vectors of the batch."""
+        picks, self._batch = self._batch, []
+        outputs: list[ToParent] = []
+        for pick, vector in zip(picks, vectors, strict=True):
+            if not pick.work.is_dropped:
+                _append(outputs, _parts(pick, vector))
+        return outputs
+
+    def _doubt(self, error: EngineError) -> list[ToParent]:
+        """After a failed batch: read each of its texts alone; one that was alone fails."""
+        picks, self._batch = self._batch, []
+        if len(picks) > 1:
+            self._suspects.extend(pick for pick in picks if not pick.work.is_dropped)
+            return []
+        request_id = picks[0].work.request.request_id
+        picks[0].work.is_dropped = True
+        self._forget(request_id)
+        return [RequestError.of(request_id, error)]
 
     def _add(self, mail: TextsPrepared) -> list[ToParent]:
         request = mail.request
@@ -164,24 +218,18 @@ class EmbedLoop:
             default=None,
         )
 
-    def _embed(self, picks: Sequence[_Pick]) -> list[ToParent]:
-        """Compute some texts; where that fails, each alone, and only the bad ones' requests end."""
-        pooling = picks[0].work.request.pooling
-        try:
-            vectors = self._embedder.embed([pick.row for pick in picks], pooling)
-        except EngineError as error:
-            if len(picks) > 1:
-                return [message for pick in picks for message in self._embed([pick])]
-            work = picks[0].work
-            self._drop(work.request.request_id)
-            return [RequestError.of(work.request.request_id, error)]
-        outputs: list[ToParent] = []
-        for pick, vector in zip(picks, vectors, strict=True):
-            _append(outputs, _parts(pick, vector))
-        return outputs
+    def _forget(self, request_id: str) -> None:
+        """Forget a request that nobody wants; a batch that has no other text is not read on."""
+        self._drop(request_id)
+        for pick in (*self._batch, *self._suspects):
+            if pick.work.request.request_id == request_id:
+                pick.work.is_dropped = True
+        self._suspects = deque(pick for pick in self._suspects if not pick.work.is_dropped)
+        if all(pick.work.is_dropped for pick in self._batch):
+            self._batch = []
 
     def _drop(self, request_id: str) -> None:
-        """Forget a request that has no text left, or that nobody wants."""
+        """Take out a request that has no text left to choose."""
         kept = {
             owner: [work for work in works if work.request.request_id != request_id]
             for owner, works in self._waiting.items()

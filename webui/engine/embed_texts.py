@@ -13,8 +13,8 @@ from webui.errors import ContextLengthExceeded, InvalidRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from webui.engine.embedder import Embedder
     from webui.engine.interface import EmbedRequest
-    from webui.engine.runner import Embedder
 
     Tokenize = Callable[[str, int | None], list[int]]
 

@@ -37,6 +37,7 @@ from webui.engine.interface import (
 from webui.engine.prompt_cut import PromptCut, trimmed
 from webui.engine.stats import EngineStats
 from webui.engine.tally import Tally
+from webui.engine.text_length import TextLength
 from webui.errors import Busy, Conflict, ContextLengthExceeded, EngineDied, InvalidRequest
 from webui.messages import Message, Role
 
@@ -85,7 +86,6 @@ class FakeEngine:
         self._closed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._cut = PromptCut(context_length, _prompt_tokens, lambda text: len(tokens(text)))
         self._info = ModelInfo(
             name=NAME,
             context_length=context_length,
@@ -125,7 +125,9 @@ class FakeEngine:
         if request_id in self._live:
             raise Conflict(f"The request {request_id} is already running")
         grammar_of(request)
-        asked, request = request, self._cut.cut(request)
+        limit = self._info.context_length
+        cutter = PromptCut(limit, _prompt_tokens, TextLength(_words, limit))
+        asked, request = request, cutter.cut(request)
         num_prompt = self._num_prompt(request)
         cut = trimmed(asked, request)
         arrived_s = time.monotonic()
@@ -331,6 +333,11 @@ def _check_text(text: str, field: str) -> None:
         raise InvalidRequest(
             f"The message holds something that is not text: {error}", field=field
         ) from error
+
+
+def _words(text: str, *, special: bool) -> list[int]:  # noqa: ARG001 - it has no special ones
+    """Return a number for each word."""
+    return [0] * len(tokens(text))
 
 
 def _prompt_tokens(messages: Sequence[Message], *, continue_last: bool = False) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from webui.engine.context_shift import make_room
 from webui.engine.drafting import Drafting
+from webui.engine.fetching import Fetching
 from webui.engine.ipc import Begun, Output, Outputs, RequestError
 from webui.engine.mail import (
     Aborted,
@@ -26,6 +27,7 @@ from webui.engine.pace import Pace
 from webui.engine.prefix_cache import PrefixCache
 from webui.engine.queue_news import QueueNews
 from webui.engine.runner import RowFailed, StepAborted
+from webui.engine.samplers import Samplers
 from webui.engine.scheduler import Scheduler
 from webui.engine.sequence import Phase, Sequence
 from webui.engine.state_keeper import StateKeeper
@@ -75,18 +77,21 @@ class GenerationLoop:
         num_free_cores: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._runner = runner
+        self._budget = budget
         self._clock = clock
         self._scheduler = scheduler or Scheduler(
             runner.info, max_batch_tokens=runner.max_batch_tokens
         )
         self._cache = cache or PrefixCache()
         self._keeper = StateKeeper(runner, self._scheduler, budget, self._cache, clock)
+        self._samplers = Samplers(runner)
         self._drafting = drafting or Drafting(runner, 0)
         self._step_abort = step_abort or StepAbort()
         self._tell_begun = tell or (lambda _begun: None)
         self.tally = Tally()
-        self._preparing: set[str] = set()
-        self._fetching: dict[str, Sequence] = {}  # waits for a state on disk
+        self._preparing: dict[str, list[Purged]] = {}  # with what was purged meanwhile
+        self._fetching = Fetching(self._cache.fetch)
+        self._has_news = False  # since the last step: somebody may get a slot
         self._untold = Untold(clock())
         self._queue_news = QueueNews(self._scheduler)
         self._has_newcomers = False
@@ -95,12 +100,16 @@ class GenerationLoop:
     @property
     def has_work(self) -> bool:
         """Whether `step` has anything to do."""
-        return bool(self._scheduler.num_running or self._scheduler.num_waiting)
+        if self._scheduler.num_runnable:
+            return True
+        # While the disk is at work slots may be taken that others wait for.
+        return bool(self._scheduler.num_waiting) and (
+            self._has_news or not self._scheduler.num_running
+        )
 
-    @property
-    def spare_tokens(self) -> int:
-        """How many tokens another kind of step may read now without anybody waiting long."""
-        return self._pace.plan(num_decoding=self._scheduler.num_decoding)[0]
+    def pause(self, pause_s: float) -> None:
+        """Note that texts took time since the latest step; the next one reads less."""
+        self._budget.pause(pause_s)
 
     @property
     def idle_s(self) -> float | None:
@@ -135,19 +144,20 @@ class GenerationLoop:
 
     def take(self, mail: Mail) -> list[ToParent]:
         """Take one piece of mail; return what is to be said about it at once."""
+        self._has_news = True
         match mail:
             case Announced():
-                self._preparing.add(mail.request_id)
+                self._preparing[mail.request_id] = []
             case Prepared():
                 return self._add(mail)
             case Refused():
                 if mail.request_id in self._preparing:
-                    self._preparing.discard(mail.request_id)
+                    del self._preparing[mail.request_id]
                     return [RequestError.of(mail.request_id, mail.error)]
             case Aborted():
                 self._abort(mail.request_id)
             case Purged():
-                self._purge(mail.owner, mail.conversation_id)
+                self._purge(mail)
             case StatesListed():
                 self._cache.listed(mail.files, self._runner.info.context_length)
             case StateWritten():
@@ -160,6 +170,7 @@ class GenerationLoop:
 
     def step(self) -> list[ToParent]:
         """Give out slots and cells, make one forward pass, return what is new."""
+        self._has_news = False
         failures = self._admit()
         told = [*self._grow(), *self._tell_places()]
         rows = self._scheduler.schedule(*self._pace.plan(num_decoding=self._scheduler.num_decoding))
@@ -172,9 +183,8 @@ class GenerationLoop:
 
     def _add(self, mail: Prepared) -> list[ToParent]:
         request_id = mail.request.request_id
-        if request_id not in self._preparing:
+        if (purged := self._preparing.pop(request_id, None)) is None:
             return []  # aborted meanwhile
-        self._preparing.discard(request_id)
         sequence = Sequence(
             mail.request,
             mail.prompt,
@@ -183,62 +193,63 @@ class GenerationLoop:
             num_shared=mail.num_shared,
             num_kept=mail.num_kept,
         )
+        if any(sequence.belongs_to(each.owner, each.conversation_id) for each in purged):
+            sequence.keeps_state = False
         told: list[ToParent] = []
         if mail.trimmed is not None:
             told = [Outputs([Output(request_id, mail.trimmed)])]
-        if (file := self._keeper.file_for(sequence)) is not None:
-            self._fetching[request_id] = sequence
-            self._cache.fetch(request_id, file)
-            return told
-        return told + self._queue(sequence)
-
-    def _take_fetched(self, mail: StateFetched) -> list[ToParent]:
-        self._cache.take_fetched(mail.request_id, mail.file, mail.state)
-        sequence = self._fetching.pop(mail.request_id, None)
-        if sequence is not None:
-            return self._queue(sequence)
-        self._cache.forget_fetched(mail.request_id)
-        return []
-
-    def _queue(self, sequence: Sequence) -> list[ToParent]:
         try:
             self._scheduler.add(sequence)
         except Busy as error:
-            self._cache.forget_fetched(sequence.request_id)
-            return [RequestError.of(sequence.request_id, error)]
+            return [*told, RequestError.of(request_id, error)]
         self._has_newcomers = True
         self.tally.note_queue(self._scheduler.num_waiting)
-        return []
+        return told
+
+    def _take_fetched(self, mail: StateFetched) -> list[ToParent]:
+        """Let those go on that waited for a state, with it or without."""
+        state = self._cache.fetched(mail.file, mail.state)
+        failures: list[ToParent] = []
+        for sequence in self._fetching.take(mail.file.path):
+            self._keeper.restore(sequence, state)
+            failures += self._open(sequence)
+        return failures
 
     def _abort(self, request_id: str) -> None:
-        is_early = request_id in {*self._preparing, *self._fetching}
-        self._preparing.discard(request_id)
-        self._fetching.pop(request_id, None)
-        self._cache.forget_fetched(request_id)
-        sequence = self._scheduler.abort(request_id)
-        if is_early or sequence is not None:
+        is_early = self._preparing.pop(request_id, None) is not None
+        self._fetching.forget(request_id)
+        if (sequence := self._scheduler.abort(request_id)) is not None or is_early:
             self.tally.note_abort(None if sequence is None else sequence.usage())
         if sequence is not None:
             self._untold.forget(request_id)
             self._close([sequence])
 
-    def _purge(self, owner: str, conversation_id: str | None) -> None:
+    def _purge(self, mail: Purged) -> None:
         """Forget what was read for somebody; what is being read now will leave nothing behind."""
-        for sequence in (*self._scheduler.everybody, *self._fetching.values()):
-            if sequence.belongs_to(owner, conversation_id):
+        for meanwhile in self._preparing.values():
+            meanwhile.append(mail)
+        for sequence in self._scheduler.everybody:
+            if sequence.belongs_to(mail.owner, mail.conversation_id):
                 sequence.keeps_state = False
-        self._keeper.purge(owner, conversation_id)
+        self._keeper.purge(mail.owner, mail.conversation_id)
+        self._drafting.purge(mail.owner, mail.conversation_id)
 
     def _admit(self) -> list[ToParent]:
         failures: list[ToParent] = []
         admitted = self._scheduler.admit(self._clock())
         self._drop_evicted()
-        for slot in admitted.vacated:
+        for slot, request_id in admitted.vacated.items():
             self._has_newcomers = True
-            self._runner.close_sampler(slot)
+            self._samplers.keep(slot, request_id)
+            self._fetching.forget(request_id)
         if admitted.placed:
             self._tell_begun(Begun([sequence.request_id for sequence in admitted.placed]))
         for sequence in admitted.placed:
+            self._drafting.begin(sequence)
+            if (file := self._keeper.file_for(sequence)) is not None:
+                self._keeper.cut(sequence, sequence.num_read)
+                self._fetching.ask(sequence, file)
+                continue
             self._keeper.restore(sequence)
             failures += self._open(sequence)
         return failures
@@ -247,16 +258,7 @@ class GenerationLoop:
         """Make cells and sampler of a sequence those of what it has read and written."""
         self._keeper.cut(sequence, sequence.num_read)
         try:
-            sequence.rewinds.check()
-            self._runner.open_sampler(
-                sequence.slot,
-                sequence.sampler_params(),
-                sequence.tokens,
-                num_reply=min(sequence.num_reply, len(sequence.tokens)),
-                banned=sequence.banned_here(),
-                grammar=sequence.request.grammar,
-                triggers=sequence.request.grammar_triggers,
-            )
+            self._samplers.open(sequence)
         except WebuiError as error:
             self._scheduler.abort(sequence.request_id)
             self._close([sequence])
@@ -347,14 +349,20 @@ class GenerationLoop:
         self._pace.note(rows, step_s, now_s)
 
     def _drop_wrong_guesses(self, rows: Several[Row], sequences: Several[Sequence]) -> None:
-        """Drop the cells of guesses that did not hold; one that ended keeps none of them, too."""
+        """Drop the cells of guesses that did not hold, and those behind the end of one that ended.
+
+        What ended with a stop string may have read tokens behind it, which were held back.
+        """
         for row, sequence in zip(rows, sequences, strict=True):
             num_good = min(sequence.num_read, len(sequence.tokens))
-            if num_good == row.position + len(row.tokens) or not row.num_draft:
+            if num_good == row.position + len(row.tokens):
+                continue
+            if not row.num_draft and sequence.phase is not Phase.ENDED:
                 continue
             if self._runner.forget(row.slot, num_good):
                 continue
-            self._drafting.stop()
+            if row.num_draft:
+                self._drafting.stop()
             self._runner.forget(row.slot, 0)
             if sequence.phase is Phase.ENDED:
                 self._scheduler.lose_cells(row.slot)
@@ -386,7 +394,7 @@ class GenerationLoop:
 
     def _close(self, sequences: Iterable[Sequence]) -> None:
         for sequence in sequences:
-            if sequence.slot >= 0:
-                self._runner.close_sampler(sequence.slot)
-                if not sequence.keeps_state:
-                    self._runner.forget(sequence.slot, 0)
+            self._samplers.close(sequence)
+            if sequence.slot >= 0 and not sequence.keeps_state:
+                self._runner.forget(sequence.slot, 0)
+                self._drafting.forget(sequence.slot)

@@ -1,13 +1,12 @@
-"""Whether a grammar is safe to hand to llama.cpp; what would hurt it is refused with its place.
+"""Whether a grammar can be followed; what would take for ever is refused with its place.
 
-llama.cpp checks less than it needs: a rule that calls itself first through one that may be empty
-makes it work for ever, its own search for such rules takes exponential time, and many ways to
-begin cost it their square. A grammar that passes here is finite work to open and to begin with.
+A rule that calls itself first, through one that may be empty too, has no beginning. What passes
+here is finite work to read and to begin with; whether it stays so is asked by `grammar_probe`.
 
-llama.cpp's own grammar sampler is used, not llguidance: it is in the library that runs the model
-and reads the GBNF which clients of llama-server already send, whereas llguidance would be a second
-native dependency with a copy of the vocabulary in memory. Its gain, a mask in constant time, is
-small here, because a grammar is first asked about the one token that was chosen.
+Our own automaton follows it (`grammar_automaton`), neither llama.cpp nor llguidance: llama.cpp's
+sampler takes exponential time over ambiguous grammars and ends the process over unexpected tokens;
+llguidance would be a second native dependency with a copy of the vocabulary in memory, and does
+not read the GBNF that clients of llama-server send.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
     from webui.errors import InvalidRequest
 
 ROOT = "root"
-MAX_BEGINNINGS = 4096  # ways in which a rule can begin: llama.cpp compares each with each
-MAX_CHAIN = 5000  # rules that begin with each other: llama.cpp recurses
-MAX_SEARCH = 5_000_000  # visits of rules in llama.cpp's search for left recursion
+MAX_BEGINNINGS = 4096  # ways in which a rule can begin
+MAX_CHAIN = 5000  # rules that begin with each other
+MAX_SEARCH = 5_000_000  # ways to come from rules to those that they begin with
 
 
 def check_grammar(text: str) -> None:
-    """Refuse a grammar that llama.cpp would not survive, or not understand.
+    """Refuse a grammar that cannot be followed, or that llama.cpp would not understand.
 
     Bounded work: some tenths of a second for the largest that is allowed.
 
@@ -39,10 +38,18 @@ def check_grammar(text: str) -> None:
     """
     rules = read_rules(text)
     _check_names(rules)
+    leftmost = _find_leftmost(rules, _find_nullable(rules))
+    _check_beginnings(rules, leftmost, _order(rules, leftmost))
+
+
+def reading_order(rules: Rules) -> tuple[frozenset[int], list[int]]:
+    """Return the rules that may be nothing, and all so that each comes after those it begins with.
+
+    Raises:
+        InvalidRequest: One begins with itself.
+    """
     nullable = _find_nullable(rules)
-    leftmost = {rule: _leftmost(rules, rule, nullable) for rule in rules.alternatives}
-    order = _order(rules, leftmost)
-    _check_beginnings(rules, leftmost, order)
+    return nullable, _order(rules, _find_leftmost(rules, nullable))
 
 
 def _check_names(rules: Rules) -> None:
@@ -80,6 +87,10 @@ def _find_nullable(rules: Rules) -> frozenset[int]:
                 found.add(owners[place])
                 unseen.append(owners[place])
     return frozenset(found)
+
+
+def _find_leftmost(rules: Rules, nullable: frozenset[int]) -> dict[int, list[int]]:
+    return {rule: _leftmost(rules, rule, nullable) for rule in rules.alternatives}
 
 
 def _leftmost(rules: Rules, rule: int, nullable: frozenset[int]) -> list[int]:
@@ -153,13 +164,13 @@ def _check_beginnings(
     leftmost: Mapping[int, list[int]],
     order: Iterable[int],
 ) -> None:
-    """Bound what llama.cpp does with the beginnings of rules.
+    """Bound the beginnings of rules.
 
     Raises:
         InvalidRequest: It would be too much.
     """
     depth: dict[int, int] = {}
-    search: dict[int, int] = {}  # what llama.cpp visits from a rule; it does not note where it was
+    search: dict[int, int] = {}  # visits from a rule where nobody notes where he was
     beginnings: dict[int, int] = {}
     for rule in order:
         nexts = leftmost[rule]
@@ -180,7 +191,7 @@ def _check_beginnings(
 
 
 def _visits(leftmost: Mapping[int, list[int]], search: Mapping[int, int]) -> int:
-    """Return how many visits llama.cpp's search makes, which starts at every unseen rule."""
+    """Return how many visits a search makes that starts at every unseen rule."""
     seen: set[int] = set()
     total = 0
     for start in sorted(leftmost):

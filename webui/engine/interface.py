@@ -71,8 +71,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         grammar: What the reply must keep to, see `answer_form`; empty leaves it free.
         json_schema: The same as a schema.
         grammar_triggers: What either waits for, see `answer_form`.
-        is_seed_drawn: The seed was drawn, not asked for: who gives way to others in the middle of a
-            reply may go on with another one, and tells it by `Reseeded`.
+        is_seed_drawn: The seed was drawn, not asked for: a reply that shifted its context and then
+            gives way to others is not what the seed would give again, and tells it by `Reseeded`.
         keep_state: What was read may be kept for the next request of the same owner, in memory
             and on disk; False leaves no trace.
         num_shared_messages: So many messages at the beginning are the administrator's and the
@@ -150,7 +150,7 @@ class Shifted(msgspec.Struct, frozen=True, tag="shifted"):
 
 
 class Reseeded(msgspec.Struct, frozen=True, tag="reseeded"):
-    """From here on the reply is written with another seed than the drawn one."""
+    """From here on the reply is not what the drawn seed would give again."""
 
 
 class Prefill(msgspec.Struct, frozen=True, tag="prefill"):

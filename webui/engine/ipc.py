@@ -150,7 +150,8 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", forbid_unknown_fie
     """The worker lives.
 
     Attributes:
-        busy_s: How long its present step or template already takes.
+        busy_s: How long its present step already takes, or how long it has computed for the
+            prompt or the texts that are being made ready.
         stats: Its figures, where they are new.
     """
 

@@ -6,6 +6,7 @@ Knows the keywords that `schema_words` names; says the meaning of `allOf`.
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from webui.engine.schema_words import bad_schema
@@ -13,8 +14,8 @@ from webui.engine.schema_words import bad_schema
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-LEAST = ("minItems", "minLength", "minimum", "exclusiveMinimum")
-MOST = ("maxItems", "maxLength", "maximum", "exclusiveMaximum")
+LEAST = ("minItems", "minLength", "minProperties", "minimum", "exclusiveMinimum")
+MOST = ("maxItems", "maxLength", "maxProperties", "maximum", "exclusiveMaximum")
 
 
 def merge(one: dict[str, Any], other: dict[str, Any], path: str) -> dict[str, Any]:
@@ -60,6 +61,8 @@ WAYS: Mapping[str, Callable[[Any, Any], Any]] = {
     "properties": _properties,
     "items": lambda one, other: {"allOf": [one, other]},
     "enum": _enum,
+    "uniqueItems": lambda one, other: one or other,
+    "multipleOf": math.lcm,  # whole numbers only
 }
 
 

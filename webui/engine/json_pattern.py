@@ -43,15 +43,27 @@ class BadPattern(Exception):  # noqa: N818 - it says what is so, as the names in
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """A piece of GBNF; whether it may stand for nothing."""
+class Pattern:
+    """A pattern, or a piece of one.
+
+    Attributes:
+        body: GBNF.
+        shortest: Characters of the shortest string.
+        longest: Characters of the longest one; None without end.
+    """
 
     body: str
-    is_empty: bool
+    shortest: int
+    longest: int | None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it may stand for nothing."""
+        return self.shortest == 0
 
 
-def pattern_expression(pattern: str) -> str:
-    """Return the GBNF of the strings that a pattern finds something in, with their quotes.
+def read_pattern(pattern: str) -> Pattern:
+    """Read a regular expression; the GBNF is that of what it finds something in, with quotes.
 
     Raises:
         BadPattern: Says why.
@@ -60,7 +72,11 @@ def pattern_expression(pattern: str) -> str:
     part = reader.alternatives(is_top=True)
     if not reader.is_done:
         raise BadPattern(f"unexpected {pattern[reader.at]} at {reader.at + 1}")
-    return f'"\\"" ({part.body}) "\\""'
+    return Pattern(f'"\\"" ({part.body}) "\\""', part.shortest, part.longest)
+
+
+ANYTHING = Pattern("char*", 0, None)
+NOTHING = Pattern('""', 0, 0)
 
 
 class _Reader:
@@ -75,16 +91,21 @@ class _Reader:
     def is_done(self) -> bool:
         return self.at == len(self._pattern)
 
-    def alternatives(self, *, is_top: bool) -> _Part:
+    def alternatives(self, *, is_top: bool) -> Pattern:
         parts = [self._sequence(is_top=is_top)]
         while self._take("|"):
             parts.append(self._sequence(is_top=is_top))
         body = " | ".join(part.body for part in parts)
-        return _Part(body, any(part.is_empty for part in parts))
+        longest = [part.longest for part in parts if part.longest is not None]
+        return Pattern(
+            body,
+            min(part.shortest for part in parts),
+            max(longest) if len(longest) == len(parts) else None,
+        )
 
-    def _sequence(self, *, is_top: bool) -> _Part:
+    def _sequence(self, *, is_top: bool) -> Pattern:
         is_anchored = is_top and self._take("^")
-        parts: list[_Part] = [] if is_anchored or not is_top else [_Part("char*", is_empty=True)]
+        parts: list[Pattern] = [] if is_anchored or not is_top else [ANYTHING]
         is_ended = False
         while not self.is_done and self._peek() not in "|)":
             if is_top and self._take("$"):
@@ -94,11 +115,16 @@ class _Reader:
         if is_ended and not self.is_done and self._peek() != "|":
             self._bad("$ before the end")
         if is_top and not is_ended:
-            parts.append(_Part("char*", is_empty=True))
+            parts.append(ANYTHING)
         body = " ".join(part.body for part in parts) or '""'
-        return _Part(body, all(part.is_empty for part in parts))
+        longest = [part.longest for part in parts if part.longest is not None]
+        return Pattern(
+            body,
+            sum(part.shortest for part in parts),
+            sum(longest) if len(longest) == len(parts) else None,
+        )
 
-    def _quantified(self) -> _Part:
+    def _quantified(self) -> Pattern:
         part = self._atom()
         low, high = self._times()
         if (low, high) == (1, 1):
@@ -109,9 +135,10 @@ class _Reader:
         if part.is_empty and high is None:
             self._bad("what is repeated without end may be empty")
         if high == 0:
-            return _Part('""', is_empty=True)
+            return NOTHING
         bounds = f"{{{low}}}" if low == high else f"{{{low},{'' if high is None else high}}}"
-        return _Part(f"({part.body}){bounds}", part.is_empty or low == 0)
+        longest = None if high is None or part.longest is None else part.longest * high
+        return Pattern(f"({part.body}){bounds}", part.shortest * low, longest)
 
     def _times(self) -> tuple[int, int | None]:
         if self.is_done:
@@ -135,7 +162,7 @@ class _Reader:
             self._bad("a repetition that ends before it begins")
         return least, most
 
-    def _atom(self) -> _Part:
+    def _atom(self) -> Pattern:
         char = self._next()
         match char:
             case "(":
@@ -156,7 +183,7 @@ class _Reader:
                 pass
         return self._of([(ord(char), ord(char))])
 
-    def _group(self) -> _Part:
+    def _group(self) -> Pattern:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             self._bad(f"groups nested more than {MAX_DEPTH} deep")
@@ -172,9 +199,9 @@ class _Reader:
         if not self._take(")"):
             self._bad("a group that is not closed")
         self._depth -= 1
-        return _Part(f"({part.body})", part.is_empty)
+        return Pattern(f"({part.body})", part.shortest, part.longest)
 
-    def _class(self) -> _Part:
+    def _class(self) -> Pattern:
         is_negated = self._take("^")
         ranges: Ranges = []
         while not self._take("]"):
@@ -216,7 +243,7 @@ class _Reader:
             code = ord(char)
         return [(code, code)]
 
-    def _of(self, ranges: Ranges) -> _Part:
+    def _of(self, ranges: Ranges) -> Pattern:
         """Return one character out of some, as JSON writes it."""
         bare = _intersection(ranges, _without(UNWRITTEN))
         parts = [f"[{''.join(map(_range, bare))}]"] if bare else []
@@ -225,7 +252,7 @@ class _Reader:
                 parts.append(quoted(escape))
         if not parts:
             self._bad("a class of no character that is written")
-        return _Part(parts[0] if len(parts) == 1 else f"({' | '.join(parts)})", is_empty=False)
+        return Pattern(parts[0] if len(parts) == 1 else f"({' | '.join(parts)})", 1, 1)
 
     def _peek(self) -> str:
         if self.is_done:

@@ -14,37 +14,38 @@ import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from webui.engine.grammar import check_grammar
+from webui.engine.json_array import MAX_UNIQUE, ArrayForm, array_rule, unique_rule
 from webui.engine.json_merge import merge
-from webui.engine.json_pattern import BadPattern, pattern_expression
-from webui.engine.json_rules import (
-    FORMATS,
-    LARGEST,
-    Bounds,
-    RuleBook,
-    constant,
-    integer_between,
-    listed,
-    number_between,
-    quoted,
-    repeated,
+from webui.engine.json_object import (
+    Member,
+    ObjectForm,
+    either_rule,
+    named,
+    object_rule,
+    other_key,
 )
+from webui.engine.json_rules import RuleBook, constant
+from webui.engine.json_scalars import integer_rule, number_rule, sizes, string_rule
+from webui.engine.object_words import object_words
 from webui.engine.schema_words import (
     ANNOTATIONS,
+    INSTEAD,
     KEYWORDS,
     NEUTRAL,
     are_disjoint,
     bad_schema,
     is_of_type,
     types_of,
+    without_annotations,
 )
 from webui.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 MAX_NODES = 10_000
 MAX_DEPTH = 64
-MAX_REPETITIONS = 2000
+NODE_CHARS = 200  # of what is compared with others, for each part that it counts as
 FIELD = "json_schema"
 
 Schema: TypeAlias = dict[str, Any]
@@ -61,7 +62,10 @@ def schema_grammar(schema: object) -> str:
     Raises:
         InvalidRequest: It is no schema, cannot be kept or is too large; names path and reason.
     """
-    text = _Converter(schema).convert()
+    try:
+        text = _Converter(schema).convert()
+    except RecursionError as error:
+        raise bad_schema("#", "it is nested too deep") from error
     try:
         check_grammar(text)
     except InvalidRequest as error:
@@ -80,13 +84,14 @@ class _Converter:
         self._root = schema
         self._book = RuleBook()
         self._refs: dict[str, str] = {}
+        self._unions: dict[str, str] = {}
         self._num_nodes = 0
         self._writers: dict[str, Callable[[Schema, str, int], str]] = {
             "object": self._object,
             "array": self._array,
-            "string": _string,
-            "integer": _integer,
-            "number": _number,
+            "string": lambda schema, path, _: string_rule(schema, path, self._book),
+            "integer": lambda schema, path, _: integer_rule(schema, path, self._book),
+            "number": lambda schema, path, _: number_rule(schema, path, self._book),
             "boolean": lambda *_: "boolean",
             "null": lambda *_: "null",
         }
@@ -119,8 +124,15 @@ class _Converter:
             if word in ANNOTATIONS or word.startswith("x-") or NEUTRAL.get(word, self) == value:
                 continue
             if word not in KEYWORDS:
-                raise bad_schema(path, f"{word} is not supported")
+                hint = INSTEAD.get(word, "Leave it out, or correct its name.")
+                raise bad_schema(path, f"{word} is not supported", hint)
             kept[word] = value
+        if "discriminator" in kept:  # of OpenAPI: the member that tells which it is, always there
+            tag = kept.pop("discriminator")
+            if isinstance(tag, dict) and isinstance(tag.get("propertyName"), str):
+                kept = merge(kept, {"required": [tag["propertyName"]]}, path)
+        if kept.pop("nullable", False):  # of OpenAPI
+            kept = {"anyOf": [kept, {"type": "null"}]}
         return kept
 
     def _expression(self, schema: Schema, path: str, depth: int) -> str:
@@ -187,23 +199,48 @@ class _Converter:
         return parts
 
     def _union(self, schema: Schema, word: str, path: str, depth: int) -> str:
+        """Return the rule of one of several schemas; within it, the same one is that rule again."""
+        key = json.dumps(without_annotations(schema), sort_keys=False)
+        self._num_nodes += len(key) // NODE_CHARS
+        if key not in self._unions:
+            self._unions[key] = self._book.reserve()
+            self._book.define(self._unions[key], self._either(schema, word, path, depth))
+        return self._unions[key]
+
+    def _either(self, schema: Schema, word: str, path: str, depth: int) -> str:
         rest = {other: value for other, value in schema.items() if other != word}
-        parts = self._parts(schema, word, path)
+        parts = [
+            {"allOf": [rest, part]} if rest else part for part in self._parts(schema, word, path)
+        ]
         if word == "oneOf" and not are_disjoint(
             [self._seen_through(part, path, depth) for part in parts]
         ):
             raise bad_schema(
-                path, "oneOf: one value may fit several of these; give each another type or const"
+                path,
+                "oneOf: one value may fit several of these",
+                "Give each another type, or a required member with another const; or use anyOf.",
             )
+        forms: list[ObjectForm] = []
         names: list[str] = []
         for index, part in enumerate(parts):
             place = f"{path}/{word}/{index}"
-            if part is False:
-                continue
-            names.append(self._node({"allOf": [rest, part]} if rest else part, place, depth + 1))
+            if self._is_object(seen := self._seen_through(part, place, depth), place):
+                assert isinstance(seen, dict)
+                self._num_nodes += 1
+                forms.append(self._object_form(self._meaning(seen, place), place, depth + 1))
+            elif part is not False:
+                names.append(self._node(part, place, depth + 1))
+        if forms:
+            names.append(either_rule(forms, self._book))
         if not names:
             raise bad_schema(path, f"{word} allows nothing")
         return " | ".join(dict.fromkeys(names))
+
+    def _is_object(self, schema: object, path: str) -> bool:
+        if not isinstance(schema, dict) or {"anyOf", "oneOf", "const", "enum"} & schema.keys():
+            return False
+        meaning = self._meaning(schema, path)
+        return bool(meaning) and "anyOf" not in meaning and types_of(meaning, path) == ["object"]
 
     def _seen_through(self, part: object, path: str, depth: int) -> object:
         if not isinstance(part, dict) or not ({"$ref", "allOf"} & part.keys()):
@@ -211,6 +248,10 @@ class _Converter:
         return self._merged(self._meaning(part, path), path, depth)
 
     def _values(self, schema: Schema, path: str) -> str:
+        return " | ".join(dict.fromkeys(map(constant, self._listed(schema, path))))
+
+    def _listed(self, schema: Schema, path: str) -> list[Any]:
+        """Return the values of const or enum."""
         values = [schema["const"]] if "const" in schema else self._parts(schema, "enum", path)
         if "const" in schema and "enum" in schema:
             values = [value for value in values if constant(value) in map(constant, schema["enum"])]
@@ -221,68 +262,41 @@ class _Converter:
             values = [value for value in values if any(is_of_type(value, k) for k in kinds)]
         if not values:
             raise bad_schema(path, "no value of enum is left")
-        return " | ".join(dict.fromkeys(map(constant, values)))
+        return values
 
     def _object(self, schema: Schema, path: str, depth: int) -> str:
+        return object_rule(self._object_form(schema, path, depth), self._book)
+
+    def _object_form(self, schema: Schema, path: str, depth: int) -> ObjectForm:
         depth += 1
-        properties = schema.get("properties", {})
-        required = schema.get("required", [])
-        if not isinstance(properties, dict) or not all(isinstance(k, str) for k in properties):
-            raise bad_schema(path, "properties: expected an object")
-        if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-            raise bad_schema(path, "required: expected a list of names")
-        more = schema.get("additionalProperties", not (properties or required))
-        known = dict(properties)
-        for name in required:
-            if name not in known:
-                known[name] = schema.get("additionalProperties", True)
-        members: list[tuple[str, bool]] = []
-        for name, part in known.items():
-            if part is False and name not in required:
+        wanted = object_words(schema, path, self._names_of)
+        members: list[Member] = []
+        for name, part in wanted.named.items():
+            if part is False and name not in wanted.required:
                 continue
             value = self._node(part, f"{path}/properties/{name}", depth)
-            body = f'{quoted(json.dumps(name, ensure_ascii=False))} ws ":" ws {value}'
-            members.append((self._book.add(body), name in required))
+            rule = named(name, value, self._book)
+            members.append(Member(rule, name in wanted.required))
         extra = ""
-        if more is not False:
-            value = self._node(more, f"{path}/additionalProperties", depth)
-            extra = self._book.add(f'{self._other_key(list(known))} ws ":" ws {value}')
-        return f'"{{" ws {self._members(members, extra)} ws "}}"'
+        if wanted.more is not False and wanted.max_more != 0:
+            key = other_key(list(wanted.named), self._book)
+            if wanted.key is not None:
+                key = self._node(wanted.key, f"{path}/propertyNames", depth)
+            value = self._node(wanted.more, f"{path}/additionalProperties", depth)
+            extra = self._book.add(f'{key} ws ":" ws {value}')
+        form = ObjectForm(tuple(members), extra, wanted.max_more, wanted.has_some)
+        if not form.can_be:
+            raise bad_schema(path, "minProperties: no member is allowed")
+        return form
 
-    def _members(self, members: Sequence[tuple[str, bool]], extra: str) -> str:
-        """Return the rule of members with commas where they belong, built from the last."""
-        first = listed(extra, 0, None) if extra else '""'
-        rest = f'(ws "," ws {extra})*' if extra else '""'
-        for member, is_required in reversed(members):
-            behind = self._book.add(rest)
-            if is_required:
-                first = f"{member} {behind}"
-                rest = f'ws "," ws {member} {behind}'
-            else:
-                first = f"{member} {behind} | {self._book.add(first)}"
-                rest = f'(ws "," ws {member})? {behind}'
-        return self._book.add(first)
-
-    def _other_key(self, names: list[str]) -> str:
-        """Return the keys that are none of these; they are written without escapes."""
-        if not names:
-            return "string"
-        return f'"\\"" {self._other_rest(names)} "\\""'
-
-    def _other_rest(self, rests: list[str]) -> str:
-        """Return the rule of texts that are none of these."""
-        heads: dict[str, list[str]] = {}
-        for rest in rests:
-            if rest:
-                heads.setdefault(rest[0], []).append(rest[1:])
-        codes = "".join(f"\\U{ord(head):08X}" for head in heads)
-        parts = [f'[^"\\\\\\x00-\\x1f\\x7f{codes}] bare*']
-        for head, following in heads.items():
-            if head.isprintable() and head not in '"\\':
-                parts.append(f"{quoted(head)} {self._other_rest(following)}")
-        if "" not in rests:
-            parts.append('""')
-        return self._book.add(" | ".join(parts))
+    def _names_of(self, schema: object, path: str) -> list[Any] | None:
+        """Return the values of a schema that lists them; None where it does not."""
+        seen = self._seen_through(schema, path, 0)
+        if not isinstance(seen, dict):
+            return None
+        if "const" in seen or "enum" in seen:
+            return self._listed(seen, path)
+        return {"boolean": [False, True], "null": [None]}.get(str(seen.get("type")))
 
     def _array(self, schema: Schema, path: str, depth: int) -> str:
         depth += 1
@@ -291,89 +305,34 @@ class _Converter:
             prefix, items = items, schema.get("additionalItems", True)
         if not isinstance(prefix, list):
             raise bad_schema(path, "prefixItems: expected a list")
-        low, high = _sizes(schema, "minItems", "maxItems", path)
+        low, high = sizes(schema, "minItems", "maxItems", path)
         if high is not None:
             prefix = prefix[:high]
         if items is False or (prefix and "items" not in schema and low <= len(prefix)):
             high = len(prefix) if high is None else min(high, len(prefix))
             if low > high:
                 raise bad_schema(path, f"minItems: {low}, but at most {high} fit")
+        if schema.get("uniqueItems", False) is not False and (high is None or high > 1):
+            return self._unique(prefix, items, (low, high), path)
         first = [self._node(p, f"{path}/prefixItems/{i}", depth) for i, p in enumerate(prefix)]
-        num_more = None if high is None else high - len(first)
-        if num_more == 0:
-            body = ' ws "," ws '.join(first)
-            return f'"[" ws {body} ws "]"' if body else '"[" ws "]"'
-        item = self._node(items, f"{path}/items", depth)
-        if not first:
-            return f'"[" ws {listed(item, low, high)} ws "]"'
-        body = ' ws "," ws '.join(first)
-        more = repeated(f'(ws "," ws {item})', max(0, low - len(first)), num_more)
-        return f'"[" ws {body} {more} ws "]"'
+        is_full = high is not None and high == len(first)
+        item = "" if is_full else self._node(items, f"{path}/items", depth)
+        return array_rule(ArrayForm(first, item, low, high))
 
-
-def _string(schema: Schema, path: str, _depth: int) -> str:
-    low, high = _sizes(schema, "minLength", "maxLength", path)
-    limits = {"pattern", "format"} & schema.keys()
-    if len(limits) > 1 or (limits and {"minLength", "maxLength"} & schema.keys()):
-        both = ", ".join(sorted({"pattern", "format", "minLength", "maxLength"} & schema.keys()))
-        raise bad_schema(path, f"{both} together are not supported")
-    if "format" in schema:
-        kind = schema["format"]
-        if kind not in FORMATS:
-            raise bad_schema(path, f"format {kind!r} is not supported; {', '.join(FORMATS)} are")
-        return FORMATS[kind]
-    if "pattern" in schema:
-        try:
-            return pattern_expression(str(schema["pattern"]))
-        except BadPattern as error:
-            raise bad_schema(path, f"pattern is not supported: {error}") from error
-    return f'"\\"" {repeated("char", low, high)} "\\""'
-
-
-def _sizes(schema: Schema, least: str, most: str, path: str) -> tuple[int, int | None]:
-    low, high = schema.get(least, 0), schema.get(most)
-    for word, value in ((least, low), (most, high)):
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise bad_schema(path, f"{word}: expected a whole number of 0 or more")
-        if value > MAX_REPETITIONS:
-            raise bad_schema(path, f"{word}: {value}, but {MAX_REPETITIONS} is the most")
-    if high is not None and high < low:
-        raise bad_schema(path, f"{most} is less than {least}")
-    return low, high
-
-
-def _integer(schema: Schema, path: str, _depth: int) -> str:
-    bounds = _bounds(schema, path)
-    return integer_between(bounds) or _nothing_between(path) if bounds else "integer"
-
-
-def _number(schema: Schema, path: str, _depth: int) -> str:
-    bounds = _bounds(schema, path)
-    return number_between(bounds) or _nothing_between(path) if bounds else "number"
-
-
-def _nothing_between(path: str) -> str:
-    raise bad_schema(path, "no number lies between these bounds")
-
-
-def _bounds(schema: Schema, path: str) -> Bounds | None:
-    """Return the bounds of a number; None when there are none."""
-    limits: dict[str, int] = {}
-    for word in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
-        if word not in schema:
-            continue
-        value = schema[word]
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
-            raise bad_schema(path, f"{word}: only whole numbers are supported")
-        if abs(value) > LARGEST:
-            raise bad_schema(path, f"{word}: at most {LARGEST} is supported")
-        limits[word] = int(value)
-    if not limits:
-        return None
-    low, high = limits.get("minimum"), limits.get("maximum")
-    above, below = limits.get("exclusiveMinimum"), limits.get("exclusiveMaximum")
-    is_above = above is not None and (low is None or above >= low)
-    is_below = below is not None and (high is None or below <= high)
-    return Bounds(above if is_above else low, below if is_below else high, is_above, is_below)
+    def _unique(
+        self, prefix: list[Any], items: object, limits: tuple[int, int | None], path: str
+    ) -> str:
+        values = None if prefix else self._names_of(items, f"{path}/items")
+        if values is None or len(values) > MAX_UNIQUE:
+            raise bad_schema(
+                path,
+                f"uniqueItems is supported where items lists up to {MAX_UNIQUE} values only",
+                "Leave uniqueItems out and drop what the reply says twice.",
+            )
+        low, high = limits
+        constants = list(dict.fromkeys(map(constant, values)))
+        high = len(constants) if high is None else high
+        found = unique_rule(constants, low, high, self._book)
+        if not found:
+            raise bad_schema(path, f"minItems: {low}, but there are {len(constants)} values")
+        return found

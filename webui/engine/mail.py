@@ -95,9 +95,8 @@ class StateWritten:
 
 @dataclass(frozen=True, slots=True)
 class StateFetched:
-    """A state that a request waits for; None when it cannot be used, and its file is gone."""
+    """A state that was asked for; None when it cannot be used, and its file is gone."""
 
-    request_id: str
     file: StateFile
     state: State | None
 

@@ -17,6 +17,7 @@ from webui.errors import (
     ContextLengthExceeded,
     EngineDied,
     EngineError,
+    GrammarTooAmbiguous,
     InvalidRequest,
     NothingAllowed,
     WebuiError,
@@ -127,5 +128,12 @@ def _as_error(message: RequestError) -> WebuiError:
 
 _BY_CODE: dict[str, type[WebuiError]] = {
     kind.code: kind
-    for kind in (InvalidRequest, ContextLengthExceeded, NothingAllowed, EngineError, Conflict)
+    for kind in (
+        InvalidRequest,
+        ContextLengthExceeded,
+        NothingAllowed,
+        GrammarTooAmbiguous,
+        EngineError,
+        Conflict,
+    )
 }

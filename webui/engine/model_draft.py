@@ -14,7 +14,7 @@ from webui.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from webui.engine.runner import Drafter, DraftRow
+    from webui.engine.drafter import Drafter, DraftRow
     from webui.engine.speculation import SpeculationControl
 
 # So few are read in the same pass as the last token; for more there is a budget.
@@ -74,6 +74,10 @@ class ModelDraft:
             reason = error.message if isinstance(error, EngineError) else type(error).__name__
             _log.warning("The draft model guesses no more until it is loaded anew: %s", reason)
             return {}
+
+    def forget(self, slot: int) -> None:
+        """Drop all that it has read for a slot."""
+        self._drafter.forget(slot)
 
     def set_threads(self, decode: int, batch: int) -> None:
         """Let it compute with as many threads as the model that checks it."""

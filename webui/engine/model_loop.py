@@ -1,4 +1,4 @@
-"""All that one model does, step by step: replies first, one batch of texts between two steps.
+"""All that one model does, step by step: replies first, some of the texts between two steps.
 
 Knows the loops of both kinds of work; a model may have only one of them.
 """
@@ -25,11 +25,12 @@ from webui.engine.stats import EngineStats
 from webui.engine.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from webui.engine.embed_loop import EmbedLoop
     from webui.engine.generation_loop import GenerationLoop
     from webui.engine.ipc import ToParent
+    from webui.engine.text_pace import TextPace
 
 
 class ModelLoop:
@@ -38,11 +39,22 @@ class ModelLoop:
     Args:
         generation: Writes replies; None when the model cannot.
         embedding: Makes vectors; None when the model cannot.
+        text_pace: How much of texts is read beside replies; there where the model does both.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, generation: GenerationLoop | None, embedding: EmbedLoop | None) -> None:
+    def __init__(
+        self,
+        generation: GenerationLoop | None,
+        embedding: EmbedLoop | None,
+        text_pace: TextPace | None,
+        clock: Callable[[], float],
+    ) -> None:
+        assert generation is None or embedding is None or text_pace is not None
         self._generation = generation
         self._embedding = embedding
+        self._text_pace = text_pace
+        self._clock = clock
         self._tally = Tally() if generation is None else generation.tally
 
     @property
@@ -113,16 +125,37 @@ class ModelLoop:
                 assert_never(mail)
 
     def step(self) -> Iterator[ToParent]:
-        """Make a step of the replies, then one batch of texts; yield what is new as it comes."""
+        """Make a step of the replies, then one of texts; yield what is new as it comes."""
         for message in self._step():
             self._tally.note_message(message)
             yield message
 
     def _step(self) -> Iterator[ToParent]:
         generation, embedding = self._generation, self._embedding
-        spare_tokens = None
-        if generation is not None and generation.has_work:
-            yield from generation.step()
-            spare_tokens = generation.spare_tokens
+        writes = generation is not None and generation.has_work
+        if generation is not None and writes:
+            begun_s = self._clock()
+            messages = generation.step()
+            step_s = self._clock() - begun_s
+            yield from messages
+            if self._text_pace is not None:
+                have_texts = embedding is not None and embedding.has_work
+                self._text_pace.note_replies(step_s, have_texts=have_texts)
         if embedding is not None and embedding.has_work:
-            yield from embedding.step(spare_tokens)
+            yield from self._read_texts(embedding, beside=generation if writes else None)
+
+    def _read_texts(self, embedding: EmbedLoop, beside: GenerationLoop | None) -> list[ToParent]:
+        """Read a part of the texts, beside replies a small one if any."""
+        pace = self._text_pace
+        if pace is None:
+            return embedding.step()
+        max_tokens = pace.tokens_alone() if beside is None else pace.tokens_beside()
+        if not max_tokens:
+            return []
+        begun_s = self._clock()
+        messages = embedding.step(max_tokens)
+        step_s = self._clock() - begun_s
+        pace.note_texts(embedding.num_read, step_s)
+        if beside is not None:
+            beside.pause(step_s)
+        return messages

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from webui.engine.adapters import scales_of
+from webui.engine.closings import Closings
 from webui.engine.interface import EngineState
 from webui.engine.load_watch import STALL_S, LoadWatch
 from webui.engine.pool_status import (
@@ -59,6 +60,9 @@ class EnginePool:
         open_engine: How to open one.
         drain_s: How long running replies may go on when their model is to leave.
         stall_s: So long without progress a load is said to stand still.
+
+    Attributes:
+        closings: The models that leave.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class EnginePool:
         self._error: PoolError | None = None
         self._outcome: LoadOutcome | None = None
         self._is_closed = False
+        self.closings = Closings()
         self._num_expected = 0
         self._num_waiting = 0
         self._callbacks: list[Callable[[PoolStatus], None]] = []
@@ -288,7 +293,7 @@ class EnginePool:
             self._loading = None
         if old is not None:  # it cannot be opened again, so it stayed until now
             await self._drain(old)
-            await old.engine.close()
+            await self.closings.close(old.engine)
 
     async def _restore(self, former: ModelSpec) -> None:
         """Open again what was loaded before; how and why the other load ended stays told."""
@@ -313,7 +318,7 @@ class EnginePool:
         if self._resident is old:
             self._resident = None
             self._publish()
-        closing = asyncio.ensure_future(old.engine.close())
+        closing = self.closings.close(old.engine)
         try:
             await asyncio.shield(closing)
         except asyncio.CancelledError:

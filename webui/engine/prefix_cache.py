@@ -58,7 +58,6 @@ class PrefixCache:
         self._disk = disk
         self._files: dict[Path, StateFile] = {}
         self._pending: list[Prefix] = []  # of states that wait to be written
-        self._fetched: dict[str, State] = {}  # by request, until it has a slot
         self.counts = CacheCounts()
 
     @property
@@ -97,34 +96,27 @@ class PrefixCache:
         found = [self._ram.find(sequence.owner, tokens, most, scales)]
         if sequence.num_shared:
             found.append(self._ram.find(SHARED_OWNER, tokens, sequence.num_shared, scales))
-        if fetched := self._fetched.get(sequence.request_id):
-            found.append((fetched, _num_usable(sequence, fetched.prefix)))
         return max(found, key=lambda item: item[1])
 
     def find_file(self, sequence: Sequence) -> tuple[StateFile | None, int]:
         """Return the state on disk that spares a sequence most, and how many tokens."""
         best, most = None, 0
         for file in self._files.values():
-            num = _num_usable(sequence, file.prefix)
+            num = num_usable(sequence, file.prefix)
             if num > most:
                 best, most = file, num
         return best, most
 
-    def fetch(self, request_id: str, file: StateFile) -> None:
-        """Have a state on disk read for a request."""
+    def fetch(self, file: StateFile) -> None:
+        """Have a state on disk read; it comes as mail."""
         assert self._disk is not None
-        self._disk.fetch(request_id, file)
+        self._disk.fetch(file)
 
-    def take_fetched(self, request_id: str, file: StateFile, state: State | None) -> None:
-        """Take what came from disk; it is kept for the request until `forget_fetched`."""
+    def fetched(self, file: StateFile, state: State | None) -> State | None:
+        """Return a state that came from disk, None where it may not be used any more."""
         if state is None:
             self._files.pop(file.path, None)
-        elif file.path in self._files:  # else it was purged meanwhile
-            self._fetched[request_id] = state
-
-    def forget_fetched(self, request_id: str) -> bool:
-        """Let go what was fetched for a request; return whether there was anything."""
-        return self._fetched.pop(request_id, None) is not None
+        return state if file.path in self._files else None  # else it was purged meanwhile
 
     def keep(self, state: State) -> None:
         """Keep a state in memory; what has to go for it is kept on disk."""
@@ -191,11 +183,13 @@ class PrefixCache:
         self._files.update((file.path, file) for file in fitting)
 
     def lose(self, state: State) -> None:
-        """Note that a state cannot be used, so that nobody tries it again."""
+        """Drop a state that cannot be used, on disk too, so that nobody tries it again."""
         self._ram.drop(state)
         for path, file in list(self._files.items()):
             if file.prefix.contains(state.prefix) and state.prefix.contains(file.prefix):
                 del self._files[path]
+                assert self._disk is not None
+                self._disk.remove(path)
 
     def written(self, mail: StateWritten) -> None:
         """Note a new file, and those that are gone."""
@@ -213,9 +207,6 @@ class PrefixCache:
         for path, file in list(self._files.items()):
             if file.prefix.belongs_to(owner, conversation_id):
                 del self._files[path]
-        for request_id, state in list(self._fetched.items()):
-            if state.prefix.belongs_to(owner, conversation_id):
-                del self._fetched[request_id]
         if self._disk is not None:
             self._disk.purge(owner, conversation_id)
 
@@ -225,7 +216,7 @@ class PrefixCache:
             self._disk.close(timeout_s)
 
 
-def _num_usable(sequence: Sequence, prefix: Prefix) -> int:
+def num_usable(sequence: Sequence, prefix: Prefix) -> int:
     """Return how many tokens of a prefix a sequence may have."""
     most = len(sequence.tokens) - 1
     if prefix.owner == SHARED_OWNER:

@@ -1,19 +1,20 @@
-"""A thread that makes requests ready for the loop, one after the other.
+"""A thread that makes requests ready for the loop, one after the other, owner after owner.
 
 Knows no model: what is made is given. Its stack is large because tokenizers recurse.
 """
 
 from __future__ import annotations
 
-import queue
+import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic
 
 from webui.engine.ipc import Begun, Waits
 from webui.engine.mail import Refused
-from webui.errors import EngineError, WebuiError
+from webui.engine.requests_queue import R, RequestsQueue
+from webui.errors import Busy, EngineError, WebuiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,16 +22,9 @@ if TYPE_CHECKING:
     from webui.engine.mail import Prepared, TextsPrepared
 
 STACK_BYTES = 512 << 20
-
-
-class Request(Protocol):
-    """What a preparer asks of a request."""
-
-    @property
-    def request_id(self) -> str: ...
-
-
-R = TypeVar("R", bound=Request)
+# Seconds without a core count so many times less: beside replies a long text may wait for one.
+PATIENCE = 10
+NEW_SHARE = 0.25  # of the latest request in what one takes
 
 
 class Preparer(Generic[R]):
@@ -51,9 +45,26 @@ class Preparer(Generic[R]):
         self._name = name
         self._put = put
         self._tell = tell
-        self._requests: queue.SimpleQueue[tuple[R, float]] = queue.SimpleQueue()
-        self._wanted: set[str] = set()  # asked for and not yet prepared, nor dropped
-        self.begun_s: float | None = None  # when the present request was begun
+        self._requests: RequestsQueue[R] = RequestsQueue()
+        self._changed = threading.Condition()  # of the queue, which two threads touch
+        self._begun: tuple[float, float] | None = None  # the present request, by both clocks
+        self._request_s = 0.0  # what one takes
+        self._thread: threading.Thread | None = None
+        self._is_stopped = False
+
+    @property
+    def busy_s(self) -> float:
+        """How long the thread has computed for its present request; 0 when it has none.
+
+        Where a thread's time can be read, a machine that is busy with other things makes no
+        request look stuck.
+        """
+        if (begun := self._begun) is None or self._thread is None:
+            return 0.0
+        waited_s = time.monotonic() - begun[0]
+        if (computed_s := _computed_s(self._thread)) is None:
+            return waited_s
+        return max(computed_s - begun[1], waited_s / PATIENCE)
 
     def start(self, prepare: Callable[[R, float], Prepared | TextsPrepared]) -> None:
         """Begin to work.
@@ -63,29 +74,51 @@ class Preparer(Generic[R]):
         """
         before = threading.stack_size(STACK_BYTES)
         try:
-            threading.Thread(
+            self._thread = threading.Thread(
                 target=self._work, args=(prepare,), name=self._name, daemon=True
-            ).start()
+            )
+            self._thread.start()
         finally:
             threading.stack_size(before)
 
+    def stop(self, timeout_s: float) -> bool:
+        """Begin no further request; return whether none is being made ready after so long."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
     def give(self, request: R) -> None:
-        """Queue a request."""
-        self._wanted.add(request.request_id)
-        self._requests.put((request, time.monotonic()))
+        """Queue a request; one too many of its owner is refused."""
+        try:
+            with self._changed:
+                self._requests.add(request, time.monotonic(), self._request_s)
+                self._changed.notify()
+        except Busy as error:
+            self._put(Refused(request.request_id, error))
 
     def drop(self, request_id: str) -> None:
         """Forget a request that is not begun; others are ignored."""
-        self._wanted.discard(request_id)
+        with self._changed:
+            self._requests.drop(request_id)
+
+    def _next(self) -> tuple[R, float] | None:
+        with self._changed:
+            while not self._requests and not self._is_stopped:
+                self._changed.wait()
+            return None if self._is_stopped else self._requests.take()
 
     def _work(self, prepare: Callable[[R, float], Prepared | TextsPrepared]) -> None:
         while True:
-            self.begun_s = None
-            request, arrived_s = self._requests.get()
-            self.begun_s = time.monotonic()
+            if (given := self._next()) is None:
+                return
+            request, arrived_s = given
+            begun_s = time.monotonic()
+            self._begun = begun_s, _computed_s(threading.current_thread()) or 0.0
             request_id = request.request_id
-            if request_id not in self._wanted:
-                continue  # dropped while it waited here; the loop was told by the reader
             self._tell(Begun([request_id]))
             try:
                 prepared = prepare(request, arrived_s)
@@ -97,4 +130,12 @@ class Preparer(Generic[R]):
                 traceback.print_exc()
                 failure = EngineError(f"The request could not be read: {error!r}")
                 self._put(Refused(request_id, failure))
-            self._wanted.discard(request_id)
+            self._begun = None
+            self._request_s += NEW_SHARE * (time.monotonic() - begun_s - self._request_s)
+
+
+def _computed_s(thread: threading.Thread) -> float | None:
+    """Return how long a thread has computed; None where the system does not tell."""
+    if sys.platform != "linux" or thread.ident is None:
+        return None
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))

@@ -33,11 +33,10 @@ from webui.engine.interface import (
     ModelInfo,
     VectorPart,
 )
-from webui.engine.mailbox import LAST_WORDS, Mailbox, deliver
+from webui.engine.live_requests import LiveRequests
+from webui.engine.mailbox import LAST_WORDS, deliver
 from webui.engine.stats import EngineStats, total
 from webui.errors import (
-    Busy,
-    Conflict,
     ContextLengthExceeded,
     EngineDied,
     EngineError,
@@ -72,6 +71,7 @@ class Limits:
         deaths_window_s: See `max_deaths`; after as long the next request has it tried again.
         restart_wait_s: So long a request waits for a worker that is being started.
         max_requests: Live requests in all, running and waiting.
+        max_requests_per_owner: Those of one owner.
         max_gap_ms: Between two tokens of a reply while somebody's prompt is read.
         cache: Where the worker keeps what it has read.
     """
@@ -82,6 +82,7 @@ class Limits:
     deaths_window_s: float = 60.0
     restart_wait_s: float = 600.0
     max_requests: int = 512
+    max_requests_per_owner: int = 256
     max_gap_ms: int = MAX_GAP_MS
     cache: ipc.CacheSpec = field(default_factory=ipc.CacheSpec)
 
@@ -112,9 +113,7 @@ class LocalEngine:
         self._state = EngineState.STARTING
         self._cause: EngineError | None = None  # why no worker is started
         self._changed = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._live: dict[str, Mailbox] = {}
+        self._live = LiveRequests(limits.max_requests, limits.max_requests_per_owner)
         self._breaker = CrashBreaker(limits.max_deaths, limits.deaths_window_s, limits.backoff_s)
         self._wanted = asyncio.Event()  # somebody asks for a model that has failed
         self._worker: WorkerProcess
@@ -176,7 +175,7 @@ class LocalEngine:
             scales = tuple(adapter.scale for adapter in self._info.adapters)
             request = replace(request, lora_scales=scales)
         frame = _encode(ipc.Add(request), "messages")
-        async with aclosing(self._exchange(request.request_id, frame)) as news:
+        async with aclosing(self._exchange(request, frame)) as news:
             async for delta in news:
                 assert not isinstance(delta, VectorPart | Embedded)
                 yield delta
@@ -186,7 +185,7 @@ class LocalEngine:
         check_can_embed(request, self._info)
         frame = _encode(ipc.Embed(request), "input" if request.query is None else "documents")
         vectors = Vectors(len(request.inputs))
-        async with aclosing(self._exchange(request.request_id, frame)) as news:
+        async with aclosing(self._exchange(request, frame)) as news:
             async for item in news:
                 if isinstance(item, Embedded):
                     return vectors.result(item.num_tokens)
@@ -194,31 +193,22 @@ class LocalEngine:
                 vectors.add(item)
         raise AssertionError("an exchange ended without its last word")
 
-    async def _exchange(self, request_id: str, frame: bytes) -> AsyncGenerator[News, None]:
+    async def _exchange(
+        self, request: GenerateRequest | EmbedRequest, frame: bytes
+    ) -> AsyncGenerator[News, None]:
         """Send a request and yield what comes for it up to its last word."""
-        if request_id in self._live:
-            raise Conflict(f"The request {request_id} is already running")
-        if len(self._live) >= self._limits.max_requests:
-            raise Busy(
-                f"The queue is full: {len(self._live)} requests are on their way",
-                "Try again when some of them are done.",
-            )
-        mailbox = self._live[request_id] = Mailbox()
-        self._idle.clear()
-        try:
-            while True:
-                worker = mailbox.worker = await self._ready_worker()
-                worker.send(frame)
-                while (item := await mailbox.get()) is not None:
-                    yield item
-                    if type(item) in LAST_WORDS:
-                        return
-        finally:
-            del self._live[request_id]
-            if not self._live:
-                self._idle.set()
-            if mailbox.worker is not None and not mailbox.is_over:
-                mailbox.worker.send(ipc.encode(ipc.Abort(request_id)))
+        with self._live.opened(request.request_id, request.owner) as mailbox:
+            try:
+                while True:
+                    worker = mailbox.worker = await self._ready_worker()
+                    worker.send(frame)
+                    while (item := await mailbox.get()) is not None:
+                        yield item
+                        if type(item) in LAST_WORDS:
+                            return
+            finally:
+                if mailbox.worker is not None and not mailbox.is_over:
+                    mailbox.worker.send(ipc.encode(ipc.Abort(request.request_id)))
 
     async def purge(self, owner: str, conversation_id: str | None) -> None:
         """Forget what was read for an owner, or only for one of its conversations."""
@@ -232,7 +222,7 @@ class LocalEngine:
 
     async def drain(self) -> None:
         """Wait until no request is at work or waiting."""
-        await self._idle.wait()
+        await self._live.drained()
 
     async def close(self) -> None:
         """End the model and its process; idempotent."""
@@ -242,7 +232,7 @@ class LocalEngine:
         self._supervisor.cancel()
         await asyncio.wait({self._supervisor})
         error = EngineDied("The model was unloaded", "Load a model and send the message again.")
-        for mailbox in self._live.values():
+        for mailbox in self._live.mailboxes.values():
             mailbox.put(error)
         await self._worker.close()
 
@@ -343,7 +333,7 @@ class LocalEngine:
 
     def _fail_requests(self, error: EngineDied) -> None:
         num_failed = 0
-        for mailbox in self._live.values():
+        for mailbox in self._live.mailboxes.values():
             if mailbox.worker is self._worker:
                 num_failed += mailbox.lose(error)
         past, self._present = self.stats, EngineStats()
@@ -368,7 +358,7 @@ class LocalEngine:
             self._on_state(state, error)
 
     def _deliver(self, message: ipc.OfRequests) -> None:
-        deliver(message, self._live)
+        deliver(message, self._live.mailboxes)
 
 
 def _rest_hint(error: EngineError, wait_s: float) -> str:

@@ -1,7 +1,7 @@
 """From a request to its prompt's tokens and its grammar, or to what is wrong with it.
 
-Runs on the worker's template thread. Tokenising a megabyte takes seconds, so that a conversation
-of more than `COUNTED_CHARS` is first counted from its beginning; nothing that would fit is refused.
+Runs on the worker's template thread. No request makes it tokenise much more than could fit (see
+`text_length`), be it refused in the end; nothing that would fit is refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from webui.engine.chat_template import ChatTemplate
 from webui.engine.overflow import ContextOverflow
 from webui.engine.prompt_cut import PromptCut, num_leading_system
 from webui.engine.states import num_common
+from webui.engine.text_length import TextLength
 from webui.errors import ContextLengthExceeded, InvalidRequest
 from webui.messages import Message, Role
 
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
 
 # In place of what follows the administrator's messages: the two have no beginning in common.
 PROBES = ("A word", "7 numbers")
-# So much text takes less than a second: 250,000 characters of prose 0.4 s, of one letter 0.75 s
-# (llama.cpp's tokenizer with SmolLM2's vocabulary on one core). It is counted to the end.
-COUNTED_CHARS = 250_000
-LIKELY_CHARS_PER_TOKEN = 12
-PROBE_GROWTH = 4
-CUT_TOKENS = 16  # by so many a cut may make a text longer: its last word is torn
 
 
 class PromptMaker:
@@ -47,20 +42,24 @@ class PromptMaker:
         self._max_tokens = runner.info.context_length
         bos_id = runner.bos_id if runner.add_bos else -1
         self._template = ChatTemplate(runner.chat_template, bos, eos, bos_id=bos_id)
-        self._cut = PromptCut(self._max_tokens, self._render, self._count_text)
+        self._length = TextLength(runner.tokenize, self._max_tokens)
+        self._cut = PromptCut(self._max_tokens, self._render, self._length)
         self._latest_border: tuple[tuple[Message, ...], list[int]] = (), []
 
     def make(self, request: GenerateRequest) -> tuple[GenerateRequest, list[int]]:
         """Return the request with the template's own stop strings and its grammar, and its tokens.
 
         Raises:
+            GrammarTooAmbiguous: The grammar or schema can be kept in too many ways at once.
             ContextLengthExceeded: The prompt is longer than the context; says by how much, of more
-                than `COUNTED_CHARS` characters the least it can be.
+                than can be counted quickly the least it can be.
             InvalidRequest: The template refuses the messages, or the grammar or schema cannot be
                 kept, or waited for.
             NothingAllowed: Nothing that keeps to it does without a banned string.
         """
+        self._length.forget()
         request = msgspec.structs.replace(request, grammar=grammar_of(request), json_schema="")
+        self._runner.prepare_sampler(request.params, request.grammar)
         if request.plain_text is not None:
             return request, self._plain(request.plain_text)
         if not request.messages:
@@ -79,12 +78,16 @@ class PromptMaker:
             request = msgspec.structs.replace(request, params=params)
         return request, prompt
 
+    def forget(self) -> None:
+        """Forget the texts of the latest request."""
+        self._length.forget()
+
     def _render(self, messages: Sequence[Message], *, continue_last: bool = False) -> list[int]:
         return self._template.tokenize(
             messages,
             add_generation_prompt=not continue_last,
             continue_last=continue_last,
-            tokenize=self._runner.tokenize,
+            tokenize=self._length.tokenize,
         )
 
     def num_shared(self, request: GenerateRequest, prompt: Sequence[int]) -> int:
@@ -121,7 +124,7 @@ class PromptMaker:
     def _plain(self, text: str) -> list[int]:
         """Return the tokens of a text that is no conversation."""
         self._check_length([text])
-        tokens = self._runner.tokenize(text, special=True)
+        tokens = [*self._length.tokenize(text, special=True)]
         bos_id = self._runner.bos_id
         if self._runner.add_bos and tokens[:1] != [bos_id]:
             tokens.insert(0, bos_id)
@@ -133,27 +136,8 @@ class PromptMaker:
 
     def _check_length(self, said: Sequence[str]) -> None:
         """Refuse what is surely too long without tokenising all of it."""
-        size = max(COUNTED_CHARS, self._max_tokens * LIKELY_CHARS_PER_TOKEN)
-        texts = [text.strip() for text in said]  # templates may trim
-        num_chars = sum(map(len, texts))
-        while size < num_chars:
-            num_tokens = self._count(texts, size)
-            if num_tokens > self._max_tokens:
-                raise self._too_long(f"at least {num_tokens}")
-            size *= PROBE_GROWTH
-
-    def _count_text(self, text: str) -> int:
-        return len(self._runner.tokenize(text, special=False))
-
-    def _count(self, texts: Sequence[str], size: int) -> int:
-        """Return how many tokens the first `size` characters have at least."""
-        num_tokens = -CUT_TOKENS
-        for text in texts:
-            num_tokens += len(self._runner.tokenize(text[:size], special=False))
-            size -= len(text)
-            if size <= 0:
-                break
-        return num_tokens
+        if (num_tokens := self._length.excess(said)) is not None:
+            raise self._too_long(f"at least {num_tokens}")
 
     def _too_long(self, num_tokens: str) -> ContextLengthExceeded:
         return ContextLengthExceeded(

@@ -16,14 +16,12 @@ from webui.errors import ContextLengthExceeded, InvalidRequest
 from webui.messages import Message, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from webui.engine.interface import GenerateRequest
+    from webui.engine.text_length import TextLength
 
-    Count = Callable[[str], int]
-
-# Of the newest text so much is counted exactly; what lies before is left out in any case.
-COUNTED_CHARS = 1_000_000
+GUESSED_PARTS = 4  # what is guessed grows in steps, so that a cut is not elsewhere at every turn
 GUESSED_CHARS_PER_TOKEN = 4
 GUESSED_FRAME_TOKENS = 8
 MAX_TRIES = 8
@@ -45,13 +43,13 @@ class PromptCut:
     Args:
         context_length: Of the model.
         render: Makes the tokens of a conversation.
-        count: Returns the tokens of a text.
+        length: Counts the tokens of texts.
     """
 
-    def __init__(self, context_length: int, render: Render, count: Count) -> None:
+    def __init__(self, context_length: int, render: Render, length: TextLength) -> None:
         self._context_length = context_length
         self._render = render
-        self._count = count
+        self._length = length
         self._frame_tokens: int | None = None
 
     def cut(self, request: GenerateRequest) -> GenerateRequest:
@@ -66,6 +64,10 @@ class PromptCut:
         policy = ContextOverflow(request.params.context_overflow)
         if policy is ContextOverflow.STOP or request.plain_text is not None:
             return request
+        head, last = _always_kept(request.messages)
+        kept = request.messages[:head] + request.messages[last:]
+        if (least := self._length.excess([message.text for message in kept])) is not None:
+            raise self._refusal(request, f"at least {least}")
         counted = self._counted(request.messages)
         num_tokens = sum(message.num_tokens for message in counted)
         least_room = self._least_room(request, policy)
@@ -81,7 +83,7 @@ class PromptCut:
             cut = self._cut_to(request, counted, policy, bound)
             if cut is not None:
                 return cut
-        raise self._refusal(request)
+        raise self._refusal(request, str(self._num_tokens(request, kept)))
 
     def _least_room(self, request: GenerateRequest, policy: ContextOverflow) -> int:
         """Return how many tokens a conversation may have that is sent whole."""
@@ -90,8 +92,7 @@ class PromptCut:
         share = self._context_length // LEAST_REPLY_SHARE
         return self._context_length - min(request.params.max_tokens, share)
 
-    def _refusal(self, request: GenerateRequest) -> ContextLengthExceeded:
-        num_tokens = self._num_kept_tokens(request)
+    def _refusal(self, request: GenerateRequest, num_tokens: str) -> ContextLengthExceeded:
         what = "The last message and the system prompt"
         hint = "Shorten it, or load the model with a longer context."
         if request.continue_last:
@@ -103,14 +104,6 @@ class PromptCut:
             hint,
             field="messages",
         )
-
-    def _num_kept_tokens(self, request: GenerateRequest) -> int:
-        """Return how long the part of a conversation is that no cut leaves out."""
-        messages = request.messages
-        head = num_leading_system(messages)
-        users = [at for at, message in enumerate(messages) if message.role is Role.USER]
-        last = max(users[-1] if users else head, head)
-        return self._num_tokens(request, messages[:head] + messages[last:])
 
     def _num_tokens(self, request: GenerateRequest, messages: Sequence[Message]) -> int:
         return len(self._render(messages, continue_last=request.continue_last))
@@ -139,18 +132,27 @@ class PromptCut:
         return None
 
     def _counted(self, messages: Sequence[Message]) -> list[CountedMessage]:
+        """Return the tokens of each message; of old ones that are left out in any case a guess."""
         frame = self._frame()
+        num_guessed = self._num_guessed_chars(messages)
+        head, last = _always_kept(messages)
         counted: list[CountedMessage] = []
-        num_chars = 0
-        for message in reversed(messages):
-            num_chars += len(message.text)
-            if num_chars <= COUNTED_CHARS or message.role is Role.SYSTEM:
-                num = self._count(message.text)
+        start = 0
+        for at, message in enumerate(messages):
+            if start >= num_guessed or at < head or at >= last:
+                num = self._length.count(message.text)
             else:
                 num = len(message.text) // GUESSED_CHARS_PER_TOKEN + 1
             counted.append(CountedMessage(message.role.value, num + frame))
-        counted.reverse()
+            start += len(message.text)
         return counted
+
+    def _num_guessed_chars(self, messages: Sequence[Message]) -> int:
+        """Return how much text from the beginning is too far from the end to be sent."""
+        max_counted = self._length.max_counted_chars
+        excess = sum(len(message.text) for message in messages) - max_counted
+        step = max_counted // GUESSED_PARTS
+        return -(-max(0, excess) // step) * step
 
     def _frame(self) -> int:
         """Return the tokens that the template writes around a message, measured once."""
@@ -159,11 +161,18 @@ class PromptCut:
             one = [Message(Role.USER, word)]
             try:
                 longer = self._render([*one, Message(Role.ASSISTANT, word), *one])
-                added = len(longer) - len(self._render(one)) - 2 * self._count(word)
+                added = len(longer) - len(self._render(one)) - 2 * self._length.count(word)
                 self._frame_tokens = max(0, -(-added // 2))
             except InvalidRequest:  # a template that wants another beginning
                 self._frame_tokens = GUESSED_FRAME_TOKENS
         return self._frame_tokens
+
+
+def _always_kept(messages: Sequence[Message]) -> tuple[int, int]:
+    """Return where what no cut leaves out ends at the beginning, and where it begins again."""
+    head = num_leading_system(messages)
+    users = [at for at, message in enumerate(messages) if message.role is Role.USER]
+    return head, max(users[-1] if users else head, head)
 
 
 def num_leading_system(messages: Sequence[Message]) -> int:

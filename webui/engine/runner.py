@@ -1,7 +1,7 @@
-"""What the worker's loop needs of a backend: one forward pass over rows of tokens or texts.
+"""What the worker's loop needs of a backend: one forward pass over rows of tokens.
 
 Knows tokens and slots; knows neither requests nor owners nor sockets. One thread, the loop's,
-calls everything but `tokenize`, which the template thread calls at the same time.
+calls everything but `tokenize` and `prepare_sampler`, which the template thread calls meanwhile.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from webui.engine.interface import GrammarTrigger, ModelInfo, Pooling
-    from webui.errors import EngineError, NothingAllowed
+    from webui.engine.drafter import Drafter
+    from webui.engine.embedder import Embedder
+    from webui.engine.interface import GrammarTrigger, ModelInfo
+    from webui.errors import EngineError, GrammarTooAmbiguous, NothingAllowed
     from webui.sampling_params import SamplingParams
 
 
@@ -71,7 +73,7 @@ class RowFailed:
             asked for too much.
     """
 
-    error: EngineError | NothingAllowed
+    error: EngineError | NothingAllowed | GrammarTooAmbiguous
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,14 @@ RowResult: TypeAlias = Sampled | Verified | RowFailed | None
 
 class StepAborted(Exception):  # noqa: N818 - it says what is so, as the names in errors.py do
     """A step was broken off because `set_abort` asked for it."""
+
+
+class OpenSampler(Protocol):
+    """A sampler that was taken out of its slot, as it stood after the last token."""
+
+    def close(self) -> None:
+        """Free it; idempotent."""
+        ...
 
 
 class ModelRunner(Protocol):
@@ -135,6 +145,10 @@ class ModelRunner(Protocol):
         """
         ...
 
+    def prepare_sampler(self, params: SamplingParams, grammar: str) -> None:
+        """Do what `open_sampler` should not wait for, or refuse; the template thread's."""
+        ...
+
     def token_bytes(self, token: int) -> bytes:
         """Return what a token adds to the text; nothing for control tokens."""
         ...
@@ -175,6 +189,14 @@ class ModelRunner(Protocol):
         """Drop the sampler of a slot; idempotent."""
         ...
 
+    def take_sampler(self, slot: int) -> OpenSampler | None:
+        """Take the sampler out of a slot, None where it has none; it is put back or closed."""
+        ...
+
+    def put_sampler(self, slot: int, sampler: OpenSampler) -> None:
+        """Let a sampler that was taken go on in a slot; closes the one that the slot has."""
+        ...
+
     def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         """Read the rows in one pass and choose where they ask for it.
 
@@ -189,17 +211,15 @@ class ModelRunner(Protocol):
         ...
 
     def set_abort(self, *, is_set: bool) -> None:
-        """Have `forward` break off as soon as it can, or not; called by any thread.
-
-        A runner that cannot finishes its step.
-        """
+        """Have `forward` break off as soon as it can, if it can, or not; called by any thread."""
         ...
 
     def forget(self, slot: int, from_position: int) -> bool:
         """Drop KV cells from `from_position` on; 0 always succeeds.
 
         Returns:
-            False when this kind of memory cannot be cut there; nothing was dropped then.
+            False when this kind of memory cannot go on from there, for it does not hold all that
+            the next token looks at; nothing was dropped then.
         """
         ...
 
@@ -215,13 +235,13 @@ class ModelRunner(Protocol):
         """Copy what a slot remembers; None where that cannot be done."""
         ...
 
-    def load_state(self, slot: int, data: memoryview) -> bool:
+    def load_state(self, slot: int, data: memoryview, num_tokens: int) -> bool:
         """Let a slot remember what `save_state` copied, in place of what it has.
 
         The bytes come from `save_state` of a runner with the same `info.state_key`, unchanged.
 
         Returns:
-            False when it does not fit; the slot is in doubt then.
+            False when it does not fit or is not of so many tokens; the slot is in doubt then.
         """
         ...
 
@@ -239,133 +259,6 @@ class ModelRunner(Protocol):
         Args:
             decode: For steps of one token, at least 1.
             batch: For steps of more, at least 1.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class DraftRow:
-    """A sequence whose next tokens a draft model is to guess.
-
-    Attributes:
-        slot: As in `Row`; the draft model has as many.
-        tokens: The whole sequence so far, at least one.
-        max_tokens: Guesses that are wanted, at least one.
-    """
-
-    slot: int
-    tokens: Sequence[int]
-    max_tokens: int
-
-
-class Drafter(Protocol):
-    """A second model, small and fast, that guesses what the first will say.
-
-    All calls block; the loop is their only caller. It remembers what each slot of its own has
-    read, finds by itself where a row goes on from there, and drops the rest: nobody tells it what
-    was taken back or that a slot serves another.
-    """
-
-    @property
-    def context_length(self) -> int:
-        """Tokens a row may have together with its guesses."""
-        ...
-
-    def num_missing(self, row: DraftRow) -> int:
-        """Return how many tokens before its last one are still to be read."""
-        ...
-
-    def read(self, rows: Sequence[DraftRow], max_tokens: int) -> int:
-        """Read what is missing, rows in their order.
-
-        Args:
-            rows: Of different slots.
-            max_tokens: Of all rows together.
-
-        Returns:
-            How many were read.
-
-        Raises:
-            EngineError: The step failed; what its rows have read is in doubt.
-        """
-        ...
-
-    def propose(self, rows: Sequence[DraftRow]) -> list[list[int]]:
-        """Read all that is missing and guess the likeliest tokens, in one pass for each.
-
-        Returns:
-            For each row at most `max_tokens` ids that the first model knows, up to one that would
-            end the reply.
-
-        Raises:
-            EngineError: As for `read`.
-        """
-        ...
-
-    def set_threads(self, decode: int, batch: int) -> None:
-        """Set the compute threads as `ModelRunner.set_threads` does."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TextRow:
-    """One text of a batch.
-
-    Attributes:
-        tokens: All of it, at least one.
-        normalise: Scale its vectors to length 1.
-    """
-
-    tokens: Sequence[int]
-    normalise: bool
-
-
-class Embedder(Protocol):
-    """An open model that turns texts into vectors. All calls block.
-
-    The loop's thread calls `embed`; one other thread calls the tokenizers.
-    """
-
-    @property
-    def max_text_tokens(self) -> int:
-        """Tokens the longest text may have."""
-        ...
-
-    @property
-    def max_batch_tokens(self) -> int:
-        """Tokens all texts of one batch may have together, at least `max_text_tokens`."""
-        ...
-
-    @property
-    def max_batch_texts(self) -> int:
-        """Texts that one batch may have."""
-        ...
-
-    def tokenize_text(self, text: str, max_tokens: int | None) -> list[int]:
-        """Return all tokens the network reads for a text, those around it too.
-
-        Args:
-            text: Any text.
-            max_tokens: Leave out what is more, of the text itself; None leaves out nothing.
-        """
-        ...
-
-    def tokenize_pair(self, query: str, document: str, max_tokens: int | None) -> list[int]:
-        """Return all tokens the network reads to rank a document; `max_tokens` cuts that."""
-        ...
-
-    def embed(self, texts: Sequence[TextRow], pooling: Pooling | None) -> list[bytes]:
-        """Compute the vectors of some texts in one pass.
-
-        Args:
-            texts: At least one.
-            pooling: None takes the model's own.
-
-        Returns:
-            For each text its numbers as float32, with `Pooling.NONE` those of all its tokens.
-
-        Raises:
-            EngineError: It could not be computed.
         """
         ...
 

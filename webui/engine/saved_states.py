@@ -43,6 +43,12 @@ class SavedStates:
         """Forget all of an owner, or only what belongs to one of its conversations."""
         if self._pool is not None:
             await self._pool.purge(owner, conversation_id)
+        await self._remove(owner, conversation_id)
+        # A model that is being closed takes no orders, and writes what it still holds.
+        if self._pool is not None and await self._pool.closings.wait():
+            await self._remove(owner, conversation_id)
+
+    async def _remove(self, owner: str, conversation_id: str | None) -> None:
         if self._folder is None:
             return
         try:

@@ -33,15 +33,18 @@ if TYPE_CHECKING:
 
 RESERVED_REPLY_TOKENS = 256
 QUANTUM_TOKENS = 64
+MAX_QUANTUM_TOKENS = 512
 REREAD_SHARE = 8  # a quantum is longer by one token for so many that must be read again
+READ_QUANTUM_TOKENS = 1024  # of a prompt, twice as many each time it had to begin anew
+MAX_DOUBLINGS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Who got a slot, and which slots were taken from others for it."""
+    """Who got a slot, and which slots were taken from others for it, with their requests."""
 
     placed: list[Sequence]
-    vacated: list[int]
+    vacated: dict[int, str]
 
 
 class Scheduler:
@@ -96,6 +99,11 @@ class Scheduler:
         return len(self._running)
 
     @property
+    def num_runnable(self) -> int:
+        """Sequences with a slot that wait for nothing from disk."""
+        return sum(not sequence.is_held for sequence in self._running.values())
+
+    @property
     def num_decoding(self) -> int:
         """Sequences whose next step makes a token."""
         return len(self.decoding)
@@ -147,7 +155,7 @@ class Scheduler:
         placed, and those of the slots in `take_evicted`.
         """
         placed: list[Sequence] = []
-        vacated: list[int] = []
+        vacated: dict[int, str] = {}
         skipped: set[str] = set()
         busy = Counter(sequence.owner for sequence in self._running.values())
         while self._waiting:
@@ -163,7 +171,7 @@ class Scheduler:
                 continue
             for victim in victims:
                 busy[victim.owner] -= 1
-                vacated.append(victim.slot)
+                vacated[victim.slot] = victim.request_id
                 self._vacate(victim)
                 victim.give_up_slot()
                 self._waiting.put_back(victim)
@@ -213,7 +221,7 @@ class Scheduler:
             surplus_tokens: What may be read in each step, on the average, of prompts that must
                 not slow others; see `surplus`.
         """
-        running = list(self._running.values())
+        running = [sequence for sequence in self._running.values() if not sequence.is_held]
         doubted = [sequence for sequence in running if sequence.is_doubted]
         if doubted:
             running = doubted[:1]
@@ -335,7 +343,8 @@ class Scheduler:
         num_more_cells = 0
         left = busy.copy()
         ranked = sorted(
-            self._running.values(), key=lambda s: (not s.is_background, -busy[s.owner], s.num_read)
+            self._running.values(),
+            key=lambda s: (not s.is_background, -busy[s.owner], s.is_shifted, s.num_read),
         )
         while not self._cells.fits(
             num_cells, num_more_slots=len(victims), num_more_cells=num_more_cells
@@ -353,15 +362,20 @@ class Scheduler:
         """Return whether one that runs gives up its slot to one that waits.
 
         Background work does at once. Else its owner must run at least two more than the other's,
-        and it must have had a quantum that outweighs reading its tokens again.
+        and it must have had a quantum that outweighs reading its tokens again, as far as another
+        can wait for that.
         """
-        if newcomer.is_background or not victim.can_yield:
+        if newcomer.is_background:
             return False
         if victim.is_background:
             return True
+        if busy[victim.owner] - busy[newcomer.owner] < 2:
+            return False
+        if victim.phase is Phase.PREFILL:
+            doublings = min(victim.num_given_up, MAX_DOUBLINGS)
+            return victim.num_read_since_place >= READ_QUANTUM_TOKENS << doublings
         quantum = self._quantum_tokens + len(victim.tokens) // REREAD_SHARE
-        surplus = busy[victim.owner] - busy[newcomer.owner]
-        return surplus >= 2 and victim.num_since_place >= quantum
+        return victim.num_since_place >= min(quantum, MAX_QUANTUM_TOKENS)
 
     def _reading_turn(self, sequence: Sequence) -> tuple[bool, int, int]:
         return sequence.is_background, self._served.of(sequence.owner), sequence.arrival

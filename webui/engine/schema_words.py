@@ -31,36 +31,88 @@ ANNOTATIONS = frozenset(
         "writeOnly",
         "strict",
         "propertyOrdering",
+        "contentEncoding",
+        "contentMediaType",
+        "contentSchema",
+        "externalDocs",
+        "xml",
+        "$anchor",
+        "$dynamicAnchor",
+        "$vocabulary",
     }
 )
 OF_TYPE = {
-    "object": ("properties", "required", "additionalProperties"),
-    "array": ("items", "prefixItems", "additionalItems", "minItems", "maxItems"),
+    "object": (
+        *("properties", "required", "additionalProperties", "minProperties", "maxProperties"),
+        *("propertyNames", "patternProperties"),
+    ),
+    "array": ("items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"),
     "string": ("pattern", "format", "minLength", "maxLength"),
-    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
     "integer": (),
     "boolean": (),
     "null": (),
 }
 TYPES = tuple(OF_TYPE)
-KEYWORDS = frozenset({"type", "const", "enum", "anyOf", "oneOf", "allOf", "$ref"}).union(
-    *OF_TYPE.values()
+KEYWORDS = frozenset(
+    {"type", "const", "enum", "anyOf", "oneOf", "allOf", "$ref", "nullable", "discriminator"}
+).union(*OF_TYPE.values())
+OF_SCHEMAS = frozenset(
+    {
+        *("anyOf", "oneOf", "allOf", "items", "prefixItems", "additionalItems"),
+        *("additionalProperties", "propertyNames"),
+    }
 )
+OF_NAMED_SCHEMAS = frozenset({"properties", "patternProperties"})
 # Values with which a keyword says nothing.
 NEUTRAL: dict[str, object] = {
     "uniqueItems": False,
     "minProperties": 0,
+    "patternProperties": {},
+    "propertyNames": True,
+    "dependentRequired": {},
     "unevaluatedProperties": True,
     "unevaluatedItems": True,
     "nullable": False,
 }
 
+CASES = "Write the cases out under anyOf, each with all that holds for it."
+# Keywords of the standard that no grammar keeps, and what to do without them.
+INSTEAD = {
+    "not": "Say what is allowed, with enum, type, pattern or bounds.",
+    **dict.fromkeys(("if", "then", "else", "dependentSchemas", "dependentRequired"), CASES),
+    **dict.fromkeys(
+        ("contains", "minContains", "maxContains"),
+        "Put what must be there under prefixItems, or leave the keyword out and check the reply.",
+    ),
+    **dict.fromkeys(
+        ("unevaluatedProperties", "unevaluatedItems"),
+        "Use additionalProperties or items; members that are not named are not written anyway.",
+    ),
+    **dict.fromkeys(("$dynamicRef", "$recursiveRef"), "Use $ref with a path, as in #/$defs/x."),
+}
 
-def bad_schema(path: str, reason: str) -> InvalidRequest:
+
+def bad_schema(path: str, reason: str, hint: str = "Correct the schema.") -> InvalidRequest:
     """Return the complaint about a place of a schema."""
-    return InvalidRequest(
-        f"json_schema: at {path}: {reason}", "Correct the schema.", field="json_schema"
-    )
+    return InvalidRequest(f"json_schema: at {path}: {reason}", hint, field="json_schema")
+
+
+def without_annotations(schema: object) -> object:
+    """Return what schemas that mean the same have in common, as decoded JSON."""
+    if isinstance(schema, list):
+        return [without_annotations(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {word: _bare(word, value) for word, value in schema.items() if word not in ANNOTATIONS}
+
+
+def _bare(word: str, value: object) -> object:
+    if word in OF_SCHEMAS:
+        return without_annotations(value)
+    if word in OF_NAMED_SCHEMAS and isinstance(value, dict):
+        return {name: without_annotations(part) for name, part in value.items()}
+    return value
 
 
 def types_of(schema: dict[str, Any], path: str) -> list[str]:
@@ -112,11 +164,21 @@ def _exclude(one: object, other: object) -> bool:
     shared = _kinds(one) & _kinds(other)
     if shared != {"object"}:
         return not shared
-    names = set(one.get("required", ())) & set(other.get("required", ()))
+    needed, others_needed = set(one.get("required", ())), set(other.get("required", ()))
+    if needed - _open_to(other, needed) or others_needed - _open_to(one, others_needed):
+        return True
+    names = needed & others_needed
     return any(
         _exclude(one.get("properties", {}).get(name), other.get("properties", {}).get(name))
         for name in names
     )
+
+
+def _open_to(schema: dict[str, Any], names: set[str]) -> set[str]:
+    """Return which of some members an object may have."""
+    if schema.get("additionalProperties", True) is not False:
+        return names
+    return names & set(schema.get("properties", ()))
 
 
 def _kinds(schema: dict[str, Any]) -> set[str]:

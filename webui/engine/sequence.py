@@ -72,10 +72,12 @@ class Sequence:
         scales: How strongly adapters work on it; in one step they work alike on all.
         is_rewound: It took tokens back: whoever runs it drops the cells behind `num_read`,
             opens a new sampler and sets this to False before the next step.
+        is_held: It has a slot and waits for a state from disk; `Fetching` sets it.
         arrival: Its number among all requests; the queue sets it.
         picked_at: Larger for who took part in a step of decoding later; `DecodeShares` sets it.
         doubted_until: A step that held its tokens up to here failed; until they are read it
             runs alone.
+        num_given_up: How often it had to give up its slot.
         draft: What its next tokens are guessed from; `Drafting` sets it.
         rewinds: What it took back.
     """
@@ -102,11 +104,11 @@ class Sequence:
         self.keeps_state = request.keep_state
         self.scales = request.lora_scales or ()
         self.num_read = 0  # tokens that lie in the KV cache
-        self.num_cached = 0
+        self.num_cached = self.num_given_up = 0
         self.slot = -1
         self.arrival = self.picked_at = self.doubted_until = 0
         self.draft: Draft | None = None
-        self._num_drafted, self._num_accepted = 0, 0
+        self._num_drafted = self._num_accepted = self._num_untold = 0
         self.phase = Phase.WAITING
         self.finish_reason: FinishReason | None = None
         self._context_length = context_length
@@ -118,19 +120,18 @@ class Sequence:
         self._may_shift = request.params.context_overflow == "shift" and not request.grammar
         if not self._may_shift:
             self._max_reply = min(self._max_reply, max(1, context_length - len(prompt)))
-        self.is_rewound = False
+        self.is_rewound = self.is_held = False
         self._is_reseeded = self._has_untold_seed = False
         self._detokenizer = Detokenizer(request.params.stop)
         self._banned_strings = BannedStrings(request.params.banned_strings)
         self.rewinds = Rewinds()
         self._held: list[Written] = []  # may begin a banned string: the last of `tokens`
         self._text = ""
-        self._num_untold = 0
         self._logprobs: list[TokenLogprob] = []
         self._prefill_told = -1
         self.arrived_s = arrived_s
         self._started_s: float | None = None
-        self._num_at_place = 0
+        self._num_at_place = self._num_read_at_place = 0
         self._first_token_s = self._last_token_s = arrived_s
 
     @property
@@ -159,21 +160,19 @@ class Sequence:
         return self.num_read < self.doubted_until
 
     @property
-    def can_yield(self) -> bool:
-        """Whether a new sampler may go on where its old one stood, and nobody could tell."""
-        request = self.request
-        return self._is_same_anew or request.params.seed < 0 or request.is_seed_drawn
-
-    @property
-    def _is_same_anew(self) -> bool:
-        """Whether a new sampler with the same seed goes on exactly as the old one would."""
-        is_greedy = self.request.params.temperature == 0
-        return self.num_reply == 0 or (is_greedy and not self._num_shifted)
+    def is_shifted(self) -> bool:
+        """Whether its cells hold what its tokens alone would not give again."""
+        return self._num_shifted > 0
 
     @property
     def num_since_place(self) -> int:
         """Tokens sampled since it got its slot."""
         return len(self.tokens) - self._num_at_place
+
+    @property
+    def num_read_since_place(self) -> int:
+        """Tokens read since it got its slot, or its state was put there."""
+        return self.num_read - self._num_read_at_place
 
     def belongs_to(self, owner: str, conversation_id: str | None) -> bool:
         """Return whether it is of an owner and, unless that is None, of a conversation."""
@@ -190,7 +189,7 @@ class Sequence:
         """Note that a state was put into its slot, which holds so many of its tokens."""
         assert self.phase is Phase.PREFILL
         assert 0 < num_tokens < len(self.tokens)
-        self.num_read = num_tokens
+        self.num_read = self._num_read_at_place = num_tokens
         if not self.num_reply:
             self.num_cached = num_tokens
 
@@ -199,7 +198,7 @@ class Sequence:
         assert self.phase is Phase.WAITING
         assert 0 <= num_cached < len(self.tokens)
         self.slot = slot
-        self.num_read = num_cached
+        self.num_read = self._num_read_at_place = num_cached
         self.phase = Phase.PREFILL
         self._num_at_place = len(self.tokens)
         if self._started_s is None:
@@ -210,17 +209,19 @@ class Sequence:
         """Read all tokens after all."""
         assert self.phase in {Phase.PREFILL, Phase.DECODE}
         self.phase = Phase.PREFILL
-        self.num_read = 0
+        self.num_read = self._num_read_at_place = 0
         if not self.num_reply:
             self.num_cached = 0
 
     def give_up_slot(self) -> None:
         """Wait again; what was read counts no more."""
         assert self.phase in {Phase.PREFILL, Phase.DECODE}
-        if self.request.is_seed_drawn and not self._is_same_anew and not self._is_reseeded:
+        # The bits differ when what is left of a shifted context is read anew.
+        if self.request.is_seed_drawn and self.is_shifted and not self._is_reseeded:
             self._is_reseeded = self._has_untold_seed = True
         self.slot = -1
         self.num_read = 0
+        self.num_given_up += 1
         self.phase = Phase.WAITING
         self._prefill_told = -1
 
@@ -311,10 +312,9 @@ class Sequence:
     def sampler_params(self) -> SamplingParams:
         """Return how to sample from here on; each rewind goes on with a seed of its own."""
         params = self.request.params
-        if params.seed < 0 or not (self.rewinds.num or self._is_reseeded):
+        if params.seed < 0 or not self.rewinds.num:
             return params
-        seed = -1 if self._is_reseeded else (params.seed + self.rewinds.num) % NUM_SEEDS
-        return params.model_copy(update={"seed": seed})
+        return params.model_copy(update={"seed": (params.seed + self.rewinds.num) % NUM_SEEDS})
 
     def banned_here(self) -> frozenset[int]:
         """Return the tokens that began a banned string where the next one stands."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from webui.engine.prefix_cache import num_usable
 from webui.engine.sequence import Phase
 from webui.engine.states import MIN_GAIN_TOKENS, MIN_STATE_TOKENS, SHARED_OWNER, State
 
@@ -69,12 +70,11 @@ class StateKeeper:
         return IDLE_SAVE_S if self._is_dirty or self._scheduler.residents.unkept() else None
 
     def file_for(self, sequence: Sequence) -> StateFile | None:
-        """Return the state on disk that a newcomer should wait for, if that is worth it."""
+        """Return the state on disk that one with a slot should wait for, if that is worth it."""
         file, num_tokens = self._cache.find_file(sequence)
         if file is None or num_tokens < MIN_STATE_TOKENS:
             return None
-        at_hand = self._scheduler.residents.find(sequence.owner, sequence.tokens, sequence.scales)
-        at_hand = max(at_hand, self._cache.find(sequence)[1])
+        at_hand = max(sequence.num_read, self._cache.find(sequence)[1])
         return file if num_tokens >= at_hand + MIN_GAIN_TOKENS else None
 
     def save(self, displaced: Iterable[Displaced]) -> None:
@@ -110,20 +110,31 @@ class StateKeeper:
                 self._budget.pause(self._write(resident))
                 return
 
-    def restore(self, sequence: Sequence) -> None:
+    def restore(self, sequence: Sequence, fetched: State | None = None) -> None:
         """Put the best state into the slot of a sequence, where that spares reading.
 
-        The caller drops the cells behind `num_read` afterwards.
+        The cells behind `num_read` are dropped.
+
+        Args:
+            sequence: Which has a slot.
+            fetched: What came from disk for it.
         """
         state, num_tokens = self._cache.find(sequence)
-        is_fetched = self._cache.forget_fetched(sequence.request_id)
-        counts = self._cache.counts
+        num_fetched = num_usable(sequence, fetched.prefix) if fetched else 0
+        is_fetched = num_fetched > num_tokens
+        if is_fetched:
+            state, num_tokens = fetched, num_fetched
         least = 1 if sequence.num_reply else MIN_GAIN_TOKENS
         if state is None or num_tokens < sequence.num_read + least:
-            counts.num_slot_tokens += sequence.num_read
+            self.cut(sequence, sequence.num_read)
+            self._cache.counts.num_slot_tokens += sequence.num_read
             return
+        self._load(sequence, state, num_tokens, is_fetched=is_fetched)
+
+    def _load(self, sequence: Sequence, state: State, num_tokens: int, *, is_fetched: bool) -> None:
+        """Put a state into a slot and let so many of its tokens serve; none if it does not fit."""
         begun_s = self._clock()
-        is_restored = self._runner.load_state(sequence.slot, state.data)
+        is_restored = self._runner.load_state(sequence.slot, state.data, len(state.prefix.tokens))
         self._budget.pause(self._clock() - begun_s)
         if not is_restored:
             self._cache.lose(state)
@@ -131,9 +142,14 @@ class StateKeeper:
             sequence.lose_cache()
             return
         sequence.restore(num_tokens)
+        self.cut(sequence, num_tokens)
+        if is_fetched:
+            self._cache.keep(state)
+        if not sequence.num_read:
+            return  # it cannot be cut there
+        counts = self._cache.counts
         if is_fetched:
             counts.num_disk_tokens += num_tokens
-            self._cache.keep(state)
         else:
             counts.num_ram_tokens += num_tokens
         if state.prefix.owner == SHARED_OWNER:
@@ -161,7 +177,6 @@ class StateKeeper:
             for other in self._scheduler.reading:
                 if other.num_read < other.num_shared and other.scales == sequence.scales:
                     self.restore(other)
-                    self.cut(other, other.num_read)
 
     def purge(self, owner: str, conversation_id: str | None) -> None:
         """Forget what was read for an owner, or only for one conversation."""

@@ -48,6 +48,7 @@ from webui.engine.prompt import PromptMaker
 from webui.engine.prompt_cut import trimmed
 from webui.engine.runner import Row, RowFailed, RunnerSpec
 from webui.engine.step_abort import StepAbort
+from webui.engine.text_pace import TextPace
 from webui.errors import EngineError
 from webui.sampling_params import SamplingParams
 
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 1.0
 COUNT_S = 0.5  # between two looks at the figures while there is work
 READ_BYTES = 1 << 16
+STOP_S = 0.25  # for a text that is being read when the model is closed
 PR_SET_PDEATHSIG = 1
 
 
@@ -114,31 +116,47 @@ class _Worker:
             self._send(ipc.Loaded(opened.info))
             self._generate(loop)
             loop.close()
-        opened.close()
+        # Who still reads a text uses the model; the end of the process frees it as well.
+        if self._prompts.stop(STOP_S) and self._texts.stop(STOP_S):
+            opened.close()
 
     def _open_loop(self, opened: OpenedModel, load: ipc.Load) -> ModelLoop:
-        generation = self._open_generation(opened, load)
-        return ModelLoop(generation, self._open_embedding(opened))
-
-    def _open_generation(self, opened: OpenedModel, load: ipc.Load) -> GenerationLoop | None:
-        runner = opened.runner
-        if runner is None:
-            return None
+        embedding = self._open_embedding(opened)
+        if (runner := opened.runner) is None:
+            return ModelLoop(None, embedding, None, time.monotonic)
         cache, disk = self._open_cache(load.cache, opened.info.state_key)
-        max_gap_s = load.max_gap_ms / 1000
-        budget = PrefillBudget(runner.max_batch_tokens, _warm_up(runner), max_gap_s)
+        token_s, max_gap_s = _warm_up(runner), load.max_gap_ms / 1000
+        budget = PrefillBudget(runner.max_batch_tokens, token_s, max_gap_s)
+        generation = self._open_generation(runner, opened, budget, cache)
+        if disk is not None:
+            disk.wait_listed()
+        pace = None
+        if (embedder := opened.embedder) is not None:
+            pace = TextPace(PrefillBudget(embedder.max_batch_tokens, token_s, max_gap_s))
+        return ModelLoop(generation, embedding, pace, time.monotonic)
+
+    def _open_generation(
+        self,
+        runner: ModelRunner,
+        opened: OpenedModel,
+        budget: PrefillBudget,
+        cache: PrefixCache,
+    ) -> GenerationLoop:
         maker = PromptMaker(runner)
 
         def prepare(request: GenerateRequest, arrived_s: float) -> Prepared:
-            made, prompt = maker.make(request)
-            return Prepared(
-                made,
-                prompt,
-                arrived_s,
-                num_shared=maker.num_shared(made, prompt),
-                num_kept=maker.num_kept(made, prompt),
-                trimmed=trimmed(request, made),
-            )
+            try:
+                made, prompt = maker.make(request)
+                return Prepared(
+                    made,
+                    prompt,
+                    arrived_s,
+                    num_shared=maker.num_shared(made, prompt),
+                    num_kept=maker.num_kept(made, prompt),
+                    trimmed=trimmed(request, made),
+                )
+            finally:
+                maker.forget()
 
         self._prompts.start(prepare)
         model = ModelDraft(opened.drafter, time.monotonic) if opened.drafter else None
@@ -148,8 +166,6 @@ class _Worker:
             drafting.stop()
         elif chooses_threads:  # what is broken off can be made anew
             threading.Thread(target=self._step_abort.watch, name="limits", daemon=True).start()
-        if disk is not None:
-            disk.wait_listed()
         return GenerationLoop(
             runner,
             budget,
@@ -258,8 +274,8 @@ class _Worker:
         told: EngineStats | None = None
         while True:
             now_s = time.monotonic()
-            begun = (self._step_begun_s, self._prompts.begun_s, self._texts.begun_s)
-            busy_s = max((now_s - begun_s for begun_s in begun if begun_s is not None), default=0.0)
+            step_s = 0.0 if (begun_s := self._step_begun_s) is None else now_s - begun_s
+            busy_s = max(step_s, self._prompts.busy_s, self._texts.busy_s)
             # Text is a sign of life, too; every message wakes the web process.
             stats = self._stats if self._stats != told else None
             if stats or busy_s >= HEARTBEAT_S or now_s - self._sent_s >= HEARTBEAT_S:

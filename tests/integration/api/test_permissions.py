@@ -24,6 +24,7 @@ NEEDS: dict[str, list[tuple[str, str, Any, int]]] = {
         ("POST", "/v1/embeddings", {"input": "x"}, 200),
     ],
     "api_keys": [("POST", "/api/keys", {"name": "x"}, 201)],
+    "sharing": [("POST", "/api/shares", {"conversation_id": "x", "everybody": True}, 404)],
     "download_models": [("POST", "/api/models/starter", None, 409)],
     "load_models": [
         ("POST", "/api/models/load", {"model_id": "nothing.gguf"}, 404),
@@ -31,7 +32,7 @@ NEEDS: dict[str, list[tuple[str, str, Any, int]]] = {
         ("POST", "/api/models/unload", None, 202),  # last: then nobody can chat
     ],
 }
-USUAL = {"chat", "load_models", "api_keys"}
+USUAL = {"chat", "load_models", "api_keys", "sharing"}
 # Role, own setting, groups, default of users, and what they may.
 CASES: list[tuple[str, list[str] | None, list[list[str]], list[str] | None, set[str]]] = [
     ("user", None, [], None, USUAL),
@@ -40,7 +41,7 @@ CASES: list[tuple[str, list[str] | None, list[list[str]], list[str] | None, set[
     ("user", ["api_keys"], [["download_models"]], ["chat"], {"api_keys"}),
     ("user", None, [["load_models"]], ["chat"], {"chat", "load_models"}),
     ("guest", None, [], ["load_models"], {"chat"}),
-    ("guest", None, [["load_models"], ["api_keys"]], None, USUAL),
+    ("guest", None, [["load_models"], ["api_keys"]], None, USUAL - {"sharing"}),
 ]
 
 

@@ -332,7 +332,7 @@ async def test_number_that_does_not_travel_is_refused_and_nothing_is_left():
         triggers = (GrammarTrigger(token=2**70),)
         with pytest.raises(InvalidRequest, match="64 bits"):
             await collect(engine, make_request("hi", grammar="x", grammar_triggers=triggers))
-        assert engine._live == {}
+        assert engine._live.mailboxes == {}
 
 
 async def test_full_queue_is_busy():
@@ -366,6 +366,36 @@ async def test_owner_with_a_full_queue_is_busy_and_others_are_not():
         busy = [error for error in ended[:-1] if isinstance(error, Busy)]
         assert busy
         assert all(error.retry_after_s > 0 and "64" in error.message for error in busy)
+
+
+async def test_owner_who_sends_more_than_a_part_of_all_leaves_the_rest_to_others():
+    limits = Limits(max_requests=4, max_requests_per_owner=2)
+    async with opened(limits, step_s=0.01) as engine:
+        tasks = [
+            asyncio.create_task(collect(engine, make_request("hi", **ENDLESS))) for _ in range(2)
+        ]
+        await asyncio.sleep(0.02)
+        with pytest.raises(Busy, match="Your part of the queue is full: 2 requests"):
+            await collect(engine, make_request("say no"))
+        assert text_of(await collect(engine, make_request("say me", owner="bob"))) == "me"
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert text_of(await collect(engine, make_request("say again"))) == "again"
+
+
+async def test_short_prompt_does_not_wait_for_all_of_somebody_else():
+    async with opened(slots=2, tokenize_s=0.05) as engine:
+        tasks = [asyncio.create_task(collect(engine, make_request("say x"))) for _ in range(60)]
+        await asyncio.sleep(0.3)
+        begun_s = time.monotonic()
+        assert text_of(await collect(engine, make_request("say me", owner="bob"))) == "me"
+        took_s = time.monotonic() - begun_s
+        assert any(not task.done() for task in tasks)
+        assert took_s < 4, "sixty prompts take ten times as long"
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def test_death_by_an_unknown_instruction_tells_to_compile_anew():

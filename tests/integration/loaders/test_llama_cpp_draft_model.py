@@ -15,11 +15,12 @@ from tests.integration.loaders.conftest import TEST_MODEL, opened, request_of, t
 from tests.integration.loaders.test_llama_cpp_speculation import SLOTS, Eager, Recorder, write
 from tests.tiny_gguf import write_tiny_gguf
 from tests.unit.engine.drafter_contract import DrafterContract
+from webui.engine.drafter import DraftRow
 from webui.engine.drafting import Drafting
 from webui.engine.loader import ModelSpec
 from webui.engine.model_draft import ModelDraft
 from webui.engine.process import LocalEngine
-from webui.engine.runner import DraftRow, Row, Sampled
+from webui.engine.runner import Row, Sampled
 from webui.errors import EngineError, LoadFailed
 from webui.loaders.llama_cpp import LOADER, LlamaCppOptions
 from webui.loaders.llama_cpp.draft_model import DraftModel

@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import llama_cpp
 import msgspec
 import pytest
 
@@ -17,7 +18,6 @@ from webui.engine.interface import FinishReason, Text, TokenLogprob
 from webui.engine.runner import Row, Sampled
 from webui.errors import InvalidRequest, NothingAllowed
 from webui.loaders.llama_cpp import LlamaCppOptions
-from webui.loaders.llama_cpp.grammar import GrammarSampler
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.sampling_params import SamplingParams
 
@@ -320,8 +320,8 @@ def _is_read(grammar: str) -> bool:
 
 
 def _is_read_natively(runner: LlamaCppRunner, grammar: str) -> bool:
-    try:
-        GrammarSampler(runner._grammar_vocab, grammar, ()).close()
-    except InvalidRequest:
-        return False
-    return True
+    vocab = runner.vocabulary.handle
+    sampler = llama_cpp.llama_sampler_init_grammar(vocab, grammar.encode(), b"root")
+    if sampler:
+        llama_cpp.llama_sampler_free(sampler)
+    return bool(sampler)

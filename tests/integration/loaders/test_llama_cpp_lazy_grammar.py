@@ -15,7 +15,7 @@ from tests.tiny_gguf import write_tiny_gguf
 from webui.engine.interface import FinishReason, GrammarTrigger
 from webui.engine.runner import Row, Sampled
 from webui.errors import InvalidRequest, NothingAllowed
-from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.loaders.llama_cpp import LlamaCppOptions, lazy_grammar
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.sampling_params import SamplingParams
 
@@ -146,12 +146,17 @@ def test_trigger_that_the_grammar_does_not_begin_with_is_refused(
     runner.close_sampler(0)
 
 
-def test_triggers_that_take_too_long_to_check_are_refused(runner: LlamaCppRunner) -> None:
+def test_triggers_that_take_too_long_to_check_are_refused(
+    runner: LlamaCppRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Each letter goes on in all of these rules.
     num = 1300
     rules = "\n".join(f'r{i} ::= "a"* "{i}"' for i in range(num))
     grammar = f"root ::= {' | '.join(f'r{i}' for i in range(num))}\n{rules}"
     triggers = (GrammarTrigger("a" * 64),) * 32
+    runner.open_sampler(0, GREEDY, [0], grammar=grammar, triggers=triggers)
+    runner.close_sampler(0)
+    monkeypatch.setattr(lazy_grammar, "MAX_CHECK_S", 0.0)
     with pytest.raises(InvalidRequest, match="takes too long"):
         runner.open_sampler(0, GREEDY, [0], grammar=grammar, triggers=triggers)
     runner.close_sampler(0)

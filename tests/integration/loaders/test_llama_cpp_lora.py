@@ -15,11 +15,13 @@ from msgspec.structs import replace
 from tests.integration.loaders.conftest import opened, request_of, text_of
 from tests.tiny_gguf import write_tiny_gguf, write_tiny_lora
 from webui.engine.adapters import Adapter
+from webui.engine.embedder import TextRow
 from webui.engine.interface import EngineState
-from webui.engine.runner import Row, TextRow
+from webui.engine.runner import Row
 from webui.errors import LoadFailed
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.loaders.llama_cpp.embedder import LlamaCppEmbedder
+from webui.loaders.llama_cpp.part_embedder import PartEmbedder
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 
 if TYPE_CHECKING:
@@ -90,10 +92,14 @@ def test_vectors_are_made_with_the_adapter_too(noise: Path, tmp_path: Path) -> N
         runner = load(noise, chosen)
         options = LlamaCppOptions.model_validate(BASE)
         embedder = LlamaCppEmbedder(runner.model, options, None, runner.adapters, is_encoder=False)
-        vectors += embedder.embed([TextRow(PROMPT, normalise=True)], None)
-        embedder.close()
+        parts = PartEmbedder(runner.model, options, runner.adapters)
+        for each in (embedder, parts):
+            each.begin([TextRow(PROMPT, normalise=True)], None)
+            vectors += each.read(None).vectors
+            each.close()
         runner.close()
-    assert vectors[0] == vectors[1] != vectors[2]
+    assert vectors[0] == vectors[2] != vectors[4]
+    assert vectors[1] == vectors[3] != vectors[5]
 
 
 def test_adapters_count_as_memory_and_as_identity(noise: Path, poet: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_restored_slot_gives_the_same_logits_to_the_bit(runner: LlamaCppRunner) 
     assert state is not None
     expected = logits_after(runner, 0, tokens[5], len(tokens))
     read(runner, 1, other)  # what lay there before must not matter
-    assert runner.load_state(1, state)
+    assert runner.load_state(1, state, len(tokens))
     assert np.array_equal(logits_after(runner, 1, tokens[5], len(tokens)), expected)
     for slot in range(3):
         runner.forget(slot, 0)
@@ -85,10 +85,22 @@ def test_tail_of_a_restored_slot_can_be_dropped(runner: LlamaCppRunner) -> None:
     read(runner, 0, tokens)
     state = runner.save_state(0)
     assert state is not None
-    assert runner.load_state(2, state)
+    assert runner.load_state(2, state, len(tokens))
     assert runner.forget(2, 80)
     assert np.array_equal(logits_after(runner, 2, tokens[3], 80), expected)
     for slot in range(3):
+        runner.forget(slot, 0)
+
+
+def test_state_of_other_many_tokens_is_refused(runner: LlamaCppRunner) -> None:
+    tokens = tokens_of(runner, QUESTION, 60)
+    read(runner, 0, tokens)
+    state = runner.save_state(0)
+    assert state is not None
+    assert not runner.load_state(1, state, 61)
+    assert not runner.load_state(1, state, 59)
+    assert runner.load_state(1, state, 60)
+    for slot in range(2):
         runner.forget(slot, 0)
 
 
@@ -103,7 +115,7 @@ def test_state_of_a_longer_context_is_refused_and_the_slot_goes_on(
         best_model, "small", OPTIONS.model_copy(update={"context_length": 256}), lambda _: None
     )
     try:
-        assert not small.load_state(0, state)
+        assert not small.load_state(0, state, len(tokens))
         small.forget(0, 0)
         read(small, 0, tokens[:100])
     finally:
@@ -122,7 +134,7 @@ def test_state_of_another_number_of_slots_has_the_same_key_only_where_it_is_take
         one = LlamaCppRunner(noise, "one", options, lambda _: None)
         try:
             tokens = tokens_of(one, QUESTION, 64)
-            is_taken = state is not None and one.load_state(0, state)
+            is_taken = state is not None and one.load_state(0, state, len(tokens))
             found.append((one.info.state_key, is_taken))
             one.forget(0, 0)
             read(one, 0, tokens)

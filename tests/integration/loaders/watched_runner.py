@@ -100,7 +100,7 @@ class WatchedRunner(LlamaCppRunner):
         assert scheduler._cells._reserved == {}
         assert scheduler._cells._slots.held() == self.last_positions()
         assert len(self.loop._untold) == 0
-        assert self.loop._preparing == set()
+        assert not self.loop._preparing
 
 
 def ask(name: str, owner: str, **fields: Any) -> GenerateRequest:

@@ -5,7 +5,7 @@ A test module makes a subclass with a fixture `drafter` of at least two slots an
 
 from __future__ import annotations
 
-from webui.engine.runner import DraftRow
+from webui.engine.drafter import DraftRow
 
 TEXT = list(b"Once upon a time there was a hearth.")
 OTHER = list(b"The quick brown fox")
@@ -21,6 +21,15 @@ class DrafterContract:
         read = [drafter.read(rows, 10) for _ in range(total // 10 + 2)]
         assert read == [10] * (total // 10) + [total % 10, 0]
         assert list(map(drafter.num_missing, rows)) == [0, 0]
+
+    def test_slot_that_forgot_has_read_nothing(self, drafter):
+        rows = [DraftRow(0, TEXT, 4), DraftRow(1, OTHER, 4)]
+        alone = drafter.propose(rows)
+        drafter.forget(0)
+        assert list(map(drafter.num_missing, rows)) == [len(TEXT) - 1, 0]
+        assert drafter.propose(rows) == alone
+        drafter.forget(0)
+        drafter.forget(0)
 
     def test_guesses_are_as_many_as_wanted_at_most(self, drafter):
         for num in (1, 2, 7):

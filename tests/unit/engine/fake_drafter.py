@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.unit.engine.fake_runner import FakeRunner
-    from webui.engine.runner import DraftRow
+    from webui.engine.drafter import DraftRow
 
 WRONG = 98
 
@@ -73,6 +73,9 @@ class FakeDrafter:
         self._call(rows)
         self.num_rows.append(len(rows))
         return [self._guess(row) for row in rows]
+
+    def forget(self, slot: int) -> None:
+        self._cells.pop(slot, None)
 
     def set_threads(self, decode: int, batch: int) -> None:
         self.threads.append((decode, batch))

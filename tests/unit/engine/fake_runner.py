@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from tests.unit.engine.fake_embedder import FakeEmbedder
+from tests.unit.engine.taken_sampler import TakenSampler
 from webui.engine.adapters import Adapter
 from webui.engine.interface import Memory, ModelInfo
 from webui.engine.runner import OpenedModel, RowFailed, Sampled, StepAborted, Verified
@@ -130,9 +131,14 @@ class FakeRunner:
         self.num_lora_changes = 0
         self._samplers: dict[int, SamplingParams] = {}
         self.grammars: dict[int, str] = {}
+        self.prepared: list[tuple[SamplingParams, str]] = []
         self.triggers: dict[int, tuple[GrammarTrigger, ...]] = {}
         self._reply_begins: dict[int, int] = {}
         self._banned: dict[int, frozenset[int]] = {}  # for the next token
+        self._by_slot = [self._samplers, self.grammars, self.triggers, self._reply_begins]
+        self._by_slot.append(self._banned)
+        self.taken: list[TakenSampler] = []  # samplers, neither put back nor closed
+        self.num_opened = 0
         self.is_aborting = False
         self.num_aborted = 0
         self.on_step: Callable[[Sequence[Row]], None] = lambda rows: None  # while it computes
@@ -145,6 +151,9 @@ class FakeRunner:
         if "crash the tokenizer" in text:
             os.kill(os.getpid(), signal.SIGABRT)
         return list(text.encode())
+
+    def prepare_sampler(self, params: SamplingParams, grammar: str) -> None:
+        self.prepared.append((params, grammar))
 
     def token_bytes(self, token: int) -> bytes:
         if token < BOS:
@@ -166,6 +175,7 @@ class FakeRunner:
         triggers: Sequence[GrammarTrigger] = (),
     ) -> None:
         assert banned or slot not in self._samplers, "a sampler was not closed"
+        self.num_opened += 1
         self._samplers[slot] = params
         self._banned[slot] = banned
         self.grammars[slot] = grammar
@@ -174,6 +184,18 @@ class FakeRunner:
 
     def close_sampler(self, slot: int) -> None:
         self._samplers.pop(slot, None)
+
+    def take_sampler(self, slot: int) -> TakenSampler | None:
+        if slot not in self._samplers:
+            return None
+        kept = [each.pop(slot) for each in self._by_slot[:4]]
+        return TakenSampler([*kept, self._banned.pop(slot, frozenset())], self.taken)
+
+    def put_sampler(self, slot: int, sampler: TakenSampler) -> None:
+        assert slot not in self._samplers, "a sampler was not closed"
+        for each, value in zip(self._by_slot, sampler.parts, strict=True):
+            each[slot] = value
+        sampler.close()
 
     def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         assert not self.is_closed
@@ -232,9 +254,9 @@ class FakeRunner:
         self.num_saved += 1
         return memoryview(array("i", self._cells[slot])).cast("B")
 
-    def load_state(self, slot: int, data: memoryview) -> bool:
+    def load_state(self, slot: int, data: memoryview, num_tokens: int) -> bool:
         cells = array("i", data.tobytes()).tolist()
-        if len(cells) > self.options.context_length:
+        if len(cells) > self.options.context_length or len(cells) != num_tokens:
             return False
         self.num_restored += 1
         self._cells[slot] = cells

@@ -30,6 +30,32 @@ class Grammar:
             stacks = self._expand(following)
         return () in stacks
 
+    def num_ways(self, text: str) -> int:
+        """Return in how many ways at most a beginning of a text may go on with a character."""
+        stacks = self._expand({(Ref(self._root),)})
+        most = 0
+        for char in text:
+            following = [s[1:] for s in stacks if s and _fits(_chars(s[0]), ord(char))]
+            most = max(most, len(following))
+            stacks = self._expand(set(following))
+        return most
+
+    def lengths(self) -> tuple[int, int]:
+        """Return the characters of the shortest and the longest text, of rules without circles."""
+        return self._lengths(self._root, {})
+
+    def _lengths(self, rule: int, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+        if rule not in known:
+            sums = []
+            for way in self._rules.alternatives[rule]:
+                parts = [
+                    self._lengths(part.rule, known) if isinstance(part, Ref) else (1, 1)
+                    for part in way
+                ]
+                sums.append((sum(low for low, _ in parts), sum(high for _, high in parts)))
+            known[rule] = (min(low for low, _ in sums), max(high for _, high in sums))
+        return known[rule]
+
     def write(self, rng: Random, budget: int = 30) -> str:
         """Return one of its texts; below the budget the shortest way is taken."""
         return self._write(self._root, rng, budget)

@@ -233,7 +233,8 @@ def random_value(schema: Any, rng: Random, root: Any) -> Any:
         case {"minLength": low, "maxLength": high}:
             return "".join(rng.choices('a"\\é😀\n', k=rng.randint(low, high)))
         case {"type": "integer" | "number" as kind}:
-            low = schema.get("minimum", schema.get("exclusiveMinimum", -200) + 1)
+            most = schema.get("maximum", schema.get("exclusiveMaximum", 102) - 1)
+            low = schema.get("minimum", schema.get("exclusiveMinimum", min(most, 0) - 200) + 1)
             high = schema.get("maximum", schema.get("exclusiveMaximum", low + 301) - 1)
             if kind == "number" and rng.random() < 0.5 and low < high:
                 return rng.randint(low, high - 1) + 0.25

@@ -38,10 +38,10 @@ def test_written_state_is_listed_by_the_next_one(tmp_path):
     assert disk.states.write(make())
     written = disk.get()
     assert isinstance(written, StateWritten)
-    disk.states.fetch("r1", written.file)
+    disk.states.fetch(written.file)
     fetched = disk.get()
     assert isinstance(fetched, StateFetched)
-    assert (fetched.request_id, fetched.state.data) == ("r1", b"x" * 100)
+    assert (fetched.file, fetched.state.data) == (written.file, b"x" * 100)
     disk.close()
     (file,) = Disk(tmp_path / "states").listed.files
     assert file.prefix.tokens == [1, 2, 3]
@@ -109,7 +109,7 @@ def test_damaged_and_foreign_files_are_removed_and_never_given_out(tmp_path):
     spoilt = bytearray(file.path.read_bytes())
     spoilt[-1] ^= 1
     file.path.write_bytes(spoilt)
-    disk.states.fetch("r1", file)
+    disk.states.fetch(file)
     assert disk.get().state is None
     disk.close()
     assert Disk(tmp_path).listed.files == []
@@ -121,7 +121,7 @@ def test_file_that_is_gone_is_no_error(tmp_path, capsys):
     disk.states.write(make())
     file = disk.get().file
     file.path.unlink()
-    disk.states.fetch("r1", file)
+    disk.states.fetch(file)
     assert disk.get().state is None
     assert capsys.readouterr().err == ""
 
@@ -137,7 +137,7 @@ def test_file_that_cannot_be_read_today_is_left_for_tomorrow(tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(state_files, "read", refuse)
         patch.setattr(state_files, "read_header", refuse)
-        disk.states.fetch("r1", file)
+        disk.states.fetch(file)
         assert disk.get().state is None
         assert Disk(tmp_path).listed.files == []
     assert len(Disk(tmp_path).listed.files) == 1

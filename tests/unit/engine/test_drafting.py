@@ -14,7 +14,7 @@ from webui.engine.drafting import MAX_STEP_TOKENS, Drafting
 from webui.engine.generation_loop import GenerationLoop
 from webui.engine.interface import Finish, Priority, Text
 from webui.engine.ipc import Outputs, RequestError
-from webui.engine.mail import Announced, Prepared
+from webui.engine.mail import Announced, Prepared, Purged
 from webui.engine.model_draft import ModelDraft
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.speculation import Choice, SpeculationControl
@@ -344,3 +344,52 @@ class TestFakeDrafter(DrafterContract):
         for slot in range(2):
             runner.open_sampler(slot, SamplingParams(temperature=0), [0])
         return FakeDrafter(runner)
+
+
+def drafted(*requests):
+    """Write requests one after the other in one slot; return the loop and the draft model."""
+    drafter = FakeDrafter(Watched(slots=1))
+    loop = GenerationLoop(
+        drafter.runner, PrefillBudget(64, 0.01), lambda: 0.0, drafting=with_model(drafter)
+    )
+    for one in requests:
+        loop.take(Announced(one.request_id))
+        loop.take(Prepared(one, PROSE, 0.0))
+        while loop.has_work:
+            loop.step()
+    return loop, drafter
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_draft_model_keeps_nothing_of_a_reply_that_must_leave_no_trace(is_kept):
+    _, drafter = drafted(request(keep_state=is_kept, **PLAIN))
+    assert drafter.num_guessed
+    assert bool(drafter._cells.get(0)) is is_kept
+
+
+@pytest.mark.parametrize(
+    ("purged", "is_gone"),
+    [(("ann", None), True), (("ann", "c1"), True), (("ann", "c2"), False), (("bob", None), False)],
+)
+def test_draft_model_forgets_what_is_purged(purged, is_gone):
+    loop, drafter = drafted(request(conversation_id="c1", **PLAIN))
+    loop.take(Purged(*purged))
+    assert bool(drafter._cells.get(0)) is not is_gone
+
+
+def test_draft_model_forgets_a_conversation_that_another_one_followed():
+    few = {**PLAIN, "max_tokens": 1}
+    loop, drafter = drafted(
+        request("1", conversation_id="c1", **PLAIN), request("2", conversation_id="c2", **few)
+    )
+    assert drafter._cells.get(0)
+    loop.take(Purged("ann", "c1"))
+    assert not drafter._cells.get(0)
+
+
+@pytest.mark.parametrize(("owner", "is_kept"), [("ann", True), ("bob", False)])
+def test_draft_model_reads_for_each_owner_anew(owner, is_kept):
+    """How long it reads would tell what another wrote."""
+    few = {**PLAIN, "max_tokens": 1}
+    _, drafter = drafted(request("1", **PLAIN), request("2", owner=owner, **few))
+    assert bool(drafter._cells.get(0)) is is_kept

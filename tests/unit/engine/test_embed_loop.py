@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.engine.fake_embedder import FakeEmbedder, vector_of
 from webui.engine import ipc
 from webui.engine.embed_loop import MAX_PART_BYTES, EmbedLoop
+from webui.engine.embedder import TextsRead
 from webui.engine.interface import Embedded, EmbedRequest, Pooling, Priority, VectorPart
 from webui.engine.ipc import Begun
 from webui.engine.mail import Aborted, Refused, TextsAnnounced, TextsPrepared
@@ -71,9 +72,10 @@ def test_vectors_come_in_order_and_the_tokens_are_counted():
         max_size=8,
     ),
     st.one_of(st.none(), st.integers(1, 64)),
+    st.booleans(),
 )
-def test_batched_is_as_one_at_a_time(orders, max_tokens):
-    embedder = FakeEmbedder()
+def test_batched_is_as_one_at_a_time(orders, max_tokens, has_parts):
+    embedder = FakeEmbedder(has_parts=has_parts)
     loop = EmbedLoop(embedder)
     requests = [request_of(*texts, owner=owner, pooling=p) for owner, texts, p in orders]
     for request in requests:
@@ -83,6 +85,64 @@ def test_batched_is_as_one_at_a_time(orders, max_tokens):
         tokens = [embedder.tokenize_text(text, None) for text in request.inputs]
         assert vectors[request.request_id] == [vector_of(t, request.pooling) for t in tokens]
         assert ends[request.request_id] == Embedded(sum(map(len, tokens)))
+    if has_parts and max_tokens is not None:
+        assert all(num <= max_tokens for num in embedder.reads)
+
+
+def test_long_text_is_read_in_parts_and_no_other_meanwhile():
+    embedder = FakeEmbedder(has_parts=True)
+    loop = EmbedLoop(embedder)
+    give(loop, request_of("a" * 20, owner="ann"))
+    assert loop.step(8) == []
+    assert loop.num_read == 8
+    give(loop, request_of("b", owner="bob", priority=Priority.CHAT))
+    assert loop.step(8) == []
+    assert len(loop.step(8)) == 1
+    assert loop.num_read == 5
+    loop.step(8)
+    assert embedder.batches == [["a" * 20], ["b"]]
+
+
+def test_batch_that_only_aborted_requests_wait_for_is_not_read_on():
+    embedder = FakeEmbedder(has_parts=True)
+    loop = EmbedLoop(embedder)
+    gone, kept = request_of("a" * 10, owner="ann"), request_of("b" * 10, owner="bob")
+    give(loop, gone)
+    loop.step(8)
+    loop.take(Aborted(gone.request_id))
+    assert not loop.has_work
+    give(loop, kept)
+    vectors, _ = run(loop, max_tokens=8)
+    assert list(vectors) == [kept.request_id]
+    assert embedder.reads == [8, 8, 3]
+
+
+def test_texts_of_a_failed_batch_are_read_in_steps_of_their_own():
+    embedder = FakeEmbedder(has_parts=True)
+    loop = EmbedLoop(embedder)
+    requests = [request_of(text, owner=text) for text in ("a", "!", "c")]
+    for request in requests:
+        give(loop, request)
+    assert loop.step() == []
+    loop.take(Aborted(requests[2].request_id))
+    assert [len(loop.step()) for _ in range(2)] == [1, 1]
+    assert not loop.has_work
+    assert embedder.batches == [["a", "!", "c"], ["a"], ["!"]]
+
+
+def test_one_text_left_of_a_failed_batch_is_read_again_alone():
+    embedder = FakeEmbedder(has_parts=True)
+    loop = EmbedLoop(embedder)
+    good, bad = request_of("a" * 5, owner="ann"), request_of("!" * 5, owner="bob")
+    real, embedder.read = embedder.read, lambda _max: TextsRead(1, None)
+    give(loop, good)
+    give(loop, bad)
+    loop.step()
+    loop.take(Aborted(bad.request_id))
+    embedder.read = real
+    vectors, ends = run(loop)
+    assert len(vectors[good.request_id]) == 1
+    assert bad.request_id not in ends
 
 
 def test_request_is_told_as_begun_once_and_before_its_texts_are_read():
@@ -173,8 +233,8 @@ def test_full_queue_refuses_a_second_request_but_no_first():
 
 def test_large_vectors_travel_in_parts():
     class Large(FakeEmbedder):
-        def embed(self, texts, pooling):
-            return [bytes([i]) * (MAX_PART_BYTES + 5) for i, _ in enumerate(texts)]
+        def read(self, max_tokens):
+            return TextsRead(4, [bytes([i]) * (MAX_PART_BYTES + 5) for i in range(2)])
 
     loop = EmbedLoop(Large())
     request = request_of("a", "b")

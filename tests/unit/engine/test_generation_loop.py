@@ -254,13 +254,14 @@ def check_nothing_is_left(loop):
     """The cells that the runner holds are those that may serve again; all else is empty."""
     scheduler, runner = loop._scheduler, loop._runner
     assert runner._samplers == {}, "a sampler was left open"
+    assert runner.taken == [], "a sampler without a slot was left open"
     assert (scheduler.num_running, scheduler.num_waiting) == (0, 0)
     assert not scheduler._waiting.owners
     assert scheduler._cells._reserved == {}
     held = scheduler._cells._slots.held()
     assert held == {slot: len(cells) for slot, cells in runner._cells.items() if cells}
     assert len(loop._untold) == 0
-    assert loop._preparing == set()
+    assert not loop._preparing
     assert loop._queue_news.take(1e9, has_newcomers=False) == {}
     assert loop._queue_news._told == {}
 
@@ -282,6 +283,15 @@ def check_nothing_is_left(loop):
 )
 def test_batched_output_equals_one_at_a_time(load, options, steady_steps, right_for):
     check_oracle(load, options, steady_steps, right_for)
+
+
+def test_cells_read_behind_a_stop_string_are_dropped_at_the_end():
+    """The stop string may begin a banned one, so that a token that says nothing was read behind."""
+    job = Job("ann", (98, 97), 26, ("a",), 0, banned=("an",), ignores_eos=True, scales=(-1.0, 0.5))
+    first = Job("ann", (97,), 1, (), 0)
+    options = FakeOptions(context_length=48, slots=1, max_batch_tokens=4)
+    for can_cut in (True, False):
+        check_oracle([first, job], options.model_copy(update={"can_cut": can_cut}), 0, 0)
 
 
 @pytest.mark.soak

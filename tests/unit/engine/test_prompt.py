@@ -2,7 +2,8 @@ import pytest
 
 from tests.unit.engine.contract import make_request
 from tests.unit.engine.fake_runner import BOS, FakeOptions, FakeRunner
-from webui.engine.prompt import COUNTED_CHARS, CUT_TOKENS, PromptMaker
+from webui.engine.prompt import PromptMaker
+from webui.engine.text_length import COUNTED_CHARS, CUT_TOKENS
 from webui.errors import ContextLengthExceeded, InvalidRequest
 from webui.messages import Message, Role
 

@@ -1,3 +1,4 @@
+import re
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
 from webui.engine.interface import Trimmed
 from webui.engine.prompt import PromptMaker
 from webui.engine.prompt_cut import trimmed
+from webui.engine.text_length import COUNTED_CHARS
 from webui.errors import ContextLengthExceeded
 from webui.messages import Message, Role
 
@@ -169,3 +171,80 @@ def test_reply_that_fills_the_context_goes_on_where_the_context_is_shifted():
     num_tokens = len(cut(whole, "stop", context_length=1000, continue_last=True)[1]) + 1
     made, _, told = cut(whole, "shift", context_length=num_tokens, continue_last=True)
     assert (made.messages, told) == (whole, None)
+
+
+class Counting(FakeRunner):
+    """Counts what it tokenises; a run of spaces is one token."""
+
+    num_chars = 0
+
+    def tokenize(self, text, *, special):
+        self.num_chars += len(text)
+        return list(re.sub(" +", " ", text).encode())
+
+
+HUGE = "a" * 3_900_000
+HI = Message(Role.USER, "hi")
+SAID = Message(Role.ASSISTANT, "x")
+
+
+@pytest.mark.parametrize("policy", [*CUTTING, "shift"])
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (Message(Role.SYSTEM, HUGE), HI, SAID, HI),
+        (*[Message(Role.SYSTEM, HUGE[:39_000])] * 100, HI, SAID, HI),
+        (HI, SAID, Message(Role.USER, HUGE)),
+        (HI, SAID, HI, *[Message(Role.ASSISTANT, HUGE[:39_000])] * 100),
+    ],
+    ids=["system", "systems", "question", "behind the question"],
+)
+def test_what_no_cut_helps_is_refused_by_its_beginning(messages, policy):
+    runner = Counting(FakeOptions(context_length=400))
+    request = make_request("", messages=messages, context_overflow=policy)
+    with pytest.raises(ContextLengthExceeded, match=r"alone have at least \d+ tokens.* holds 400"):
+        PromptMaker(runner).make(request)
+    assert runner.num_chars <= 1.2 * COUNTED_CHARS
+
+
+@pytest.mark.parametrize("policy", CUTTING)
+@pytest.mark.parametrize("role", [Role.USER, Role.ASSISTANT, Role.SYSTEM])
+def test_what_is_left_out_in_any_case_is_not_tokenised(policy, role):
+    runner = Counting(FakeOptions(context_length=400))
+    messages = (HI, SAID, HI, Message(role, HUGE), HI, SAID, Message(Role.USER, "last"))
+    request = make_request("", messages=messages, context_overflow=policy, max_tokens=50)
+    made, _ = PromptMaker(runner).make(request)
+    assert made.messages[-1].text == "last"
+    assert all(len(message.text) < 10 for message in made.messages)
+    assert runner.num_chars <= COUNTED_CHARS
+
+
+def test_long_text_that_fits_is_tokenised_once_however_often_it_is_rendered():
+    runner = Counting(FakeOptions(context_length=400))
+    wide = Message(Role.USER, "b" + " " * 1_000_000)
+    messages = (*talk(40)[:-1], wide)
+    request = make_request("", messages=messages, context_overflow="drop_oldest", max_tokens=50)
+    maker = PromptMaker(runner)
+    made, _ = maker.make(request)
+    assert made.messages[-1] == wide
+    assert len(made.messages) < len(messages)
+    assert runner.num_chars <= 4 * len(wide.text)
+    maker.forget()
+    assert not maker._length._known
+
+
+def test_place_of_the_cut_stays_though_old_texts_are_guessed():
+    """A guess that grew by a message at every turn would move it every time."""
+    runner = Counting(FakeOptions(context_length=4000))
+    maker = PromptMaker(runner)
+    turn = (Message(Role.USER, "q" * 30), Message(Role.ASSISTANT, "a" * 30))
+    messages = turn * 5000
+    firsts = []
+    for num in range(40):
+        said = (*messages, *turn * num, HI)
+        made, _ = maker.make(
+            make_request("", messages=said, context_overflow="drop_oldest", max_tokens=50)
+        )
+        firsts.append(len(said) - len(made.messages))
+    stays = [one == other for one, other in pairwise(firsts)]
+    assert sum(stays) >= 0.8 * len(stays)

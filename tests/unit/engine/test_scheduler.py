@@ -165,7 +165,7 @@ def test_abort_of_one_who_waits_and_of_nobody():
     assert scheduler.abort("a") is not None
     assert scheduler.abort("a") is None
     assert (scheduler.num_waiting, places_of(scheduler, 0.0)) == (0, {})
-    assert scheduler.admit(0.0) == Admitted([], [])
+    assert scheduler.admit(0.0) == Admitted([], {})
 
 
 def test_failed_step_drops_its_sequences_and_doubts_their_cells():
@@ -253,20 +253,10 @@ def test_background_gives_up_its_slot_at_once_and_comes_back():
         step(scheduler)
     scheduler.add(make("chat", "bob", max_tokens=1))
     admitted = scheduler.admit(2.0)
-    assert ([s.request_id for s in admitted.placed], admitted.vacated) == (["chat"], [0])
+    assert ([s.request_id for s in admitted.placed], admitted.vacated) == (["chat"], {0: "back"})
     assert places_of(scheduler, 2.0) == {"back": 1}
     names = served(scheduler)
     assert names == ["chat", "back"]
-
-
-def test_sequence_with_a_seed_keeps_its_slot():
-    scheduler = make_scheduler(num_slots=1)
-    fields = {"priority": Priority.BACKGROUND, "seed": 5, "temperature": 1.0}
-    scheduler.add(make("back", "ann", **fields))
-    for _ in range(2):
-        step(scheduler)
-    scheduler.add(make("chat", "bob"))
-    assert scheduler.admit(2.0).placed == []
 
 
 def test_surplus_of_one_owner_gives_way_after_its_quantum():

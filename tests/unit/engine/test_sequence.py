@@ -214,37 +214,29 @@ def test_end_for_want_of_cells_tells_a_full_context_from_a_full_pool(num_prompt,
     assert sequence.finish_reason is reason
 
 
-def write_and_yield(**fields):
-    sequence = placed(temperature=1.0, **fields)
-    take(sequence, b"a")
+def write_and_yield(num_shifted, **fields):
+    sequence = placed(temperature=1.0, context_overflow="shift", **fields)
+    for letter in (b"a", b"b", b"c"):
+        take(sequence, letter)
+    if num_shifted:
+        sequence.shift(1, 1 + num_shifted)
     sequence.deltas()
-    assert sequence.can_yield
     sequence.give_up_slot()
     sequence.place(0, 1, 4.0)
-    sequence.read(3)
+    sequence.read(1)
     take(sequence, b"b")
     return sequence
 
 
-def test_drawn_seed_that_does_not_hold_is_told_before_what_is_written_with_another():
-    sequence = write_and_yield(seed=7, is_seed_drawn=True)
-    assert [type(delta) for delta in sequence.deltas()] == [Prefill, Reseeded, Text]
-    assert sequence.sampler_params().seed == -1
+def test_drawn_seed_that_does_not_hold_is_told_before_what_is_written_without_it():
+    sequence = write_and_yield(1, seed=7, is_seed_drawn=True)
+    assert [type(delta) for delta in sequence.deltas()] == [Reseeded, Text]
     take(sequence, b"c")
     assert [type(delta) for delta in sequence.deltas()] == [Text], "once is enough"
 
 
-def test_drawn_seed_holds_where_nothing_was_written_before_the_slot_was_given_up():
-    sequence = placed(temperature=1.0, seed=7, is_seed_drawn=True)
-    sequence.give_up_slot()
-    sequence.place(0, 1, 4.0)
-    sequence.read(2)
-    take(sequence, b"b")
+@pytest.mark.parametrize(("num_shifted", "is_seed_drawn"), [(0, True), (0, False), (1, False)])
+def test_seed_holds_when_a_slot_is_given_up(num_shifted, is_seed_drawn):
+    sequence = write_and_yield(num_shifted, seed=7, is_seed_drawn=is_seed_drawn)
     assert Reseeded() not in sequence.deltas()
     assert sequence.sampler_params().seed == 7
-
-
-def test_seed_that_was_asked_for_keeps_its_slot():
-    sequence = placed(temperature=1.0, seed=7)
-    take(sequence, b"a")
-    assert not sequence.can_yield

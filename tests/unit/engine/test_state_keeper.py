@@ -1,6 +1,7 @@
 """The loop with the tiers behind its slots: what is read again, what is not, and for whom."""
 
 import queue
+from array import array
 from itertools import chain
 
 import msgspec
@@ -20,6 +21,7 @@ from tests.unit.engine.test_generation_loop import (
     send,
     text_of,
 )
+from webui.engine import state_files
 from webui.engine.disk_states import DiskStates
 from webui.engine.generation_loop import GenerationLoop
 from webui.engine.interface import Priority
@@ -28,7 +30,7 @@ from webui.engine.mail import Aborted, Announced, Prepared, Purged
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.prefix_cache import PrefixCache
 from webui.engine.scheduler import Scheduler
-from webui.engine.states import SHARED_OWNER
+from webui.engine.states import SHARED_OWNER, Prefix, State
 
 A, B, C = 97, 98, 99
 OPTIONS = FakeOptions(slots=1, context_length=512, max_batch_tokens=64)
@@ -108,16 +110,18 @@ def test_chat_that_lost_its_slot_is_not_read_again():
     assert runner.num_restored == 1
 
 
+@pytest.mark.parametrize("seed", [-1, 3])
 @pytest.mark.parametrize("num_prompt", [3, 30, 100])
-def test_reply_that_gave_up_its_slot_is_not_read_again(num_prompt):
+def test_reply_that_gave_up_its_slot_is_not_read_again(num_prompt, seed):
     """However short: in one piece its tokens would not give the bits that they gave singly."""
     runner = FakeRunner(OPTIONS)
     loop = make_loop(runner)
     fields = {"priority": Priority.BACKGROUND, "ignores_eos": True}
-    long = Job("ann", (A,) * num_prompt, 12, (), seed=-1, **fields)  # without one it may yield
+    long = Job("ann", (A,) * num_prompt, 12, (), seed=seed, **fields)
     chat = job("bob", [B] * 100, arrives=6, ignores_eos=True)
     got = run(loop, [long, chat])
     assert runner.num_restored == 1
+    assert runner.num_opened == 2, "its sampler went on as well"
     assert text_of(got["0"]) == text_of(alone(long, 512))
     assert runner.num_tokens_read == num_prompt + 12 + 100 + 3 - 2, "the last ones are never read"
 
@@ -179,7 +183,8 @@ def test_yesterdays_chat_is_restored_after_a_restart(tmp_path):
     one = job("ann", [A] * 100 + [C] * 5)
     loop.take(Announced("1"))
     assert loop.take(Prepared(request_of(one, "1"), list(one.prompt), 0.0)) == []
-    assert not loop.has_work, "it waits for the disk and holds up nobody"
+    assert loop.step() == []
+    assert not loop.has_work, "it waits for the disk and keeps nobody busy"
     deliver()
     told = []
     while loop.has_work:
@@ -196,10 +201,12 @@ def test_request_that_is_stopped_while_the_disk_reads_is_gone(tmp_path):
     loop.close()
     loop, deliver, _ = with_disk(FakeRunner(OPTIONS), tmp_path)
     send(loop, job("ann", [A] * 100 + [C] * 5), "1")
+    loop.step()
     loop.take(Aborted("1"))
     deliver()
     assert not loop.has_work
-    assert not loop._cache.forget_fetched("1")
+    assert loop._cache.in_ram == []
+    check_nothing_is_left(loop)
 
 
 def test_idle_chat_is_written_before_anything_ends(tmp_path):
@@ -243,6 +250,22 @@ def test_purge_reaches_what_is_just_being_read():
         loop.step()
     assert runner._cells[0] == []
     assert cached(loop, job("ann", [A] * 100)) == 0
+
+
+@pytest.mark.parametrize(
+    ("owner", "conversation_id", "num_cached"),
+    [("ann", None, 0), ("ann", "c", 0), ("ann", "d", 100), ("bob", None, 100)],
+)
+def test_purge_reaches_what_was_not_read_yet(owner, conversation_id, num_cached):
+    loop = make_loop(FakeRunner(OPTIONS))
+    one = job("ann", [A] * 100)
+    loop.take(Announced("1"))
+    loop.take(Purged(owner, conversation_id))
+    request = msgspec.structs.replace(request_of(one, "1"), conversation_id="c")
+    loop.take(Prepared(request, list(one.prompt), 0.0))
+    while loop.has_work:
+        loop.step()
+    assert cached(loop, job("ann", [A] * 100 + [C] * 5)) == num_cached
 
 
 def replace_options(**fields):
@@ -299,7 +322,7 @@ def test_state_that_does_not_fit_is_read_anew():
     cached(loop, job("ann", [A] * 100))
     cached(loop, job("bob", [B] * 100))
     tried = []
-    runner.load_state = lambda slot, data: tried.append(slot)
+    runner.load_state = lambda slot, data, num_tokens: tried.append(slot)
     assert cached(loop, job("ann", [A] * 100 + [C])) == 0
     assert cached(loop, job("bob", [B] * 100)) == 0
     assert len(tried) == 2
@@ -318,6 +341,7 @@ def test_state_of_a_longer_context_is_left_on_disk_and_never_read(tmp_path):
     runner.info = msgspec.structs.replace(runner.info, state_key=key)
     loop, _, _ = with_disk(runner, tmp_path)
     send(loop, job("ann", [A] * 100), "1")
+    loop.step()
     assert loop.has_work, "it waits for nothing"
     assert list(tmp_path.glob("*/*.state")) == files != []
 
@@ -327,13 +351,36 @@ def test_state_on_disk_that_cannot_be_used_is_tried_once(tmp_path):
     play(loop, job("ann", [A] * 100))
     loop.close()
     runner = FakeRunner(OPTIONS)
-    runner.load_state = lambda slot, data: False
+    runner.load_state = lambda slot, data, num_tokens: False
     loop, deliver, _ = with_disk(runner, tmp_path)
     one = job("ann", [A] * 100 + [C] * 5)
     send(loop, one, "1")
+    loop.step()
     assert not loop.has_work, "it waits for the disk"
     assert loop._cache._files
     deliver()
     while loop.has_work:
         loop.step()
     assert not loop._cache._files, "nobody waits for it again"
+
+
+def test_file_of_fewer_cells_than_tokens_is_dropped_and_the_request_goes_on(tmp_path):
+    key = FakeRunner(OPTIONS).info.state_key
+    folder = state_files.folder_of(tmp_path, key)
+    folder.mkdir(parents=True)
+    short = memoryview(array("i", [A] * 100)).cast("B")
+    state_files.write(folder, key, State(Prefix("ann", "c", [A] * 200), short))
+    loop, deliver, _ = with_disk(FakeRunner(OPTIONS), tmp_path)
+    one = job("ann", [A] * 200 + [C] * 5)
+    send(loop, one, "1")
+    loop.step()
+    deliver()
+    got = []
+    while loop.has_work:
+        got += loop.step()
+    deltas = [item.delta for said in got if isinstance(said, Outputs) for item in said.items]
+    assert text_of(deltas) == text_of(alone(one, 512))
+    assert deltas[-1].usage.cached_tokens == 0
+    loop.close()
+    (file,) = folder.glob("*")
+    assert state_files.read_header(file, key).num_bytes == 4 * 207, "what was read anew"

@@ -2,6 +2,8 @@
 
 from math import ceil
 
+import pytest
+
 from tests.unit.engine.fake_runner import FakeOptions, FakeRunner
 from tests.unit.engine.test_scheduler import A, make, make_scheduler, step
 from webui.engine.interface import Priority
@@ -86,6 +88,41 @@ def test_second_prompt_of_one_who_writes_is_read_slowly_beside_others():
     scheduler.add(make("more", "ann", num=300, max_tokens=400))
     num = read(scheduler, 100, 1.0)["ann"]
     assert 100 - LEAST_TOKENS <= num <= 110
+
+
+@pytest.mark.parametrize(
+    ("writes", "asks", "is_slow"),
+    [
+        (Priority.API, Priority.CHAT, False),
+        (Priority.API, Priority.API, True),
+        (Priority.CHAT, Priority.CHAT, True),
+        (Priority.CHAT, Priority.API, True),
+    ],
+)
+def test_chat_does_not_give_way_to_what_a_program_of_the_same_owner_has_written(
+    writes, asks, is_slow
+):
+    scheduler = writing("bob")
+    scheduler.add(make("program", "ann", num=3, priority=writes, max_tokens=400))
+    for _ in range(2):
+        step(scheduler)
+    scheduler.add(make("more", "ann", num=300, priority=asks, max_tokens=400))
+    assert (read(scheduler, 5, 1.0).get("ann", 0) < 299) is is_slow
+
+
+def test_share_of_a_second_prompt_grows_with_waiting():
+    scheduler = make_scheduler(num_slots=3, max_batch_tokens=512)
+    writers = [make(f"writes {i}", f"owner{i}", num=3, max_tokens=490) for i in range(2)]
+    for writer in writers:
+        scheduler.add(writer)
+    for _ in range(2):
+        step(scheduler)
+    scheduler.add(make("more", "owner0", num=400, max_tokens=400))
+    early = read(scheduler, 200, 0.5)["owner0"]
+    read(scheduler, 90, 0.5)
+    late = read(scheduler, 150, 0.5)["owner0"]
+    assert early <= 0.5 * 200 + LEAST_TOKENS
+    assert late >= 0.5 * 150 * 1.2
 
 
 def test_second_prompt_of_one_who_writes_alone_is_read_at_once():

@@ -26,6 +26,7 @@ from webui.loaders.llama_cpp.options import (
     max_draft,
     num_threads_batch,
 )
+from webui.loaders.llama_cpp.part_embedder import PartEmbedder
 from webui.loaders.llama_cpp.parts import parts_of
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.refusals import path_of, predicate
@@ -60,7 +61,7 @@ def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
     report, report_draft = _shares(path, options, on_progress)
     runner = LlamaCppRunner(path, spec["name"], options, report)
     drafter = _open_draft(runner, options, report_draft)
-    embedder = LlamaCppEmbedder(runner.model, options, None, runner.adapters, is_encoder=False)
+    embedder = PartEmbedder(runner.model, options, runner.adapters)
     info = msgspec.structs.replace(
         runner.info,
         can_embed=True,

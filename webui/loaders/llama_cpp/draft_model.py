@@ -1,4 +1,4 @@
-"""A second model and context that guess what the first will say; obeys `engine.runner.Drafter`.
+"""A second model and context that guess what the first will say; obeys `engine.drafter.Drafter`.
 
 Owns both, and what each slot of its context has read. Only the loop thread calls it. Its numbers
 need not be exact: whatever it guesses is checked by the model it guesses for.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from webui.engine.runner import DraftRow
+    from webui.engine.drafter import DraftRow
     from webui.loaders.llama_cpp.native_log import NativeLog
 
 OTHER_MODEL = "Choose another draft model, or load without one."
@@ -135,6 +135,11 @@ class DraftModel:
                     following.append(Row(piece.slot, [token], position, sample=True))
             batch = following
         return list(guesses.values())
+
+    def forget(self, slot: int) -> None:
+        """Drop all that a slot has read."""
+        llama_cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        self._tokens[slot].clear()
 
     def set_threads(self, decode: int, batch: int) -> None:
         """Set the compute threads of steps of one token and of more."""

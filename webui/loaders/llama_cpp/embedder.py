@@ -1,4 +1,4 @@
-"""Vectors and scores of texts through llama.cpp; obeys `engine.runner.Embedder`.
+"""Vectors and scores of texts through llama.cpp; obeys `engine.embedder.Embedder`.
 
 Owns contexts apart from that of the replies, one for each kind of pooling, made when first
 asked for: a chat model pays for them only when somebody wants vectors. Each text is one sequence,
@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 import llama_cpp
 import numpy as np
 
+from webui.engine.embedder import TextRow, TextsRead
 from webui.engine.interface import Pooling
-from webui.engine.runner import Row, TextRow
+from webui.engine.runner import Row
 from webui.errors import EngineError
 from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads_batch
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from webui.loaders.llama_cpp.adapters import Adapters
 
@@ -74,6 +75,8 @@ class LlamaCppEmbedder:
         self.size: int = llama_cpp.llama_model_n_embd_out(model)
         self.can_rerank = self._pooling is Pooling.RANK
         self._batch: Batch | None = None
+        self._texts: Sequence[TextRow] = ()
+        self._asked: Pooling = self._pooling  # of those texts
         rank = llama_cpp.llama_model_chat_template(model, b"rerank")
         self._rank_template = rank.decode("utf-8", "replace") if rank else ""
 
@@ -106,32 +109,41 @@ class LlamaCppEmbedder:
             EngineError: It cannot.
         """
         tokens = self.tokenize_text("Hello", None)
-        self.embed([TextRow(tokens[: self.max_text_tokens], normalise=False)], None)
+        self.begin([TextRow(tokens[: self.max_text_tokens], normalise=False)], None)
+        self.read(None)
 
-    def embed(self, texts: Sequence[TextRow], pooling: Pooling | None) -> list[bytes]:
-        """Compute the vectors of some texts in one pass.
+    def begin(self, texts: Sequence[TextRow], pooling: Pooling | None) -> None:
+        """Take the texts of a batch."""
+        self._texts = texts
+        self._asked = pooling or self._pooling
+
+    def read(self, max_tokens: int | None) -> TextsRead:  # noqa: ARG002 - it reads whole texts
+        """Read the whole batch in one pass.
 
         Raises:
             EngineError: llama.cpp cannot, or what it computed are no numbers.
         """
-        pooling = pooling or self._pooling
-        context = self._context(pooling)
-        self._compute(context, texts)
+        context = self._context(self._asked)
+        self._compute(context, self._texts)
         vectors: list[bytes] = []
         start = 0
-        for index, text in enumerate(texts):
+        for index, text in enumerate(self._texts):
             end = start + len(text.tokens)
-            numbers = self._numbers(context, pooling, index, range(start, end))
-            if not np.isfinite(numbers).all():
-                raise EngineError(
-                    "The model gave no usable numbers", "Its file may be damaged: try another one."
-                )
-            if text.normalise and pooling is not Pooling.RANK:
-                lengths = np.linalg.norm(numbers, axis=1, keepdims=True)
-                numbers = numbers / np.where(lengths > 0, lengths, 1)
-            vectors.append(numbers.astype("<f4").tobytes())
+            numbers = self._numbers(context, self._asked, index, range(start, end))
+            vectors.append(self._vector(text, numbers))
             start = end
-        return vectors
+        return TextsRead(start, vectors)
+
+    def _vector(self, text: TextRow, numbers: np.ndarray) -> bytes:
+        """Return the numbers of a text, shape (vectors, numbers of each), as they are sent."""
+        if not np.isfinite(numbers).all():
+            raise EngineError(
+                "The model gave no usable numbers", "Its file may be damaged: try another one."
+            )
+        if text.normalise and self._asked is not Pooling.RANK:
+            lengths = np.linalg.norm(numbers, axis=1, keepdims=True)
+            numbers = numbers / np.where(lengths > 0, lengths, 1)
+        return numbers.astype("<f4").tobytes()
 
     def close(self) -> None:
         """Free the contexts; idempotent."""
@@ -140,17 +152,20 @@ class LlamaCppEmbedder:
         self._contexts.clear()
 
     def _compute(self, context: int, texts: Sequence[TextRow]) -> None:
-        self._batch = self._batch or Batch(self.max_batch_tokens)
         rows = [Row(index, text.tokens, 0, sample=True) for index, text in enumerate(texts)]
-        self._batch.fill(rows)
-        self._batch.want_all()
         memory = llama_cpp.llama_get_memory(context)
         if memory:
             llama_cpp.llama_memory_clear(memory, False)  # noqa: FBT003 - a C call
-            code = llama_cpp.llama_decode(context, self._batch.native)
-        else:
-            code = llama_cpp.llama_encode(context, self._batch.native)
-        if code:
+        self._pass(context, rows, llama_cpp.llama_decode if memory else llama_cpp.llama_encode)
+
+    def _pass(
+        self, context: int, rows: Sequence[Row], compute: Callable[[int, object], int]
+    ) -> None:
+        """Compute rows, and what all of their tokens come to."""
+        self._batch = self._batch or Batch(self.max_batch_tokens)
+        self._batch.fill(rows)
+        self._batch.want_all()
+        if code := compute(context, self._batch.native):
             raise EngineError(
                 f"llama.cpp failed over these texts (code {code})",
                 "Try again; if it happens again, load the model anew.",

@@ -4,8 +4,8 @@ The grammar stands outside the sampler chain: penalties look back on the prompt,
 must not see, and asking it about each token of the vocabulary is dear. So the chain chooses first,
 and only where the grammar refuses that token is it asked about all of them.
 
-llama.cpp ends the process when a token is accepted that its grammar does not allow, so none is
-accepted that it was not asked about.
+llama.cpp's own grammars are not used: they follow each way through a grammar by itself, which can
+be two to the power of a token's letters, and end the process over a token that is not allowed.
 
 Source: llama.cpp, common/sampling.cpp, common_sampler_sample.
 """
@@ -15,25 +15,31 @@ from __future__ import annotations
 import copy
 import ctypes
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import llama_cpp
 import numpy as np
 
-from webui.errors import EngineError, InvalidRequest, NothingAllowed
-from webui.loaders.llama_cpp.first_bytes import names_tokens
+from webui.engine.grammar_automaton import Automaton, Partial, State, TooMuchWork
+from webui.errors import EngineError, GrammarTooAmbiguous, InvalidRequest, NothingAllowed
+from webui.loaders.llama_cpp.token_trie import TokenMasks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from webui.loaders.llama_cpp.chain import Chain
-    from webui.loaders.llama_cpp.first_bytes import FirstBytes
+    from webui.loaders.llama_cpp.token_trie import TokenTrie
+    from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
-ROOT = b"root"
 NO_TOKEN = -1
+# Items of a grammar that are looked at for a reply, at most a microsecond each: so many at once,
+# and no more than this with each token.
+MAX_WORK = 200_000
+WORK_PER_TOKEN = 5_000
 TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
@@ -68,10 +74,6 @@ class Candidates:
         self._data["p"] = 0
         self._part = self._data
         self._array = _token_array(self._data)
-
-    def fill_alike(self) -> None:
-        """Begin anew with all tokens, none likelier than another; for others as `fill`."""
-        self.fill(np.zeros(len(self._ids), np.float32))
 
     def fill_with(self, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> None:
         """Begin anew with some tokens only, in the order of their ids; for others as `fill`."""
@@ -110,42 +112,93 @@ class GrammarVocab:
     """What a grammar needs to know of a model.
 
     Attributes:
-        handle: llama.cpp's vocabulary.
+        vocabulary: Of the model.
         eog: Tokens that end a reply.
         candidates: Shared by all replies of the model.
-        first_bytes: What rules tokens out.
+        trie: What all tokens say that may be chosen.
     """
 
-    handle: int
-    eog: frozenset[int]
+    vocabulary: Vocabulary
+    eog: NDArray[np.int32]
     candidates: Candidates
-    first_bytes: FirstBytes
+    trie: TokenTrie
+
+
+class Grammar:
+    """A grammar with one vocabulary; all replies that keep to it share what was found out.
+
+    Args:
+        vocab: Of the model.
+        text: GBNF that `engine.grammar.check_grammar` has passed.
+
+    Raises:
+        InvalidRequest: It names a token that the model does not have.
+    """
+
+    def __init__(self, vocab: GrammarVocab, text: str) -> None:
+        self.vocab = vocab
+        self.automaton = Automaton(text)
+        self._masks = TokenMasks(vocab.trie, self.automaton)
+        self._named = {name: _named(vocab.vocabulary, name) for name in self.automaton.token_names}
+
+    def after(self, state: State | Partial, token: int) -> State | Partial | None:
+        """Return the state behind a token; None where it cannot come.
+
+        Raises:
+            TooMuchWork: More than the automaton was allowed.
+        """
+        if token in self.vocab.vocabulary.eog:
+            return state if isinstance(state, State) and state.is_end else None
+        data = self.vocab.vocabulary.piece(token)
+        if not data or not data[0]:
+            return None
+        said = self.automaton.after_bytes(state, data)
+        if isinstance(state, Partial) or not state.tokens:
+            return said
+        named = self.automaton.after_items(
+            item
+            for element, item in state.tokens
+            if (self._named[element.text] == token) != element.is_negated
+        )
+        if named is None or said is None:
+            return named or said
+        return self.automaton.join(named, said) if isinstance(said, State) else named
+
+    def mask(self, state: State | Partial) -> NDArray[np.bool_]:
+        """Return which tokens may come, shape (vocab_size,); never those that say nothing.
+
+        Raises:
+            TooMuchWork: More than the automaton was allowed.
+        """
+        found = self._masks.at(state)
+        for element, _ in () if isinstance(state, Partial) else state.tokens:
+            token = self._named[element.text]
+            if element.is_negated:
+                was_allowed = found[token]
+                found |= self.vocab.trie.is_said
+                found[token] = was_allowed
+            else:
+                found[token] |= self.vocab.trie.is_said[token]
+        found[self.vocab.eog] = isinstance(state, State) and state.is_end
+        return found
 
 
 class GrammarSampler:
     """Where a reply stands in its grammar.
 
     Args:
-        vocab: Of the model.
-        grammar: GBNF that `engine.grammar.check_grammar` has passed.
+        grammar: What it keeps to.
         reply: The tokens of the reply so far, all of them allowed; never those of the prompt.
 
     Raises:
-        InvalidRequest: llama.cpp does not take the grammar.
+        GrammarTooAmbiguous: Following the reply takes too much work.
     """
 
-    def __init__(self, vocab: GrammarVocab, grammar: str, reply: Sequence[int]) -> None:
-        self._vocab = vocab
-        self._names_tokens = names_tokens(grammar)
-        self._handle: int | None = llama_cpp.llama_sampler_init_grammar(
-            vocab.handle, grammar.encode(), ROOT
-        )
-        if not self._handle:
-            raise InvalidRequest(
-                "grammar: llama.cpp does not take it with this model",
-                "Name only tokens that the model has.",
-                field="grammar",
-            )
+    def __init__(self, grammar: Grammar, reply: Sequence[int]) -> None:
+        self._grammar = grammar
+        self._vocab = grammar.vocab
+        self._state: State | Partial = grammar.automaton.start
+        self._left = MAX_WORK
         for token in reply:
             self.accept(token)
 
@@ -159,6 +212,9 @@ class GrammarSampler:
         Returns:
             None when no token is both allowed and not banned. Where the grammar is at its end,
             a token that ends the reply is chosen even if it is banned.
+
+        Raises:
+            GrammarTooAmbiguous: Following the grammar takes too much work.
         """
         token = self._choose(chain, logits)
         if token is not None:
@@ -167,45 +223,46 @@ class GrammarSampler:
         return token
 
     def allows(self, token: int) -> bool:
-        """Return whether a token may come next."""
-        return bool(self._allowed(np.array([token], np.int32))[0])
-
-    def accept(self, token: int) -> None:
-        """Go on behind a token, which must be allowed: else llama.cpp ends the process."""
-        llama_cpp.llama_sampler_accept(self._handle, token)
-
-    def copy(self) -> GrammarSampler:
-        """Return another that stands at the same place; it must be closed too.
+        """Return whether a token may come next.
 
         Raises:
-            EngineError: llama.cpp made none.
+            GrammarTooAmbiguous: Finding out takes too much work.
         """
-        handle = llama_cpp.llama_sampler_clone(self._handle)
-        if not handle:
-            raise EngineError("llama.cpp made no copy of a grammar")
-        other = copy.copy(self)
-        other._handle = handle  # noqa: SLF001 - one of this class
-        return other
+        with self._counted():
+            return self._grammar.after(self._state, token) is not None
+
+    def accept(self, token: int) -> None:
+        """Go on behind a token, which must be allowed.
+
+        Raises:
+            EngineError: It is not.
+            GrammarTooAmbiguous: Following takes too much work.
+        """
+        self._left = min(self._left + WORK_PER_TOKEN, MAX_WORK)
+        with self._counted():
+            state = self._grammar.after(self._state, token)
+        if state is None:
+            raise EngineError(f"The token {token} does not keep to the grammar")
+        self._state = state
+
+    def copy(self) -> GrammarSampler:
+        """Return another that stands at the same place."""
+        return copy.copy(self)
 
     def check_begins(self, banned: frozenset[int]) -> None:
         """Check that some token may come next, or the grammar may be at its end.
 
         Raises:
             NothingAllowed: None may.
+            GrammarTooAmbiguous: Finding out takes too much work.
         """
-        if any(map(self.allows, self._vocab.eog)):
-            return
-        letters = (
-            self._vocab.first_bytes.letters
-        )  # few, so that the vocabulary is mostly left alone
-        if any(token not in banned for token in letters[self._allowed(letters)]):
-            return
-        if not self._has_tokens(banned):
+        allowed = self._mask()
+        if not (allowed[self._vocab.eog].any() or self._has_tokens(allowed, banned)):
             raise self.refusal()
 
     def refusal(self) -> NothingAllowed:
         """Return why no token may come next."""
-        if self._has_tokens(frozenset()):
+        if self._mask().any():
             return NothingAllowed(
                 "All that the grammar or schema allows here is banned",
                 "Ban fewer tokens and strings, or let the grammar or schema allow more.",
@@ -215,19 +272,13 @@ class GrammarSampler:
             "Let the grammar or schema allow other characters or tokens.",
         )
 
-    def _has_tokens(self, banned: frozenset[int]) -> bool:
-        """Return whether the grammar allows any token but those that are banned."""
-        candidates = self._vocab.candidates
-        candidates.fill_alike()
-        candidates.refuse(list(banned))
-        candidates.apply(self._handle)
-        return candidates.has_chance()
+    def _has_tokens(self, allowed: NDArray[np.bool_], banned: frozenset[int]) -> bool:
+        allowed[np.fromiter(banned, np.int32)] = False
+        return bool(allowed.any())
 
-    def close(self) -> None:
-        """Free the grammar; idempotent."""
-        if self._handle:
-            llama_cpp.llama_sampler_free(self._handle)
-            self._handle = None
+    def _mask(self) -> NDArray[np.bool_]:
+        with self._counted():
+            return self._grammar.mask(self._state)
 
     def _choose(self, chain: Chain, logits: NDArray[np.float32]) -> int | None:
         candidates = self._vocab.candidates
@@ -235,22 +286,43 @@ class GrammarSampler:
         token = chain.choose(candidates)
         if token is not None and self.allows(token):
             return token
-        if self._names_tokens:
-            candidates.fill(logits)
-        else:
-            candidates.fill_with(self._vocab.first_bytes.candidates(self._allowed), logits)
-        candidates.apply(self._handle)
-        if candidates.has_chance():
-            token = chain.choose(candidates)
-            if token is not None and self.allows(token):
+        allowed = np.flatnonzero(self._mask()).astype(np.int32)
+        if len(allowed):
+            candidates.fill_with(allowed, logits)
+            if candidates.has_chance() and (token := chain.choose(candidates)) is not None:
                 return token
-        return next(filter(self.allows, sorted(self._vocab.eog)), None)
+        return next(filter(self.allows, self._vocab.eog.tolist()), None)
 
-    def _allowed(self, tokens: NDArray[np.int32]) -> NDArray[np.bool_]:
-        data = np.zeros(len(tokens), TOKEN_DATA)
-        data["id"] = tokens
-        llama_cpp.llama_sampler_apply(self._handle, ctypes.byref(_token_array(data)))
-        return np.asarray(data["logit"] == 0)
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count the work on the grammar's automaton as that of this reply."""
+        automaton = self._grammar.automaton
+        automaton.allow(self._left)
+        try:
+            yield
+        except TooMuchWork as error:
+            raise GrammarTooAmbiguous(
+                "The grammar or schema can be kept in too many ways here to follow them all",
+                "Let fewer ways begin alike, and bound repetitions within repetitions.",
+            ) from error
+        finally:
+            self._left = max(0, automaton.left)
+
+
+def _named(vocabulary: Vocabulary, name: str) -> int:
+    """Return the token that a grammar names, in angle brackets as it stands there.
+
+    Source: llama.cpp, src/llama-grammar.cpp, parse_token.
+    """
+    is_id = name.startswith("<[")
+    found = [int(name[2:-2])] if is_id else vocabulary.tokenize(name, special=True)
+    if len(found) != 1 or found[0] >= vocabulary.size:
+        raise InvalidRequest(
+            f"grammar: this model has no token {name}",
+            "Name only tokens that the model has.",
+            field="grammar",
+        )
+    return found[0]
 
 
 def _token_array(data: NDArray[np.void]) -> llama_cpp.llama_token_data_array:

@@ -1,8 +1,7 @@
 """A grammar that waits: the reply is free until a trigger comes, and keeps to it from there on.
 
 The grammar is told the trigger too, as in llama.cpp, so that it must begin with it. A token that
-completes a trigger but goes on as the grammar does not allow is not chosen; llama.cpp would end
-the process over it.
+completes a trigger but goes on as the grammar does not allow is not chosen.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 
     from webui.engine.interface import GrammarTrigger
     from webui.loaders.llama_cpp.chain import Chain
-    from webui.loaders.llama_cpp.grammar import GrammarVocab
-    from webui.loaders.llama_cpp.vocabulary import Vocabulary
+    from webui.loaders.llama_cpp.grammar import Grammar
 
 MAX_CHECK_S = 0.5  # others wait meanwhile; 2,000 ways to begin cost 0.04 s a letter
 MAX_REFUSED = 64  # tokens in one place that complete a trigger and go on wrongly
@@ -33,35 +31,28 @@ class LazyGrammarSampler:
     """Where a reply stands before and in its grammar.
 
     Args:
-        vocab: Of the model.
-        vocabulary: The same model's.
-        grammar: GBNF that `engine.grammar.check_grammar` has passed.
+        grammar: What the reply keeps to behind a trigger.
         triggers: What `engine.trigger_watch.check_triggers` has passed, at least one.
         reply: The tokens of the reply so far, all of them chosen here; never those of the prompt.
 
     Raises:
-        InvalidRequest: llama.cpp does not take the grammar, the model has no such token, or the
-            grammar cannot begin with one of the triggers, or it takes too long to find out.
+        GrammarTooAmbiguous: Following the reply through the grammar takes too much work.
+        InvalidRequest: The model has no such token, or the grammar cannot begin with one of the
+            triggers, or it takes too long to find out.
     """
 
     def __init__(
         self,
-        vocab: GrammarVocab,
-        vocabulary: Vocabulary,
+        grammar: Grammar,
         *,
-        grammar: str,
         triggers: Sequence[GrammarTrigger],
         reply: Sequence[int],
     ) -> None:
-        self._vocab = vocab
-        self._vocabulary = vocabulary
-        self._fresh = GrammarSampler(vocab, grammar, ())
+        self._candidates = grammar.vocab.candidates
+        self._vocabulary = grammar.vocab.vocabulary
+        self._fresh = GrammarSampler(grammar, ())
         self._begun: GrammarSampler | None = None
-        try:
-            words, tokens = self._read(triggers)
-        except BaseException:
-            self.close()
-            raise
+        words, tokens = self._read(triggers)
         self._watch = TriggerWatch(words, frozenset(tokens))
         for token in reply:
             self._take(token)
@@ -78,7 +69,7 @@ class LazyGrammarSampler:
         """
         if self._begun is not None:
             return self._begun.sample(chain, logits)
-        candidates = self._vocab.candidates
+        candidates = self._candidates
         refused: list[int] = []
         while len(refused) < MAX_REFUSED:
             candidates.fill(logits, is_free=True)
@@ -101,12 +92,6 @@ class LazyGrammarSampler:
             "or schema does not go on as they do",
             "Ban fewer tokens and strings, or let the grammar or schema allow more.",
         )
-
-    def close(self) -> None:
-        """Free the grammar; idempotent."""
-        self._fresh.close()
-        if self._begun is not None:
-            self._begun.close()
 
     def _read(self, triggers: Sequence[GrammarTrigger]) -> tuple[list[bytes], set[int]]:
         """Return the words and the tokens to wait for.
@@ -137,7 +122,6 @@ class LazyGrammarSampler:
                     "The grammar is told the trigger too: let its rule root begin with it.",
                     field=FIELD,
                 )
-            begun.close()
             if time.thread_time() - begun_s > MAX_CHECK_S:
                 raise InvalidRequest(
                     f"{place}: finding out whether the grammar begins with it takes too long",
@@ -187,7 +171,6 @@ class LazyGrammarSampler:
         begun = self._fresh.copy()
         for token in tokens:
             if not begun.allows(token):
-                begun.close()
                 return None
             begun.accept(token)
         return begun

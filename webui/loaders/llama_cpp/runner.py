@@ -6,10 +6,8 @@ that `Vocabulary` answers. A slot is a sequence id of llama.cpp with a cache par
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import llama_cpp
@@ -17,21 +15,22 @@ import numpy as np
 
 from webui.engine.interface import Memory, ModelInfo
 from webui.engine.runner import Row, RowFailed, Sampled, Verified
-from webui.errors import EngineError, NothingAllowed
+from webui.errors import EngineError, GrammarTooAmbiguous, NothingAllowed
+from webui.loaders.llama_cpp import cells
 from webui.loaders.llama_cpp.abort_flag import AbortFlag
 from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.batch import Batch
 from webui.loaders.llama_cpp.chain import Chain
 from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.dry import DrySamplers
-from webui.loaders.llama_cpp.first_bytes import FirstBytes
 from webui.loaders.llama_cpp.gpu_fit import num_on_cards
-from webui.loaders.llama_cpp.grammar import Candidates, GrammarSampler, GrammarVocab
+from webui.loaders.llama_cpp.grammar import GrammarSampler
+from webui.loaders.llama_cpp.grammars import Grammars
 from webui.loaders.llama_cpp.lazy_grammar import LazyGrammarSampler
 from webui.loaders.llama_cpp.logprobs import logprobs_of
 from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, max_threads, num_threads
-from webui.loaders.llama_cpp.sampler import Recipe, Vocab, choose_seed
+from webui.loaders.llama_cpp.sampler import Recipe, Vocab, choose_seed, dry_wish, has_dry
 from webui.loaders.llama_cpp.shifting import can_shift, shift
 from webui.loaders.llama_cpp.state_key import state_key
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from webui.engine.interface import GrammarTrigger
-    from webui.engine.runner import RowResult
+    from webui.engine.runner import OpenSampler, RowResult
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
 
@@ -53,7 +52,7 @@ class _Sampler:
     """How the tokens of one slot are chosen.
 
     Attributes:
-        chain: llama.cpp's samplers; freed by `close_sampler`, as the grammar is.
+        chain: llama.cpp's samplers.
         params: What it was made from.
         grammar: What the reply keeps to.
     """
@@ -61,6 +60,10 @@ class _Sampler:
     chain: Chain
     params: SamplingParams
     grammar: GrammarSampler | LazyGrammarSampler | None
+
+    def close(self) -> None:
+        """Free the chain; idempotent."""
+        self.chain.close()
 
 
 class LlamaCppRunner:
@@ -98,7 +101,9 @@ class LlamaCppRunner:
             self.adapters.apply(self._context, self._scales)
             self._abort.watch(self._context)
             self._vocabulary = Vocabulary(self._model)
+            self._grammars = Grammars(self._vocabulary)
             self._memory: int = llama_cpp.llama_get_memory(self._context)
+            self._window: int = llama_cpp.llama_model_n_swa(self._model)
             self._can_shift = can_shift(self._model, self._memory, options)
             self.max_batch_tokens: int = llama_cpp.llama_n_batch(self._context)
             self._batch = Batch(self.max_batch_tokens)
@@ -143,6 +148,18 @@ class LlamaCppRunner:
         """Return the ids of a text; see `Vocabulary.tokenize`."""
         return self._vocabulary.tokenize(text, special=special)
 
+    def prepare_sampler(self, params: SamplingParams, grammar: str) -> None:
+        """Make what takes long in `open_sampler`; called by the template thread.
+
+        Raises:
+            GrammarTooAmbiguous: The grammar can be kept in too many ways at once.
+            InvalidRequest: It names a token that the model does not have.
+        """
+        if grammar:
+            self._grammars.read(grammar)
+        if has_dry(params):
+            self._dry.prepare(dry_wish(params, self.info.context_length))
+
     def bos_eos(self) -> tuple[str, str]:
         """Return how the begin and end tokens are written in a template."""
         vocabulary = self._vocabulary
@@ -171,8 +188,9 @@ class LlamaCppRunner:
 
         Raises:
             EngineError: llama.cpp made no sampler.
-            InvalidRequest: A token that is named does not exist, llama.cpp does not take the
-                grammar, or the grammar cannot begin with a trigger.
+            GrammarTooAmbiguous: Following the reply through the grammar takes too much work.
+            InvalidRequest: A token that is named does not exist, or the grammar cannot begin
+                with a trigger.
             NothingAllowed: No token can come next, as far as that is seen without the model.
         """
         self.close_sampler(slot)
@@ -186,11 +204,19 @@ class LlamaCppRunner:
             self._samplers[slot] = _Sampler(chain, params, keeper)
 
     def close_sampler(self, slot: int) -> None:
-        """Free the chain and the grammar of a slot; idempotent."""
+        """Free the chain of a slot and drop its grammar; idempotent."""
         if sampler := self._samplers.pop(slot, None):
-            sampler.chain.close()
-            if sampler.grammar is not None:
-                sampler.grammar.close()
+            sampler.close()
+
+    def take_sampler(self, slot: int) -> OpenSampler | None:
+        """Take chain and grammar out of a slot, as they stand."""
+        return self._samplers.pop(slot, None)
+
+    def put_sampler(self, slot: int, sampler: OpenSampler) -> None:
+        """Let chain and grammar that were taken go on in a slot."""
+        assert isinstance(sampler, _Sampler)
+        self.close_sampler(slot)
+        self._samplers[slot] = sampler
 
     def forward(self, rows: Sequence[Row]) -> list[RowResult]:
         """Compute one step and sample where a row asks for it.
@@ -232,14 +258,13 @@ class LlamaCppRunner:
         self._abort.is_set = is_set
 
     def forget(self, slot: int, from_position: int) -> bool:
-        """Drop what a slot remembers from a position on; False if the model cannot do that.
+        """Drop what a slot remembers from a position on; False if the model cannot go on there.
 
         From position 0 it always can.
         """
         if not from_position and (num_spoilt := self._spoilt.pop(slot, 0)):
             self._scrub(slot, num_spoilt)
-        start = from_position or -1
-        return bool(llama_cpp.llama_memory_seq_rm(self._memory, slot, start, -1))
+        return cells.forget(self._memory, slot, from_position, self._window)
 
     def shift(self, slot: int, start: int, stop: int) -> bool:
         """Drop the cells from `start` to `stop` and close the gap; False if that cannot be."""
@@ -250,20 +275,11 @@ class LlamaCppRunner:
 
     def save_state(self, slot: int) -> memoryview | None:
         """Copy keys and values of a slot; None where llama.cpp gives none."""
-        size: int = llama_cpp.llama_state_seq_get_size(self._context, slot)
-        data = np.empty(size, np.uint8)  # not zeroed: tens of megabytes
-        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        num_bytes: int = llama_cpp.llama_state_seq_get_data(self._context, pointer, size, slot)
-        return data[:num_bytes].data if num_bytes else None
+        return cells.save_state(self._context, slot)
 
-    def load_state(self, slot: int, data: memoryview) -> bool:
-        """Put keys and values into a slot; False where they do not fit."""
-        array = np.frombuffer(data, np.uint8)
-        pointer = array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        num_bytes: int = llama_cpp.llama_state_seq_set_data(
-            self._context, pointer, array.size, slot
-        )
-        return num_bytes == array.size
+    def load_state(self, slot: int, data: memoryview, num_tokens: int) -> bool:
+        """Put keys and values of so many tokens into a slot; False where they do not fit."""
+        return cells.load_state(self._context, slot, data, num_tokens)
 
     def close(self) -> None:
         """Free everything; idempotent."""
@@ -322,7 +338,7 @@ class LlamaCppRunner:
         else:
             try:
                 token = sampler.grammar.sample(sampler.chain, self._logits(index))
-            except EngineError as error:  # the other rows have their tokens already
+            except (EngineError, GrammarTooAmbiguous) as error:  # the other rows have theirs
                 return RowFailed(error)
         if token is None:
             return RowFailed(self._no_choice(sampler, index))
@@ -350,30 +366,18 @@ class LlamaCppRunner:
 
     def _open_grammar(
         self,
-        grammar: str,
+        text: str,
         triggers: Sequence[GrammarTrigger],
         reply: Sequence[int],
         banned: frozenset[int],
     ) -> GrammarSampler | LazyGrammarSampler:
-        vocab = self._grammar_vocab
+        grammar = self._grammars.get(text)
         if triggers:
-            return LazyGrammarSampler(
-                vocab, self._vocabulary, grammar=grammar, triggers=triggers, reply=reply
-            )
-        keeper = GrammarSampler(vocab, grammar, reply)
-        try:
-            if not reply:
-                keeper.check_begins(banned)
-        except NothingAllowed:
-            keeper.close()
-            raise
+            return LazyGrammarSampler(grammar, triggers=triggers, reply=reply)
+        keeper = GrammarSampler(grammar, reply)
+        if not reply:
+            keeper.check_begins(banned)
         return keeper
-
-    @cached_property
-    def _grammar_vocab(self) -> GrammarVocab:
-        vocabulary = self._vocabulary
-        candidates = Candidates(vocabulary.size, vocabulary.silent)
-        return GrammarVocab(vocabulary.handle, vocabulary.eog, candidates, FirstBytes(vocabulary))
 
 
 def _apart(rows: Sequence[Row]) -> tuple[list[list[Row]], list[int]]:

@@ -107,22 +107,20 @@ def _build_penalties(recipe: Recipe) -> Handle:
     return handle
 
 
-def _dry_last_n(recipe: Recipe) -> int:
-    asked = recipe.params.dry_penalty_last_n
-    return recipe.vocab.context_length if asked < 0 else min(asked, recipe.vocab.context_length)
+def dry_wish(params: SamplingParams, context_length: int) -> DryWish:
+    """Return what is asked of DRY with a context of so many tokens."""
+    asked = params.dry_penalty_last_n
+    return DryWish(
+        params.dry_multiplier,
+        params.dry_base,
+        params.dry_allowed_length,
+        context_length if asked < 0 else min(asked, context_length),
+        params.dry_sequence_breakers,
+    )
 
 
 def _build_dry(recipe: Recipe) -> Handle:
-    params = recipe.params
-    return recipe.dry.make(
-        DryWish(
-            params.dry_multiplier,
-            params.dry_base,
-            params.dry_allowed_length,
-            _dry_last_n(recipe),
-            params.dry_sequence_breakers,
-        )
-    )
+    return recipe.dry.make(dry_wish(recipe.params, recipe.vocab.context_length))
 
 
 def _build_xtc(recipe: Recipe) -> Handle:
@@ -189,7 +187,7 @@ STEPS: Mapping[SamplerName, Step] = {
         ),
         has_dry,
         _build_dry,
-        _dry_last_n,
+        lambda recipe: dry_wish(recipe.params, recipe.vocab.context_length).last_n,
     ),
     "top_n_sigma": Step(
         frozenset({"top_n_sigma"}),

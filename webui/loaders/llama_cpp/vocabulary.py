@@ -99,20 +99,23 @@ class Vocabulary:
             known = self._bytes[token] = self._piece(token, special=False)
         return known
 
-    def first_bytes(self) -> bytearray:
-        """Return the first byte of what each token says, in a pass over the vocabulary.
+    def piece(self, token: int) -> bytes:
+        """Return how a token is written where a grammar is asked about it: control tokens too."""
+        return self._piece(token, special=True)
 
-        Zero stands for those that say nothing, too: no grammar can hold a zero byte.
+    def spelled(self) -> list[bytes]:
+        """Return what each token says, in a pass over the vocabulary; nothing for control tokens.
+
+        Those that end a reply say nothing either.
         """
-        found = bytearray(self.size)
         spell = llama_cpp.llama_token_to_piece
         buffer = ctypes.create_string_buffer(PIECE_BYTES)
+        found: list[bytes] = []
         for token in range(self.size):
             num = spell(self.handle, token, buffer, PIECE_BYTES, 0, False)  # noqa: FBT003 - C
-            if num > 0:
-                found[token] = buffer[0][0]
-            elif num < 0:
-                found[token] = self._piece(token, special=False)[0]
+            found.append(buffer[:num] if num >= 0 else self._piece(token, special=False))
+        for token in self.eog:
+            found[token] = b""
         return found
 
     @cached_property

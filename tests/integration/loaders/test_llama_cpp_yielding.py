@@ -1,0 +1,48 @@
+"""A reply that gives up its slot in the middle goes on as if it never had."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from tests.integration.loaders.conftest import opened, request_of, text_of
+from webui.engine.interface import Finish, Priority, Text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+# What each sampler remembers beside the tokens: its draws, its target, a place in a grammar.
+MEMORIES = {
+    "draws": {"temperature": 1.5, "seed": 11},
+    "mirostat": {"temperature": 1.0, "seed": 5, "mirostat": 2},
+    "xtc": {"temperature": 1.0, "seed": 7, "xtc_probability": 0.5, "xtc_threshold": 0.05},
+}
+
+
+@pytest.mark.parametrize("params", MEMORIES.values(), ids=MEMORIES)
+@pytest.mark.parametrize("grammar", ["", 'root ::= ("a" | "b" | "c")+'])
+async def test_seeded_reply_that_gave_up_its_slot_says_what_it_says_alone(
+    best_model: Path, params: dict[str, float], grammar: str
+) -> None:
+    asked = msgspec.structs.replace(
+        request_of("Tell me a story.", "long", max_tokens=60, ignore_eos=True, **params),
+        priority=Priority.BACKGROUND,
+        grammar=grammar,
+    )
+    async with opened(best_model, slots=1, threads=1, batch_size=32) as engine:
+        alone, _ = await text_of(engine, msgspec.structs.replace(asked, owner="first"))
+        said, num_yielded, last = "", 0, None
+        async for last in engine.generate(asked):
+            if isinstance(last, Text):
+                said += last.text
+            if isinstance(last, Text) and num_yielded < 2:
+                num_yielded += 1
+                other = request_of("Hello there.", f"chat {num_yielded}", max_tokens=2)
+                await text_of(engine, other)
+    assert isinstance(last, Finish)
+    assert num_yielded == 2
+    assert said == alone

@@ -1,0 +1,46 @@
+import asyncio
+
+import pytest
+
+from tests.unit.engine.test_pool import Opener, settle, spec
+from webui.engine import state_files
+from webui.engine.pool import EnginePool
+from webui.engine.saved_states import SavedStates
+from webui.engine.states import Prefix, State
+
+
+@pytest.mark.parametrize("conversation_id", ["c1", None])
+async def test_what_a_leaving_model_still_writes_is_purged_too(tmp_path, conversation_id):
+    opener = Opener()
+    pool = EnginePool(opener)
+    await pool.load(spec("m"))
+    engine = opener.engines["m"]
+    go, close = asyncio.Event(), engine.close
+
+    async def write_and_close():
+        await go.wait()
+        folder = tmp_path / "model"
+        folder.mkdir()
+        for owner, conversation in [("ann", "c1"), ("ann", "c2"), ("bob", "c1")]:
+            prefix = Prefix(owner, conversation, [1, 2, 3])
+            state_files.write(folder, "key", State(prefix, memoryview(b"secret")))
+        await close()
+
+    engine.close = write_and_close
+    unloading = asyncio.create_task(pool.unload())
+    await settle()
+    purging = asyncio.create_task(SavedStates(pool, tmp_path).purge("ann", conversation_id))
+    await settle()
+    go.set()
+    await asyncio.gather(unloading, purging)
+    left = [state_files.read_header(path, "key").prefix for path in tmp_path.glob("*/*")]
+    whose = {(prefix.owner, prefix.conversation_id) for prefix in left}
+    assert whose == {("bob", "c1")} | ({("ann", "c2")} if conversation_id else set())
+
+
+async def test_nobody_waits_for_a_model_that_stays(tmp_path):
+    opener = Opener()
+    pool = EnginePool(opener)
+    await pool.load(spec("m"))
+    await asyncio.wait_for(SavedStates(pool, tmp_path).purge("ann"), 1)
+    await pool.close()

@@ -1,0 +1,68 @@
+"""The requests of one engine that are on their way, so many in all and of each owner.
+
+Knows mailboxes and bounds; knows neither workers nor what is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from webui.engine.mailbox import Mailbox
+from webui.errors import Busy, Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AGAIN = "Try again when some of them are done."
+
+
+class LiveRequests:
+    """Mailboxes by request.
+
+    Args:
+        max_requests: In all.
+        max_per_owner: Of one owner, who thus leaves room for others.
+
+    Attributes:
+        mailboxes: Those that are open.
+    """
+
+    def __init__(self, max_requests: int, max_per_owner: int) -> None:
+        self._max_requests = max_requests
+        self._max_per_owner = max_per_owner
+        self._num_of: Counter[str] = Counter()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.mailboxes: dict[str, Mailbox] = {}
+
+    @contextmanager
+    def opened(self, request_id: str, owner: str) -> Iterator[Mailbox]:
+        """Keep a mailbox for a request as long as somebody reads it.
+
+        Raises:
+            Conflict: There is one already.
+            Busy: There are too many, or too many of this owner.
+        """
+        if request_id in self.mailboxes:
+            raise Conflict(f"The request {request_id} is already running")
+        if (num := len(self.mailboxes)) >= self._max_requests:
+            raise Busy(f"The queue is full: {num} requests are on their way", AGAIN)
+        if (num := self._num_of[owner]) >= self._max_per_owner:
+            raise Busy(f"Your part of the queue is full: {num} requests are on their way", AGAIN)
+        mailbox = self.mailboxes[request_id] = Mailbox()
+        self._num_of[owner] += 1
+        self._idle.clear()
+        try:
+            yield mailbox
+        finally:
+            del self.mailboxes[request_id]
+            self._num_of -= Counter([owner])
+            if not self.mailboxes:
+                self._idle.set()
+
+    async def drained(self) -> None:
+        """Wait until there is none."""
+        await self._idle.wait()
