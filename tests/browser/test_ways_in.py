@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.chat_page import PHONE_WIDTH, ChatPage
 from tests.browser.conftest import LOOKS
 from tests.browser.test_accounts import ANN, BOB, sign_in
 from tests.oidc_provider import CLIENT, SECRET, OidcProvider
@@ -137,6 +138,34 @@ def test_proxy_names_somebody_who_is_in_at_once(house: Server, open_page) -> Non
     page.get_by_role("menuitem", name="Sign out").click()
     page.get_by_role("button", name="Go on as bob").click()
     expect(page.locator(".side-user")).to_have_text("Bob")
+
+
+@pytest.mark.parametrize(("size", "dark", "name"), LOOKS)
+def test_who_has_no_password_is_asked_for_none(
+    house: Server, open_page, pictures: Path, size, dark: bool, name: str
+) -> None:
+    house.token = house.sign_in("Ann", ANN)
+    if "Dora" not in [one["name"] for one in house.ask("GET", "/api/users")["users"]]:
+        house.ask("POST", "/api/users", {"name": "Dora"})  # what is made up is void with the proxy
+    headers = {"Remote-User": "dora", "X-Forwarded-For": "203.0.113.9"}
+    url = f"http://localhost:{house.port}/"
+    page = open_page(url, size=size, dark=dark, may_be_refused=True, headers=headers)
+    ChatPage(page)  # is whole
+    if size[0] < PHONE_WIDTH:
+        page.get_by_role("button", name="Show or hide the sidebar").first.click()
+    open_account(page)
+    sheet = page.locator(".sheet.account")
+    expect(sheet).to_contain_text("You have none: a sign-in provider or a proxy lets you in.")
+    expect(sheet).to_contain_text("Adding one is confirmed by your password, and you have none.")
+    expect(sheet).to_contain_text("An administrator can set one, or delete the account.")
+    expect(sheet.locator("input[type=password]")).to_have_count(0)
+    expect(sheet.get_by_role("button", name="Delete the account…")).to_have_count(0)
+    expect(sheet.get_by_role("button", name="Add a passkey…")).to_have_count(0)
+    here = sheet.locator(".rows li", has_text="this browser")
+    expect(here).to_contain_text("by the proxy · 203.0.113.9 · since")
+    page.screenshot(path=pictures / f"no-password-{name}.png")
+    sheet.get_by_role("heading", name="Delete the account").scroll_into_view_if_needed()
+    page.screenshot(path=pictures / f"no-password-end-{name}.png")
 
 
 def test_proxy_names_somebody_unknown_who_is_told_so(house: Server, open_page) -> None:

@@ -101,12 +101,14 @@ async function endAll({ id, name, sessions }, ended) {
 
 function sessionRow(first, ended) {
   const last = el("small", {});
-  const words = el("div", { class: "row-words" }, el("span", {}, first.device || t("account.some_device")), el("small", {}, aboutSignIn(first)), last);
+  const device = first.device || t("account.some_device");
+  const words = el("div", { class: "row-words" }, el("span", {}, device), el("small", {}, aboutSignIn(first)), last);
   const update = (session) => setText(last, session.is_current ? t("account.this_one") : t("account.last_used", { when: moment(session.last_used_at) }));
   const end = button(t("account.end"), async () => {
     await api.endSessionOf(first.user_id, first.id);
     return first.is_current ? leave() : ended();
   });
+  end.setAttribute("aria-label", `${t("account.end")}: ${device}, ${first.address}`);
   update(first);
   return { node: el("li", {}, words, end), update };
 }
