@@ -136,7 +136,6 @@ class FakeRunner:
         self._reply_begins: dict[int, int] = {}
         self._banned: dict[int, frozenset[int]] = {}  # for the next token
         self._by_slot = [self._samplers, self.grammars, self.triggers, self._reply_begins]
-        self._by_slot.append(self._banned)
         self.taken: list[TakenSampler] = []  # samplers, neither put back nor closed
         self.num_opened = 0
         self.is_aborting = False
@@ -188,12 +187,13 @@ class FakeRunner:
     def take_sampler(self, slot: int) -> TakenSampler | None:
         if slot not in self._samplers:
             return None
-        kept = [each.pop(slot) for each in self._by_slot[:4]]
+        kept = [each.pop(slot) for each in self._by_slot]
         return TakenSampler([*kept, self._banned.pop(slot, frozenset())], self.taken)
 
     def put_sampler(self, slot: int, sampler: TakenSampler) -> None:
         assert slot not in self._samplers, "a sampler was not closed"
-        for each, value in zip(self._by_slot, sampler.parts, strict=True):
+        *kept, self._banned[slot] = sampler.parts
+        for each, value in zip(self._by_slot, kept, strict=True):
             each[slot] = value
         sampler.close()
 
