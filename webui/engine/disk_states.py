@@ -219,6 +219,8 @@ class DiskStates:
             for folder in (self._root, self._folder):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = state_files.write(self._folder, self._key, work.state)
+        except FileNotFoundError:
+            return  # it was purged from outside while it was written
         except OSError as error:
             self._is_refused = True
             # Standard error is what the web process logs; this thread has no other way out.

@@ -279,3 +279,21 @@ def test_bound_of_nothing_removes_all(tmp_path):
     disk.close()
     state_files.tidy(tmp_path, 0)
     assert list(tmp_path.glob("*/*")) == []
+
+
+def test_state_that_is_purged_from_outside_while_it_is_written_ends_nothing(tmp_path, monkeypatch):
+    disk = Disk(tmp_path / "states")
+    assert disk.listed.files == []
+    replace = type(tmp_path).replace
+
+    def purge_first(part, path):
+        monkeypatch.undo()
+        part.unlink()
+        return replace(part, path)
+
+    monkeypatch.setattr(type(tmp_path), "replace", purge_first)
+    assert disk.states.write(make())
+    assert disk.states.write(make())
+    assert isinstance(disk.get(), StateWritten)
+    assert not disk.states.is_refused
+    disk.close()

@@ -10,12 +10,21 @@ from webui.engine.states import Prefix, State
 
 
 @pytest.mark.parametrize("conversation_id", ["c1", None])
-async def test_what_a_leaving_model_still_writes_is_purged_too(tmp_path, conversation_id):
+async def test_what_a_leaving_model_still_writes_is_purged_too(
+    tmp_path, conversation_id, monkeypatch
+):
     opener = Opener()
     pool = EnginePool(opener)
     await pool.load(spec("m"))
     engine = opener.engines["m"]
-    go, close = asyncio.Event(), engine.close
+    close = engine.close
+    loop, go, purge = asyncio.get_running_loop(), asyncio.Event(), state_files.purge
+
+    def purge_and_tell(*args):
+        purge(*args)
+        loop.call_soon_threadsafe(go.set)
+
+    monkeypatch.setattr(state_files, "purge", purge_and_tell)
 
     async def write_and_close():
         await go.wait()
@@ -29,10 +38,8 @@ async def test_what_a_leaving_model_still_writes_is_purged_too(tmp_path, convers
     engine.close = write_and_close
     unloading = asyncio.create_task(pool.unload())
     await settle()
-    purging = asyncio.create_task(SavedStates(pool, tmp_path).purge("ann", conversation_id))
-    await settle()
-    go.set()
-    await asyncio.gather(unloading, purging)
+    await SavedStates(pool, tmp_path).purge("ann", conversation_id)
+    await unloading
     left = [state_files.read_header(path, "key").prefix for path in tmp_path.glob("*/*")]
     whose = {(prefix.owner, prefix.conversation_id) for prefix in left}
     assert whose == {("bob", "c1")} | ({("ann", "c2")} if conversation_id else set())
