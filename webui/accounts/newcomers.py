@@ -48,7 +48,9 @@ def make(session: Session, name: str, sender: Sender, *, by: str) -> UserRow:
         )
     row = UserRow(name=name, name_key=names.key_of(name), role=new_role(session))
     users.add(session, row)
-    note(session, actor_of(session, row), "add_user", f"{name} as {row.role.value}, by {by}", sender)
+    note(
+        session, actor_of(session, row), "add_user", f"{name} as {row.role.value}, by {by}", sender
+    )
     return row
 
 

@@ -327,6 +327,10 @@ class Models:
             raise Conflict(
                 f"{name} is being loaded", "Wait until it is there, or cancel that load first."
             )
+        if self._pool.status.state is PoolState.UNLOADING:
+            raise Conflict(
+                f"{self._pool.status.name} is being unloaded", "Wait until its replies have ended."
+            )
 
     def _located(self, options: BaseModel) -> BaseModel:
         """Return options with the whole paths of files they name; blocks, in a thread."""
