@@ -97,6 +97,7 @@ class Busy(WebuiError):
     """
 
     code = "busy"
+    retry_after_s: float
 
     def __init__(self, message: str, hint: str = "", *, retry_after_s: float = 1.0) -> None:
         super().__init__(message, hint, retry_after_s=retry_after_s)

@@ -154,7 +154,7 @@ class EnginePool:
     def fail(self, model_id: str, name: str, error: EngineError) -> None:
         """Note why a model cannot be loaded, until the next load; the loaded one stays."""
         self._failed = model_id, name
-        self._error = PoolError(error.message, error.hint)
+        self._error = PoolError(error.message, error.hint, error.field)
         self._outcome = LoadOutcome.FAILED
         self._publish()
 

@@ -49,10 +49,17 @@ class LoadOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PoolError:
-    """Why the latest load failed or the engine gave up, in words for people."""
+    """Why the latest load failed or the engine gave up, in words for people.
+
+    Attributes:
+        message: What is so.
+        hint: What to do.
+        field: The load option it is about, where it is about one.
+    """
 
     message: str
     hint: str
+    field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
