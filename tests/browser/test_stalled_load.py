@@ -102,7 +102,7 @@ def test_unload_that_waits_for_replies_says_so_and_can_be_hurried(
     page.route("**/api/models", answer)
     page.route("**/api/models/unload*", unload)
     page.reload()
-    expect(page.locator(".pill")).to_contain_text("Unloading slow")
+    expect(page.locator(".pill:visible")).to_contain_text("Unloading slow")
     ChatPage(page).open_tab("Model")
     status = page.get_by_role("region", name="Loaded model")
     expect(status).to_contain_text("It leaves once its replies have ended")
