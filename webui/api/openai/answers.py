@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DONE = b"data: [DONE]\n\n"
+LOOKS = 4  # for a word, in the time after which a comment is due
 MARK = "\0"  # stands for the text while the bytes around it are made
 
 encode = msgspec.json.encode
@@ -232,12 +233,15 @@ class CompletionStream(Response):
         """Write a comment whenever nothing else was written for a while."""
 
         async def write_comments() -> None:
-            num_written = 0
+            num_written = num_quiet = 0
             while True:
-                await asyncio.sleep(self._keep_alive_s)
-                if num_written == body.num_written and not body.is_writing:
+                await asyncio.sleep(self._keep_alive_s / LOOKS)
+                is_quiet = num_written == body.num_written and not body.is_writing
+                num_quiet = num_quiet + 1 if is_quiet else 0
+                if num_quiet == LOOKS:
                     await self._open(send, body)
                     await body.write(KEEP_ALIVE)
+                    num_quiet = 0
                 num_written = body.num_written
 
         task = asyncio.create_task(write_comments())
