@@ -19,15 +19,25 @@ class WebuiError(Exception):
         message: What is so, with the offending value.
         hint: What the reader can do about it; may be empty.
         field: Dotted name of the offending input field, where there is one.
+        retry_after_s: Seconds after which trying again makes sense; None where nobody knows, or
+            time alone does not help.
     """
 
     code: ClassVar[str] = "error"
 
-    def __init__(self, message: str, hint: str = "", *, field: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        field: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.field = field
+        self.retry_after_s = retry_after_s
 
 
 def in_one_line(message: str, hint: str) -> str:
@@ -93,10 +103,10 @@ class Busy(WebuiError):
     """
 
     code = "busy"
+    retry_after_s: float
 
     def __init__(self, message: str, hint: str = "", *, retry_after_s: float = 1.0) -> None:
-        super().__init__(message, hint)
-        self.retry_after_s = retry_after_s
+        super().__init__(message, hint, retry_after_s=retry_after_s)
 
 
 class QuotaExceeded(WebuiError):
@@ -121,10 +131,9 @@ class QuotaExceeded(WebuiError):
         resets_at: datetime | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message, hint)
+        super().__init__(message, hint, retry_after_s=retry_after_s)
         self.remaining = remaining
         self.resets_at = resets_at
-        self.retry_after_s = retry_after_s
 
 
 class ModelNotLoaded(WebuiError):

@@ -188,6 +188,12 @@ class Settings(BaseSettings):
         description="Disk for the same, so that they are not read anew after a restart, in MiB; "
         "0 keeps none.",
     )
+    cache_api_hours: int = Field(
+        default=24,
+        ge=1,
+        le=8760,
+        description="How long what programs had read stays on that disk after its last use.",
+    )
     build: Build | None = Field(
         default=None, description="Kind of llama.cpp to compile at install; found out by default."
     )

@@ -1,4 +1,4 @@
-"""A load that stands still, as the Model tab shows it; the server's words are made up."""
+"""Loads that stand still and unloads that wait, in the Model tab; the server's words are made up."""
 
 from __future__ import annotations
 
@@ -79,3 +79,34 @@ def test_stalled_load_says_for_how_long_and_offers_cancel(
     status.get_by_role("button", name="Cancel", exact=True).click()
     expect(status).not_to_contain_text("No progress")
     assert len(cancelled) == 1
+
+
+def test_unload_that_waits_for_replies_says_so_and_can_be_hurried(
+    fake_server: Server, open_page: Callable[..., Page], pictures: Path
+) -> None:
+    page = open_page(fake_server.url)
+    asked = []
+
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        body = response.json()
+        card = {**(body["models"][0] if body["models"] else {}), **CARD}
+        status = {**STATUS, "state": "unloading", "fraction": None, "stalled_s": None}
+        route.fulfill(response=response, json={**body, "models": [card], "status": status})
+
+    def unload(route: Route) -> None:
+        asked.append(route.request.url)
+        status = {**STATUS, "state": "none", "model_id": None, "name": None, "stalled_s": None}
+        route.fulfill(json={"status": status})
+
+    page.route("**/api/models", answer)
+    page.route("**/api/models/unload*", unload)
+    page.reload()
+    expect(page.locator(".pill:visible")).to_contain_text("Unloading slow")
+    ChatPage(page).open_tab("Model")
+    status = page.get_by_role("region", name="Loaded model")
+    expect(status).to_contain_text("It leaves once its replies have ended")
+    page.screenshot(path=pictures / "unloading.png")
+    page.get_by_role("button", name="Unload now: slow").click()
+    expect(status).not_to_contain_text("It leaves once its replies have ended")
+    assert [url.partition("?")[2] for url in asked] == ["force=true"]

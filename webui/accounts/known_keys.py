@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from webui.accounts.enabled import check_enabled
 from webui.accounts.identity import Identity, Scope, Source, hash_of
 from webui.accounts.permissions import Person, actor_of
 from webui.accounts.throttle import Throttle
@@ -90,6 +91,7 @@ class KnownKeys:
 
         Raises:
             InvalidApiKey: It is no good, or no more.
+            AccountDisabled: An administrator shut the account of its owner.
             PermissionDenied: Its owner may not use keys any more.
             TooManyAttempts: Too many wrong ones came from there.
         """
@@ -153,8 +155,7 @@ class KnownKeys:
             raise invalid_key()
         self._throttle.note_right(prefix, sender.address)
         row, person = found
-        if person.row.disabled_at is not None:
-            raise invalid_key()
+        check_enabled(person.row)
         if Permission.API_KEYS not in person.actor.permissions:
             raise PermissionDenied(
                 f"{person.row.name} may not use API keys any more (needs the permission "

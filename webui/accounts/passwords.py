@@ -63,8 +63,9 @@ def check(password: str, *, name: str, field: str = "password") -> None:
         InvalidRequest: It is too short, too long, or among the first that are tried.
     """
     if len(password) < MIN_CHARS:
+        count = "one character" if len(password) == 1 else f"{len(password)} characters"
         raise InvalidRequest(
-            f"the password has {len(password)} characters",
+            f"the password has {count}",
             f"Take at least {MIN_CHARS}; some words in a row are easy to remember.",
             field=field,
         )

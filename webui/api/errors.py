@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_FIELD_CHARS = 100
 OPENAI_PREFIX = "/v1"
+MAX_NESTING = 200  # of pydantic's JSON reader, which says so in these words
+TOO_DEEP = "recursion limit"
 
 
 class MalformedBody(errors.InvalidRequest):
@@ -173,11 +175,7 @@ def error_response(error: errors.WebuiError, scope: Scope) -> Response:
     """Return the answer to a request that ended in an error."""
     path = scope["path"]
     headers = {"cache-control": "no-store"}
-    retry_after_s = (
-        error.retry_after_s
-        if isinstance(error, errors.Busy | errors.QuotaExceeded)
-        else RETRY_AFTER_S.get(type(error))
-    )
+    retry_after_s = error.retry_after_s or RETRY_AFTER_S.get(type(error))
     if retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
     body = error_body(error, path, scope.get("state", {}).get("request_id", ""))
@@ -205,6 +203,10 @@ def invalid_input(problems: Sequence[Mapping[str, Any]], skip: int = 0) -> error
     """
     first = problems[0]
     if first["type"] == "json_invalid":
+        if TOO_DEEP in first["ctx"]["error"]:
+            return MalformedBody(
+                f"the body is nested too deep; {MAX_NESTING} levels are read", "Make it flatter."
+            )
         return MalformedBody(f"the body is not valid JSON: {first['ctx']['error']}")
     loc = place(first)[skip:]
     if first["type"].startswith("union_tag"):

@@ -116,6 +116,16 @@ class BodyWriter:
         self._timer.cancel()
         await self._limit.__aexit__(kind, error, traceback)
 
+    @property
+    def num_written(self) -> int:
+        """How many pieces the server has taken."""
+        return self._num_written
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether one is being written."""
+        return self._is_writing
+
     async def write(self, piece: bytes) -> None:
         """Write one piece; more follow."""
         self._is_writing = True

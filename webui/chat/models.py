@@ -153,7 +153,7 @@ class Models:
     ) -> ModelStatus:
         """Start the task that loads a file."""
         if file.error is not None:
-            error = LoadFailed(f"{file.name} cannot be loaded: {file.error}")
+            error = LoadFailed(f"{file.name} cannot be loaded: {file.error}", file.hint)
             self._pool.fail(file.id, file.name, error)
             raise error
         loader = model_options.loader_of(file.path)
@@ -164,7 +164,7 @@ class Models:
         except LoadFailed as error:
             self._pool.fail(file.id, file.name, error)
             raise
-        located = await asyncio.to_thread(self._located, chosen)
+        located = await asyncio.to_thread(self._located, chosen, file)
         self._check_idle()
         spec = ModelSpec(file.id, file.name, file.path, loader, located)
         self._is_beginning = True
@@ -327,15 +327,27 @@ class Models:
             raise Conflict(
                 f"{name} is being loaded", "Wait until it is there, or cancel that load first."
             )
+        if self._pool.status.state is PoolState.UNLOADING:
+            raise Conflict(
+                f"{self._pool.status.name} is being unloaded", "Wait until its replies have ended."
+            )
 
-    def _located(self, options: BaseModel) -> BaseModel:
-        """Return options with the whole paths of files they name; blocks, in a thread."""
+    def _located(self, options: BaseModel, file: ModelFile) -> BaseModel:
+        """Return options of a model with the whole paths of files they name; blocks, in a thread."""
         if not isinstance(options, NamesFiles):
             return options
         catalog = self._catalog
-        return options.located(
-            lambda name: catalog.get_adapter(name).path, lambda name: catalog.get_draft(name).path
-        )
+
+        def draft_path(name: str) -> Path:
+            path = catalog.get_draft(name).path
+            if path.resolve() == file.path.resolve():
+                raise LoadFailed(
+                    f"{file.name} cannot be its own draft model",
+                    "Choose a smaller one of the same family, or none.",
+                )
+            return path
+
+        return options.located(lambda name: catalog.get_adapter(name).path, draft_path)
 
     async def _load_fully(
         self, spec: ModelSpec, saved: BaseModel, chosen: BaseModel, *, force: bool

@@ -175,10 +175,11 @@ class AdapterCard(msgspec.Struct, frozen=True):
 
 
 class ModelErrorView(msgspec.Struct, frozen=True):
-    """Why the last load failed."""
+    """Why the last load failed; `field` is the load option it is about, where it is about one."""
 
     message: str
     hint: str
+    field: str | None = None
 
 
 class MemoryView(msgspec.Struct, frozen=True):
@@ -268,7 +269,7 @@ def model_card(file: ModelFile) -> ModelCard:
         parameters=file.num_parameters,
         context_length=file.context_length,
         architecture=file.architecture or None,
-        error=file.error,
+        error=file.refusal,
     )
 
 
@@ -280,7 +281,7 @@ def status_view(status: PoolStatus) -> ModelStatus:
         model_id=status.model_id,
         name=status.name,
         fraction=status.fraction,
-        error=ModelErrorView(error.message, error.hint) if error else None,
+        error=ModelErrorView(error.message, error.hint, error.field) if error else None,
         info=_info_view(info) if info else None,
         outcome=status.outcome.value if status.outcome else None,
         stalled_s=status.stalled_s,

@@ -166,7 +166,7 @@ def _disk(settings: Settings) -> dict[str, Any]:
 
 def _models(models_dir: Path) -> dict[str, Any]:
     return {
-        file.id: {"name": file.name, "size_bytes": file.size_bytes, "error": file.error}
+        file.id: {"name": file.name, "size_bytes": file.size_bytes, "error": file.refusal}
         for file in Catalog(models_dir).list()
     }
 

@@ -54,6 +54,8 @@ def _told(status: ModelStatus) -> str:
             return f"{name} is being loaded: {status.fraction or 0:.0%}."
         case PoolState.READY:
             return f"{name} is loaded."
+        case PoolState.UNLOADING:
+            return f"{name} is being unloaded once its replies have ended."
         case PoolState.RESTARTING:
             return f"{name} died and is being started again."
         case _:

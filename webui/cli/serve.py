@@ -146,6 +146,12 @@ class UnknownModel(NotFound):
     help="Disk for the same, to outlive a restart [8192].",
 )
 @click.option(
+    "--cache-api-hours",
+    type=int,
+    metavar="HOURS",
+    help="How long what programs had read stays there after its last use [24].",
+)
+@click.option(
     "--build",
     type=click.Choice(get_args(Build)),
     help="Kind of llama.cpp to compile at install; found out by default.",

@@ -232,7 +232,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
                 if not self._loaded.done():
                     self._loaded.set_result(message.info)
             case ipc.LoadError() if not self._loaded.done():
-                self._loaded.set_exception(LoadFailed(message.message, message.hint))
+                error = LoadFailed(message.message, message.hint, field=message.field)
+                self._loaded.set_exception(error)
             case ipc.LoadError():
                 self._give_up("it sent an error of loading when it was loaded")
 

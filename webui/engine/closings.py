@@ -18,9 +18,9 @@ class Closings:
     def __init__(self) -> None:
         self._closing: set[asyncio.Future[None]] = set()
 
-    def close(self, engine: Engine) -> asyncio.Future[None]:
-        """Begin to close an engine; return what is done when that is."""
-        closing = asyncio.ensure_future(engine.close())
+    def close(self, engine: Engine, *, is_replaced: bool) -> asyncio.Future[None]:
+        """Begin to close an engine, for another or for good; return what is done when that is."""
+        closing = asyncio.ensure_future(engine.close(is_replaced=is_replaced))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
         return closing

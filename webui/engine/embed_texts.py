@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LIKELY_CHARS_PER_TOKEN = 12
 PROBE_GROWTH = 4
+COUNTED_CHARS = 250_000  # takes less than a second, as in `prompt`; counted to the end to say so
 CUT_TOKENS = 16  # by so many a cut may make a text longer: its last word is torn
 
 
@@ -74,9 +75,12 @@ class TextMaker:
         if len(tokens) > self._max_tokens and truncate:
             tokens = tokenize(text[:size], self._max_tokens)
         if len(tokens) > self._max_tokens:
-            least = f"more than {len(tokens) - CUT_TOKENS}" if size < len(text) else len(tokens)
+            if size < len(text) <= COUNTED_CHARS:
+                tokens, size = tokenize(text, None), len(text)
+            least = len(tokens) - CUT_TOKENS
+            count = f"more than {least}" if size < len(text) else f"{len(tokens)}"
             raise ContextLengthExceeded(
-                f"{name} has {least} tokens, and this model reads {self._max_tokens} at once",
+                f"{name} has {count} tokens, and this model reads {self._max_tokens} at once",
                 "Shorten it, or split it into several.",
                 field=field,
             )

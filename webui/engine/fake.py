@@ -34,11 +34,12 @@ from webui.engine.interface import (
     Usage,
     VectorPart,
 )
-from webui.engine.prompt_cut import PromptCut, trimmed
+from webui.engine.mailbox import unloaded
+from webui.engine.prompt_cut import PromptCut, too_long, trimmed
 from webui.engine.stats import EngineStats
 from webui.engine.tally import Tally
 from webui.engine.text_length import TextLength
-from webui.errors import Busy, Conflict, ContextLengthExceeded, EngineDied, InvalidRequest
+from webui.errors import Busy, Conflict, ContextLengthExceeded, InvalidRequest
 from webui.messages import Message, Role
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class FakeEngine:
         self._tally = Tally()
         self._state = EngineState.READY
         self._closed = asyncio.Event()
+        self._is_replaced = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._info = ModelInfo(
@@ -196,9 +198,10 @@ class FakeEngine:
             vectors.add(VectorPart(index, data))
         return vectors.result(num_tokens)
 
-    async def close(self) -> None:
+    async def close(self, *, is_replaced: bool = False) -> None:
         """End all replies with an error; idempotent."""
         self._state = EngineState.CLOSED
+        self._is_replaced = is_replaced
         self._closed.set()
 
     async def _read(self, num_prompt: int) -> AsyncGenerator[Prefill, None]:
@@ -263,12 +266,7 @@ class FakeEngine:
         num_prompt = len(_prompt_tokens(messages, continue_last=request.continue_last))
         limit = self._info.context_length
         if num_prompt > limit:
-            raise ContextLengthExceeded(
-                f"The conversation has {num_prompt} tokens; the context of this model "
-                f"holds {limit}",
-                "Shorten the message or start a new conversation.",
-                field="messages",
-            )
+            raise too_long(request, str(num_prompt), limit)
         return num_prompt
 
     def _num_text_tokens(self, request: EmbedRequest, index: int) -> int:
@@ -323,7 +321,7 @@ class FakeEngine:
 
     def _check_open(self) -> None:
         if self._closed.is_set():
-            raise EngineDied("The model was unloaded", "Load a model and send the message again.")
+            raise unloaded(is_replaced=self._is_replaced)
 
 
 def _check_text(text: str, field: str) -> None:

@@ -389,6 +389,10 @@ class Engine(Protocol):
         """Wait until no request is at work or waiting; new ones are not kept out."""
         ...
 
-    async def close(self) -> None:
-        """End the model and its process within 5 s; idempotent."""
+    async def close(self, *, is_replaced: bool = False) -> None:
+        """End the model and its process within 5 s; idempotent.
+
+        Args:
+            is_replaced: Another one comes in its place, as replies that it cuts off are told.
+        """
         ...

@@ -102,6 +102,7 @@ class LoadError(msgspec.Struct, frozen=True, tag="load_error", forbid_unknown_fi
 
     message: str
     hint: str
+    field: str | None = None
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True):

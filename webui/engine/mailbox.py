@@ -119,6 +119,17 @@ def deliver(message: OfRequests, live: Mapping[str, Mailbox]) -> None:
             mailbox.note(message)
 
 
+def unloaded(*, is_replaced: bool = False) -> EngineDied:
+    """Return what requests hear whose model is taken away, `is_replaced` by another one."""
+    if is_replaced:
+        return EngineDied(
+            "The model was ended to make room for the one that is being loaded",
+            "Send the message again: it waits for that one.",
+            retry_after_s=1.0,
+        )
+    return EngineDied("The model was unloaded", "Load a model and send the message again.")
+
+
 def _as_error(message: RequestError) -> WebuiError:
     if message.code == Busy.code:
         return Busy(message.message, message.hint, retry_after_s=message.retry_after_s)

@@ -19,7 +19,6 @@ from webui.engine.closings import Closings
 from webui.engine.interface import EngineState
 from webui.engine.load_watch import STALL_S, LoadWatch
 from webui.engine.pool_status import (
-    SEEN_AS,
     LoadOutcome,
     PoolError,
     PoolState,
@@ -127,7 +126,7 @@ class EnginePool:
         old, self._resident = self._resident, resident
         self._publish()
         if old is not None:
-            await old.engine.close()
+            await old.close(is_replaced=True)
 
     async def load(self, spec: ModelSpec, *, force: bool = False) -> None:
         """Let the old model's replies end, close it, and open another one in its place.
@@ -160,7 +159,7 @@ class EnginePool:
     def fail(self, model_id: str, name: str, error: EngineError) -> None:
         """Note why a model cannot be loaded, until the next load; the loaded one stays."""
         self._failed = model_id, name
-        self._error = PoolError(error.message, error.hint)
+        self._error = PoolError(error.message, error.hint, error.field)
         self._outcome = LoadOutcome.FAILED
         self._publish()
 
@@ -181,7 +180,7 @@ class EnginePool:
             await asyncio.wait([self._loading.task])
         self._failed = self._error = self._outcome = None
         if self._resident is not None:
-            await self._retire(self._resident)
+            await self._retire(self._resident, is_replaced=False)
         self._publish()
 
     @contextlib.contextmanager
@@ -212,7 +211,9 @@ class EnginePool:
         if (engine := self.current) is not None:
             return engine
         name = None if self._loading is None else self._loading.spec.name
-        raise not_loaded(name, self._error, is_leaving=self._resident is not None)
+        raise not_loaded(
+            name, self._error, leaves_in_s=None if self._resident is None else self._drain_s
+        )
 
     async def purge(self, owner: str, conversation_id: str | None = None) -> None:
         """Let the loaded model forget what it read for an owner, or only for one conversation."""
@@ -228,7 +229,7 @@ class EnginePool:
         """
         engine = self.current
         if engine is None:
-            raise not_loaded(None, None, is_leaving=False)
+            raise not_loaded(None, None)
         engine.set_lora_scales(scales_of(engine.info.adapters, chosen))
         self._publish()
 
@@ -275,7 +276,7 @@ class EnginePool:
         async def swap() -> Engine:
             old = self._resident
             if old is not None and old.spec is not None:
-                await self._retire(old)
+                await self._retire(old, is_replaced=True)
             with watch.waiting():
                 return await self._open_engine(spec, watch.note, on_state)
 
@@ -293,7 +294,7 @@ class EnginePool:
             self._loading = None
         if old is not None:  # it cannot be opened again, so it stayed until now
             await self._drain(old)
-            await self.closings.close(old.engine)
+            await self.closings.close(old.engine, is_replaced=True)
 
     async def _restore(self, former: ModelSpec) -> None:
         """Open again what was loaded before; how and why the other load ended stays told."""
@@ -305,7 +306,7 @@ class EnginePool:
         self._error = error or self._error
         self._outcome = outcome
 
-    async def _retire(self, old: Resident) -> None:
+    async def _retire(self, old: Resident, *, is_replaced: bool) -> None:
         """Let replies end, then close; a cancel before the end of that leaves the model loaded."""
         old.is_leaving = True
         self._publish()
@@ -318,7 +319,7 @@ class EnginePool:
         if self._resident is old:
             self._resident = None
             self._publish()
-        closing = self.closings.close(old.engine)
+        closing = self.closings.close(old.engine, is_replaced=is_replaced)
         try:
             await asyncio.shield(closing)
         except asyncio.CancelledError:
@@ -385,7 +386,7 @@ class EnginePool:
             own = resident.error
             error = PoolError(own.message, own.hint) if own else self._error
             return PoolStatus(
-                SEEN_AS[resident.engine.state],
+                resident.seen_as,
                 resident.model_id,
                 resident.engine.info.name,
                 None,

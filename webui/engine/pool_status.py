@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from webui.engine.interface import ModelInfo
 
 
+LOADING_RETRY_S = 10.0
+
+
 class PoolState(StrEnum):
     """Where the pool stands."""
 
     NONE = "none"
     LOADING = "loading"
     READY = "ready"
+    UNLOADING = "unloading"  # its replies may end; it takes no new ones
     RESTARTING = "restarting"
     FAILED = "failed"
 
@@ -45,10 +49,17 @@ class LoadOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PoolError:
-    """Why the latest load failed or the engine gave up, in words for people."""
+    """Why the latest load failed or the engine gave up, in words for people.
+
+    Attributes:
+        message: What is so.
+        hint: What to do.
+        field: The load option it is about, where it is about one.
+    """
 
     message: str
     hint: str
+    field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,8 @@ class PoolStatus:
     """What people see of the pool.
 
     Attributes:
-        state: While a model is loaded and another one is on its way, `loading`.
+        state: While a model is loaded and another one is on its way, `loading`; while one is to
+            leave with none in its place, `unloading`.
         model_id: Of the model on its way, else the loaded one, else the one that failed.
         name: Name of the same.
         fraction: How much of it is read, 0 to 1; None unless loading.
@@ -77,18 +89,26 @@ class PoolStatus:
     stalled_s: int | None = None
 
 
-def not_loaded(name: str | None, error: PoolError | None, *, is_leaving: bool) -> ModelNotLoaded:
+def not_loaded(
+    name: str | None, error: PoolError | None, *, leaves_in_s: float | None = None
+) -> ModelNotLoaded:
     """Return why no model answers.
 
     Args:
         name: Of the model that is being loaded; None where none is.
         error: Of the latest load.
-        is_leaving: A model is being unloaded.
+        leaves_in_s: A model is being unloaded, which takes so long at most.
     """
     if name is not None:
-        return ModelNotLoaded(f"{name} is still being loaded", "Try again in a while.")
-    if is_leaving:
-        return ModelNotLoaded("The model is being unloaded", "Load one in the Model tab.")
+        return ModelNotLoaded(
+            f"{name} is still being loaded", "Try again in a while.", retry_after_s=LOADING_RETRY_S
+        )
+    if leaves_in_s is not None:
+        return ModelNotLoaded(
+            "The model is being unloaded",
+            "Load one in the Model tab once it is gone.",
+            retry_after_s=max(1.0, leaves_in_s),
+        )
     if error is not None:
         return ModelNotLoaded(error.message, error.hint)
     return ModelNotLoaded("No model is loaded", "Choose one in the Model tab.")

@@ -34,7 +34,7 @@ from webui.engine.interface import (
     VectorPart,
 )
 from webui.engine.live_requests import LiveRequests
-from webui.engine.mailbox import LAST_WORDS, deliver
+from webui.engine.mailbox import LAST_WORDS, deliver, unloaded
 from webui.engine.stats import EngineStats, total
 from webui.errors import (
     ContextLengthExceeded,
@@ -174,7 +174,8 @@ class LocalEngine:
         if request.lora_scales is None:
             scales = tuple(adapter.scale for adapter in self._info.adapters)
             request = replace(request, lora_scales=scales)
-        frame = _encode(ipc.Add(request), "messages")
+        field = "messages" if request.plain_text is None else "prompt"
+        frame = _encode(ipc.Add(request), field)
         async with aclosing(self._exchange(request, frame)) as news:
             async for delta in news:
                 assert not isinstance(delta, VectorPart | Embedded)
@@ -224,14 +225,14 @@ class LocalEngine:
         """Wait until no request is at work or waiting."""
         await self._live.drained()
 
-    async def close(self) -> None:
+    async def close(self, *, is_replaced: bool = False) -> None:
         """End the model and its process; idempotent."""
         if self._state is EngineState.CLOSED:
             return
         self._set_state(EngineState.CLOSED)
         self._supervisor.cancel()
         await asyncio.wait({self._supervisor})
-        error = EngineDied("The model was unloaded", "Load a model and send the message again.")
+        error = unloaded(is_replaced=is_replaced)
         for mailbox in self._live.mailboxes.values():
             mailbox.put(error)
         await self._worker.close()
@@ -270,19 +271,21 @@ class LocalEngine:
                 f"{self._spec.name} is still being started again after "
                 f"{self._limits.restart_wait_s:.0f} s",
                 "Try again in a while, or load it again in the Model tab.",
+                retry_after_s=self._limits.backoff_s[-1],
             ) from error
         return self._worker
 
     def _check_coming(self) -> None:
         """Raise what keeps a worker from coming; where enough time has passed, have one started."""
         if self._state is EngineState.CLOSED:
-            raise EngineDied("The model was unloaded", "Load a model and send the message again.")
+            raise unloaded()
         if self._state is not EngineState.FAILED:
             return
         left_s = self._breaker.closed_in_s
         if left_s > 0:
             assert self._cause is not None
-            raise EngineDied(self._cause.message, _rest_hint(self._cause, left_s))
+            hint = _rest_hint(self._cause, left_s)
+            raise EngineDied(self._cause.message, hint, retry_after_s=left_s)
         self._wanted.set()
 
     async def _supervise(self) -> None:

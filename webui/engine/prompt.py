@@ -13,7 +13,7 @@ import msgspec
 from webui.engine.answer_grammar import grammar_of
 from webui.engine.chat_template import ChatTemplate
 from webui.engine.overflow import ContextOverflow
-from webui.engine.prompt_cut import PromptCut, num_leading_system
+from webui.engine.prompt_cut import PromptCut, num_leading_system, too_long
 from webui.engine.states import num_common
 from webui.engine.text_length import TextLength
 from webui.errors import ContextLengthExceeded, InvalidRequest
@@ -61,16 +61,16 @@ class PromptMaker:
         request = msgspec.structs.replace(request, grammar=grammar_of(request), json_schema="")
         self._runner.prepare_sampler(request.params, request.grammar)
         if request.plain_text is not None:
-            return request, self._plain(request.plain_text)
+            return request, self._plain(request.plain_text, request)
         if not request.messages:
             raise InvalidRequest("The conversation is empty", field="messages")
         request = self._cut.cut(request)
-        self._check_length([message.text for message in request.messages])
+        self._check_length(request, [message.text for message in request.messages])
         prompt = self._render(request.messages, continue_last=request.continue_last)
         if not prompt:
             raise InvalidRequest("The conversation is empty", field="messages")
         if len(prompt) > self._max_tokens:
-            raise self._too_long(str(len(prompt)))
+            raise self._too_long(request, str(len(prompt)))
         own = self._template.stop_strings
         if own:
             stop = (*request.params.stop, *own)
@@ -121,9 +121,9 @@ class PromptMaker:
             self._latest_border = first, one[: num_common(one, other)]
         return num_common(self._latest_border[1], prompt)
 
-    def _plain(self, text: str) -> list[int]:
+    def _plain(self, text: str, request: GenerateRequest) -> list[int]:
         """Return the tokens of a text that is no conversation."""
-        self._check_length([text])
+        self._check_length(request, [text])
         tokens = [*self._length.tokenize(text, special=True)]
         bos_id = self._runner.bos_id
         if self._runner.add_bos and tokens[:1] != [bos_id]:
@@ -131,19 +131,13 @@ class PromptMaker:
         if not tokens:
             raise InvalidRequest("The prompt is empty", field="prompt")
         if len(tokens) > self._max_tokens:
-            raise self._too_long(str(len(tokens)))
+            raise self._too_long(request, str(len(tokens)))
         return tokens
 
-    def _check_length(self, said: Sequence[str]) -> None:
+    def _check_length(self, request: GenerateRequest, said: Sequence[str]) -> None:
         """Refuse what is surely too long without tokenising all of it."""
         if (num_tokens := self._length.excess(said)) is not None:
-            raise self._too_long(f"at least {num_tokens}")
+            raise self._too_long(request, f"at least {num_tokens}")
 
-    def _too_long(self, num_tokens: str) -> ContextLengthExceeded:
-        return ContextLengthExceeded(
-            f"The conversation has {num_tokens} tokens; the context of this model holds "
-            f"{self._max_tokens}",
-            "Shorten the message, start a new conversation, load the model with a longer context, "
-            "or let older turns be left out (Parameters, “When the context is full”).",
-            field="messages",
-        )
+    def _too_long(self, request: GenerateRequest, num_tokens: str) -> ContextLengthExceeded:
+        return too_long(request, num_tokens, self._max_tokens)

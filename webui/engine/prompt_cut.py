@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from webui.engine.interface import Trimmed
+from webui.engine.interface import Priority, Trimmed
 from webui.engine.overflow import ContextOverflow, CountedMessage, choose_left_out, prompt_room
 from webui.errors import ContextLengthExceeded, InvalidRequest
 from webui.messages import Message, Role
@@ -26,6 +26,8 @@ GUESSED_CHARS_PER_TOKEN = 4
 GUESSED_FRAME_TOKENS = 8
 MAX_TRIES = 8
 LEAST_REPLY_SHARE = 16  # a conversation is cut that leaves less of the context for the reply
+OVERFLOW_FIELD = "context_overflow"
+OVERFLOW_CONTROL = "Parameters, “When the context is full”"
 FAR_TOO_LONG = 2  # as a multiple of the context
 
 
@@ -173,6 +175,33 @@ def _always_kept(messages: Sequence[Message]) -> tuple[int, int]:
     head = num_leading_system(messages)
     users = [at for at, message in enumerate(messages) if message.role is Role.USER]
     return head, max(users[-1] if users else head, head)
+
+
+def too_long(
+    request: GenerateRequest, num_tokens: str, context_length: int
+) -> ContextLengthExceeded:
+    """Return what is said of a prompt that does not fit, in the words of whoever sent it.
+
+    Args:
+        request: What was sent.
+        num_tokens: How many it has, as text.
+        context_length: Of the model.
+    """
+    is_plain = request.plain_text is not None
+    ways = ["Shorten the prompt" if is_plain else "Shorten the message"]
+    num_turns = sum(message.role is Role.USER for message in request.messages)
+    if request.priority is Priority.CHAT:
+        ways.append("start a new conversation")
+    ways.append("load the model with a longer context")
+    if not is_plain and num_turns > 1:
+        where = OVERFLOW_FIELD if request.priority is Priority.API else OVERFLOW_CONTROL
+        ways.append(f"let older turns be left out ({where})")
+    return ContextLengthExceeded(
+        f"The {'prompt' if is_plain else 'conversation'} has {num_tokens} tokens; the context of "
+        f"this model holds {context_length}",
+        f"{', '.join(ways[:-1])} or {ways[-1]}.",
+        field="prompt" if is_plain else "messages",
+    )
 
 
 def num_leading_system(messages: Sequence[Message]) -> int:

@@ -5,12 +5,13 @@ Values that change; the pool alone changes them.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import asyncio
+from webui.engine.pool_status import SEEN_AS, PoolState
 
+if TYPE_CHECKING:
     from webui.engine.interface import Engine
     from webui.engine.load_watch import LoadWatch
     from webui.engine.loader import ModelSpec
@@ -26,6 +27,20 @@ class Resident:
     engine: Engine = field(init=False)
     error: EngineError | None = None
     is_leaving: bool = False  # it takes no new requests
+
+    @property
+    def seen_as(self) -> PoolState:
+        """Where it stands, for people, when no other model is on its way."""
+        return PoolState.UNLOADING if self.is_leaving else SEEN_AS[self.engine.state]
+
+    async def close(self, *, is_replaced: bool) -> None:
+        """Close its engine, whatever becomes of the caller meanwhile."""
+        closing = asyncio.ensure_future(self.engine.close(is_replaced=is_replaced))
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await closing
+            raise
 
 
 @dataclass(slots=True)

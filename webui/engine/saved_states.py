@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, NoReturn
 
 from webui.engine import state_files
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EXPIRE_EVERY_S = 3600.0
+
 
 async def tidy(folder: Path, max_bytes: int) -> None:
     """Make what lies on disk fit the setting, which may have shrunk since; remove leftovers."""
@@ -25,6 +28,25 @@ async def tidy(folder: Path, max_bytes: int) -> None:
         await asyncio.to_thread(state_files.tidy, folder, max_bytes)
     except OSError as error:
         logger.warning("prompt states on disk cannot be removed: %s", error)
+
+
+async def keep_fresh(
+    folder: Path, max_age_s: float, *, every_s: float = EXPIRE_EVERY_S
+) -> NoReturn:
+    """Remove what programs had read once it is too old, now and then, until cancelled.
+
+    Args:
+        folder: Of the states on disk.
+        max_age_s: Since they were last used, of those that belong to no conversation.
+        every_s: Seconds between two times.
+    """
+    while True:
+        before_ns = time.time_ns() - int(max_age_s * 1e9)
+        try:
+            await asyncio.to_thread(state_files.expire, folder, before_ns)
+        except OSError as error:
+            logger.warning("prompt states on disk cannot be removed: %s", error)
+        await asyncio.sleep(every_s)
 
 
 class SavedStates:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from webui.engine.states import Prefix, State
+from webui.engine.states import SHARED_OWNER, Prefix, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,6 +156,24 @@ def purge(root: Path, owner: str, conversation_id: str | None) -> None:
     conversation = "*" if conversation_id is None else _mark(conversation_id)
     for path in root.glob(f"*/{_mark(owner)}-{conversation}-*"):
         path.unlink(missing_ok=True)
+
+
+def expire(root: Path, before_ns: int) -> None:
+    """Remove what was read for no conversation and was last used before a time, of all models.
+
+    What everybody may read stays: nobody's words are in it.
+
+    Raises:
+        OSError: One cannot be removed.
+    """
+    shared = _mark(SHARED_OWNER)
+    for path in root.glob(f"*/*-{_mark('')}-*{SUFFIX}"):
+        try:
+            is_old = path.stat().st_mtime_ns < before_ns
+        except FileNotFoundError:
+            continue
+        if is_old and not path.name.startswith(shared):
+            path.unlink(missing_ok=True)
 
 
 def tidy(root: Path, max_bytes: int) -> None:

@@ -106,12 +106,12 @@ class _Worker:
         try:
             opened = open_model(_spec(load), self._report_progress)
         except EngineError as error:
-            self._send(ipc.LoadError(error.message, error.hint))
+            self._send(ipc.LoadError(error.message, error.hint, error.field))
             return
         try:
             loop = self._open_loop(opened, load)
         except EngineError as error:
-            self._send(ipc.LoadError(error.message, error.hint))
+            self._send(ipc.LoadError(error.message, error.hint, error.field))
         else:
             self._send(ipc.Loaded(opened.info))
             self._generate(loop)

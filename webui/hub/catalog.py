@@ -43,6 +43,7 @@ class ModelFile:
         context_length: Tokens it was trained for.
         architecture: llama.cpp's name for the kind of network.
         error: Why it cannot be loaded as a model; None when nothing is known against it.
+        hint: What to do about that; may be empty.
         is_adapter: Whether it is a LoRA adapter that can be used with a model.
     """
 
@@ -55,7 +56,15 @@ class ModelFile:
     context_length: int | None = None
     architecture: str = ""
     error: str | None = None
+    hint: str = ""
     is_adapter: bool = False
+
+    @property
+    def refusal(self) -> str | None:
+        """Error and hint in one line, for lists; None where there is no error."""
+        if self.error is None:
+            return None
+        return in_one_line(self.error, self.hint).removesuffix(".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,7 @@ class _Read:
     modified_ns: int
     header: GGUFHeader | None
     error: str | None
+    hint: str = ""
 
 
 class Catalog:
@@ -187,6 +197,7 @@ class Catalog:
             path=path,
             size_bytes=read.size_bytes,
             error=read.error,
+            hint=read.hint,
         )
         if read.header is None:
             return described
@@ -201,8 +212,8 @@ class Catalog:
             return replace(
                 described,
                 context_length=None,
-                error=f"{path.name} is an adapter (LoRA), not a whole model. "
-                "Name it in the load option lora of a model",
+                error=f"{path.name} is an adapter (LoRA), not a whole model",
+                hint="Name it in the load option lora of a model.",
                 is_adapter=True,
             )
         return self._with_parts(described, read.header.num_splits)
@@ -215,8 +226,8 @@ class Catalog:
         if found is None or int(found.group(2)) != num_splits:
             return replace(
                 first,
-                error=f"it is a part of {num_splits} whose file name does not say so: "
-                f"name it ...-00001-of-{num_splits:05}{SUFFIX}",
+                error=f"it is a part of {num_splits} whose file name does not say so",
+                hint=f"Name it ...-00001-of-{num_splits:05}{SUFFIX}.",
             )
         size_bytes, num_parameters = first.size_bytes, first.num_parameters or 0
         stem = first.path.stem[: found.start()]
@@ -228,7 +239,7 @@ class Catalog:
                 )
             read = self._header(part)
             if read.header is None:
-                return replace(first, error=read.error)
+                return replace(first, error=read.error, hint=read.hint)
             size_bytes += read.size_bytes
             num_parameters += read.header.num_parameters
         return replace(first, size_bytes=size_bytes, num_parameters=num_parameters)
@@ -244,8 +255,7 @@ class Catalog:
         try:
             read = _Read(state.st_size, state.st_mtime_ns, read_header(path, adapters=True), None)
         except LoadFailed as error:
-            said = in_one_line(error.message, error.hint).removesuffix(".")
-            read = _Read(state.st_size, state.st_mtime_ns, None, said)
+            read = _Read(state.st_size, state.st_mtime_ns, None, error.message, error.hint)
         self._read[path] = read
         return read
 
@@ -262,7 +272,7 @@ def _unreadable(path: Path) -> _Read:
     except OSError:
         size_bytes = 0
     return _Read(
-        size_bytes, 0, None, "the name of the file or of its folder is not UTF-8: rename it"
+        size_bytes, 0, None, "the name of the file or of its folder is not UTF-8", "Rename it."
     )
 
 

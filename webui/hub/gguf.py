@@ -195,7 +195,7 @@ def _check_version(reader: HeaderReader) -> None:
 
 def _check_count(reader: HeaderReader, what: str, count: int, most: int, each_bytes: int) -> None:
     if count > most:
-        raise reader.damaged(f"it claims {count} {what}; at most {most} are allowed")
+        raise reader.damaged(f"it claims {count:,} {what}; at most {most:,} are allowed")
     if count * each_bytes > reader.size_bytes - reader.position:
         raise reader.incomplete()
 
@@ -218,7 +218,7 @@ def _read_metadata(reader: HeaderReader, count: int) -> tuple[dict[str, Value], 
         if not is_kept:
             continue
         if len(kept) == MAX_KEPT_VALUES:
-            raise reader.damaged(f"it has the figures of more than {MAX_KEPT_VALUES} models")
+            raise reader.damaged(f"it has the figures of more than {MAX_KEPT_VALUES:,} models")
         kept[key] = value
     return kept, keys
 

@@ -74,7 +74,8 @@ def read_tensors(reader: HeaderReader, count: int, alignment: int) -> tuple[Tens
     end = start + max((tensor.start + tensor.num_bytes for tensor in found.values()), default=0)
     if count and end > reader.size_bytes:
         raise LoadFailed(
-            f"{reader.file_name} is incomplete: it has {reader.size_bytes} of at least {end} bytes",
+            f"{reader.file_name} is incomplete: it has {reader.size_bytes:,} of at least "
+            f"{end:,} bytes",
             "Download the file again.",
         )
     return tuple(

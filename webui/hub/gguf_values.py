@@ -107,7 +107,7 @@ class HeaderReader:
         """Return the error for a file that ends before its header does."""
         return LoadFailed(
             f"{self.file_name} is incomplete: it ends within its header, "
-            f"after {self.size_bytes} bytes",
+            f"after {self.size_bytes:,} bytes",
             "Download the file again.",
         )
 
@@ -165,7 +165,7 @@ class HeaderReader:
     def _text_bytes(self, max_bytes: int) -> int:
         num = self.number("Q")
         if num > max_bytes:
-            raise self.damaged(f"it has a text of {num} bytes; at most {max_bytes} are allowed")
+            raise self.damaged(f"it has a text of {num:,} bytes; at most {max_bytes:,} are allowed")
         return num
 
     def _type(self) -> ValueType:
@@ -178,7 +178,7 @@ class HeaderReader:
     def _array(self, *, is_kept: bool) -> SkippedArray:
         kind, count = self._type(), self.number("Q")
         if count > MAX_ARRAY_ITEMS:
-            raise self.damaged(f"it has an array of {count} items")
+            raise self.damaged(f"it has an array of {count:,} items")
         if kind is ValueType.ARRAY:
             raise self.damaged("it has an array in an array")
         if kind is ValueType.STRING:
@@ -208,7 +208,7 @@ class HeaderReader:
         """Walk over texts; 300,000 of them take some 50 ms."""
         self._num_strings += count
         if self._num_strings > MAX_STRINGS:
-            raise self.damaged(f"it has {self._num_strings} texts in arrays")
+            raise self.damaged(f"it has {self._num_strings:,} texts in arrays")
         unpack = struct.Struct("<Q").unpack_from
         window, at, end = self._window, self._at, len(self._window)
         for _ in range(count):
@@ -218,7 +218,7 @@ class HeaderReader:
                 window, at, end = self._window, self._at, len(self._window)
             num = unpack(window, at)[0]
             if num > MAX_STRING_BYTES:
-                raise self.damaged(f"it has a text of {num} bytes in an array")
+                raise self.damaged(f"it has a text of {num:,} bytes in an array")
             at += 8 + num
             if at > end:
                 self._at = at - num
@@ -240,7 +240,7 @@ class HeaderReader:
             return
         self._window_start += self._at
         if self._window_start + num > MAX_HEADER_BYTES:
-            raise self.damaged(f"its header is longer than {MAX_HEADER_BYTES} bytes")
+            raise self.damaged(f"its header is longer than {MAX_HEADER_BYTES:,} bytes")
         # Never more than the file has: a claimed length must not reserve memory.
         left = max(0, self.size_bytes - self._window_start)
         rest = self._window[self._at :]

@@ -185,6 +185,8 @@ async def test_bad_file_is_422_and_chat_says_why_nothing_is_loaded(tmp_path: Pat
         error = refused.json()["error"]
         assert error["code"] == "load_failed"
         assert error["message"].startswith("broken cannot be loaded: broken.gguf")
+        assert "damaged, or newer" not in error["message"]
+        assert "damaged, or newer" in error["hint"]
         asked = {"messages": [{"role": "user", "content": "hi"}], "model": "broken"}
         answer = await client.post("/v1/chat/completions", json=asked)
         assert answer.status_code == 503
@@ -194,15 +196,17 @@ async def test_bad_file_is_422_and_chat_says_why_nothing_is_loaded(tmp_path: Pat
 
 async def test_load_that_fails_in_the_worker_is_503_with_its_reason(tmp_path: Path) -> None:
     settings = _settings(tmp_path, fake_engine=None)
-    write_tiny_gguf(tmp_path / "models" / "tiny.gguf")
+    write_tiny_gguf(tmp_path / "models" / "tiny.gguf", context_length=16_000_000)
     async with _running(create_app(settings)) as client:
-        options = {"split_mode": "none", "main_gpu": 15}  # only the worker knows the cards
+        options = {"context_length": 16_000_000, "slots": 64}  # only the worker knows how large
         body = {"model_id": "tiny.gguf", "options": options}
         assert (await client.post("/api/models/load", json=body)).status_code == 202
         asked = {"messages": [{"role": "user", "content": "hi"}]}
         answer = await client.post("/v1/chat/completions", json=asked)
         assert answer.status_code == 503
-        assert "main_gpu is 15" in answer.json()["error"]["message"]
+        assert "16,000,000 tokens for 64 replies takes" in answer.json()["error"]["message"]
+        failed = (await client.get("/api/models")).json()["status"]["error"]
+        assert failed["field"] == "context_length"
 
 
 @pytest.mark.parametrize(
@@ -212,6 +216,7 @@ async def test_load_that_fails_in_the_worker_is_503_with_its_reason(tmp_path: Pa
         ({"mmap": "no"}, "invalid_request", "mmap"),
         ({"lora": [{"path": "a", "scale": 1000}]}, "invalid_request", "lora[0].scale"),
         ({"context_length": 4096}, "load_failed", "context_length"),
+        ({"draft_model": "tiny.gguf"}, "load_failed", "draft_model"),
         ({"cache_type_v": "q8_0", "flash_attn": "off"}, "load_failed", "cache_type_v"),
     ],
     ids=str,

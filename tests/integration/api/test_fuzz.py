@@ -40,7 +40,8 @@ from webui.api import (
 )
 from webui.api.door import COOKIE
 from webui.api.models import LoadBody, LoraBody, LoraScale
-from webui.api.openai.chat_request import ChatRequest, TextRequest
+from webui.api.openai.chat_request import ChatRequest
+from webui.api.openai.text_request import TextRequest
 from webui.api.openai.vectors import EmbeddingsRequest, RerankRequest
 from webui.app import create_app
 from webui.sampling_params import SamplingParams

@@ -151,6 +151,6 @@ async def test_program_of_somebody_shut_out_is_refused_at_once(household: Househ
     assert (await program.get("/v1/models")).status_code == 200
     await ann.patch(f"/api/users/{bob}", json={"is_disabled": True})
     answer = await program.get("/v1/models")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "account_disabled")
     await ann.patch(f"/api/users/{bob}", json={"is_disabled": False, "role": "guest"})
     assert (await program.get("/v1/models")).status_code == 403

@@ -80,7 +80,7 @@ class ScriptedEngine:
         while self.mailboxes:  # noqa: ASYNC110 - as a reader of a made-up engine may
             await asyncio.sleep(0.01)
 
-    async def close(self):
+    async def close(self, *, is_replaced=False):
         pass
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.tiny_gguf import write_tiny_gguf, write_tiny_lora
+from tests.unit.engine.contract import collect, make_request
 from webui.actor import LOCAL_USER_ID, Actor, Permission
 from webui.chat.events import JobChanged, ModelsChanged
 from webui.chat.model_options import LAST_MODEL
@@ -16,6 +17,7 @@ from webui.engine.fake import FakeEngine
 from webui.engine.pool import EnginePool
 from webui.errors import (
     Conflict,
+    EngineDied,
     InvalidRequest,
     LoadFailed,
     NotFound,
@@ -257,6 +259,22 @@ async def test_model_of_the_settings_goes_first_and_a_missing_one_is_logged(
             await house.models.reopen_last()
         assert "gone" in caplog.text
         assert house.models.status.state == "none"
+
+
+async def test_load_is_refused_while_replies_of_an_unload_end(open_models):
+    async with open_models() as house:
+        await house.models.load(house.me, "tiny")
+        await state(house, "ready")
+        endless = make_request("long 1000000", max_tokens=1_000_000)
+        reply = asyncio.create_task(collect(house.pool.current, endless))
+        await asyncio.sleep(0)
+        assert (await house.models.unload(house.me)).state == "unloading"
+        with pytest.raises(Conflict, match="is being unloaded"):
+            await house.models.load(house.me, "tiny")
+        await house.models.unload(house.me, force=True)
+        assert house.models.status.state == "none"
+        with pytest.raises(EngineDied):
+            await reply
 
 
 async def test_options_are_kept_for_each_model(open_models):

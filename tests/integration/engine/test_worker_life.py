@@ -251,6 +251,7 @@ async def test_breaker_says_when_it_is_tried_again_and_the_next_request_then_doe
             with pytest.raises(EngineDied, match="is not started again for now") as caught:
                 await works(engine)
             assert re.search(r"after [12] s has it started again\..* Model tab", caught.value.hint)
+            assert 0 < caught.value.retry_after_s <= 2
             await until(lambda: engine._breaker.closed_in_s == 0)
             assert engine.state is EngineState.FAILED  # nothing is started for nobody
             assert await works(engine)

@@ -159,7 +159,6 @@ async def test_memory_that_cannot_be_locked_is_no_failure(parrot: Path) -> None:
         {"numa": "numactl"},
         {"kv_unified": True},
         {"gpu_layers": 0},
-        {"gpu_layers": 999},
     ],
     ids=str,
 )

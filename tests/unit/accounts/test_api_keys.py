@@ -11,6 +11,7 @@ import pytest
 from tests.unit.accounts.conftest import GOOD, HERE, OTHER, House
 from webui.accounts import known_keys
 from webui.accounts.api_keys import LONGEST, MAX_KEYS, MAX_MODELS
+from webui.accounts.enabled import AccountDisabled
 from webui.accounts.identity import Scope, Sender, Source, hash_of, new_token
 from webui.accounts.known_keys import FORM, SAVE_EVERY, InvalidApiKey, KnownKeys
 from webui.accounts.throttle import ADDRESS, TooManyAttempts
@@ -215,7 +216,8 @@ async def test_disabled_owner_has_no_way_in_until_enabled(keys: Keys) -> None:
     identity = await keys.identify(key := await keys.make())
     await keys.change(is_disabled=True)
     assert identity.ended.is_set()
-    assert not await keys.is_in(key)
+    with pytest.raises(AccountDisabled):
+        await keys.identify(key)
     await keys.change(is_disabled=False)
     assert await keys.is_in(key)
 

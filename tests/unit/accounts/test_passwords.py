@@ -33,6 +33,12 @@ def test_password_that_is_guessed_first_is_refused(password: str) -> None:
     assert refusal.value.field == "new"
 
 
+@pytest.mark.parametrize(("password", "said"), [("x", "one character"), ("xy", "2 characters")])
+def test_short_password_is_counted_in_plain_words(password: str, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^the password has {said}$"):
+        check(password, name="Ann")
+
+
 async def test_hash_verifies_its_own_password_alone() -> None:
     hashes = Passwords(CHEAP)
     stored = await hashes.hash(GOOD)

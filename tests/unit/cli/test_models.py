@@ -163,6 +163,10 @@ def test_models_are_a_table(script: Script) -> None:
         (NONE, "No model is loaded."),
         (LOADING, "A is being loaded: 50%."),
         (LOADED, "A\\x1b[2J is loaded."),
+        (
+            ModelStatus(state="unloading", name="A"),
+            "A is being unloaded once its replies have ended.",
+        ),
         (ModelStatus(state="restarting", name="A"), "A died and is being started again."),
         (ModelStatus(state="failed", name="A", error=WHY), "A failed: too little memory."),
     ],

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.engine.fake_embedder import BEGIN, BETWEEN, FakeEmbedder
 from tests.unit.engine.test_embed_loop import request_of
-from webui.engine.embed_texts import TextMaker
+from webui.engine.embed_texts import COUNTED_CHARS, TextMaker
 from webui.errors import ContextLengthExceeded, InvalidRequest
 
 
@@ -30,6 +30,11 @@ def test_too_long_a_text_names_both_numbers(maker):
     with pytest.raises(ContextLengthExceeded, match=r"Input 1 has 33 tokens.* reads 32 at") as info:
         make(maker, "ok", "a" * 32)
     assert info.value.field == "input"
+
+
+def test_text_that_is_counted_quickly_is_counted_to_its_end(maker):
+    with pytest.raises(ContextLengthExceeded, match=rf"has {COUNTED_CHARS + 1} tokens.* reads 32"):
+        make(maker, "a" * COUNTED_CHARS)
 
 
 def test_longest_text_passes(maker):

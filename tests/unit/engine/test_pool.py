@@ -8,7 +8,7 @@ from webui.engine.adapters import Adapter, ChosenScale
 from webui.engine.fake import FakeEngine
 from webui.engine.interface import EngineState
 from webui.engine.loader import ModelSpec
-from webui.engine.pool import EnginePool
+from webui.engine.pool import DRAIN_S, EnginePool
 from webui.engine.pool_status import LoadOutcome, PoolError, PoolState, PoolStatus
 from webui.errors import Conflict, EngineDied, InvalidRequest, LoadFailed, ModelNotLoaded
 
@@ -132,7 +132,7 @@ async def test_swap_ends_replies_that_take_too_long(opener, drain_s):
     reply = talk(pool)
     await settle()
     await pool.load(spec("two"))
-    with pytest.raises(EngineDied, match="unloaded"):
+    with pytest.raises(EngineDied, match="being loaded"):
         await reply
     assert pool.current is opener.engines["two"]
     await pool.close()
@@ -143,8 +143,9 @@ async def test_force_ends_replies_at_once(pool, opener):
     reply = talk(pool)
     await settle()
     await pool.load(spec("two"), force=True)
-    with pytest.raises(EngineDied):
+    with pytest.raises(EngineDied, match="make room for the one that is being loaded") as end:
         await reply
+    assert "waits for that one" in end.value.hint
     reply = talk(pool)
     await settle()
     await pool.unload(force=True)
@@ -160,14 +161,17 @@ async def test_unload_waits_for_replies_takes_no_new_ones_and_can_be_hurried(poo
     unloading = asyncio.create_task(pool.unload())
     await settle()
     assert not reply.done()
-    assert pool.status.state is PoolState.READY
-    with pytest.raises(ModelNotLoaded, match="being unloaded"):
+    assert pool.status.state is PoolState.UNLOADING
+    assert pool.status.info is not None
+    with pytest.raises(ModelNotLoaded, match="being unloaded") as refusal:
         await pool.acquire(1)
+    assert refusal.value.retry_after_s == DRAIN_S
+    assert "once it is gone" in refusal.value.hint
     with pytest.raises(Conflict, match="being unloaded"):
         await pool.load(spec("two"))
     await pool.unload(force=True)
     await unloading
-    with pytest.raises(EngineDied):
+    with pytest.raises(EngineDied, match="was unloaded"):
         await reply
     assert pool.status == PoolStatus()
 

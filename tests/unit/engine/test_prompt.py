@@ -2,6 +2,7 @@ import pytest
 
 from tests.unit.engine.contract import make_request
 from tests.unit.engine.fake_runner import BOS, FakeOptions, FakeRunner
+from webui.engine.interface import Priority
 from webui.engine.prompt import PromptMaker
 from webui.engine.text_length import COUNTED_CHARS, CUT_TOKENS
 from webui.errors import ContextLengthExceeded, InvalidRequest
@@ -73,6 +74,51 @@ def test_prompt_of_exactly_the_context_fits_and_one_more_does_not():
     assert "101 tokens" in caught.value.message
     assert "holds 100" in caught.value.message
     assert caught.value.field == "messages"
+
+
+ANSWERED = (Message(Role.USER, "hi"), Message(Role.ASSISTANT, "well"))
+LONG = Message(Role.USER, "x" * 200)
+
+
+@pytest.mark.parametrize(
+    ("fields", "begins", "has", "has_not"),
+    [
+        (
+            {"messages": (*ANSWERED, LONG)},
+            "The conversation has",
+            ("Shorten the message", "new conversation", "When the context is full"),
+            ("context_overflow",),
+        ),
+        (
+            {"messages": (LONG,)},
+            "The conversation has",
+            ("Shorten the message", "new conversation", "longer context"),
+            ("older turns",),
+        ),
+        (
+            {"messages": (*ANSWERED, LONG), "priority": Priority.API},
+            "The conversation has",
+            ("Shorten the message", "(context_overflow)"),
+            ("Parameters", "new conversation"),
+        ),
+        (
+            {"messages": (), "plain_text": LONG.text, "priority": Priority.API},
+            "The prompt has",
+            ("Shorten the prompt or load the model with a longer context.",),
+            ("turns", "conversation", "context_overflow"),
+        ),
+    ],
+    ids=["chat", "one turn", "api", "text"],
+)
+def test_refusal_speaks_of_what_its_reader_can_change(fields, begins, has, has_not):
+    with pytest.raises(ContextLengthExceeded) as refusal:
+        PromptMaker(make_runner()).make(make_request("", **fields))
+    assert refusal.value.message.startswith(begins)
+    assert refusal.value.field == ("prompt" if fields.get("plain_text") else "messages")
+    for words in has:
+        assert words in refusal.value.hint
+    for words in has_not:
+        assert words not in refusal.value.message + refusal.value.hint
 
 
 @pytest.mark.parametrize("num_messages", [1, 10])

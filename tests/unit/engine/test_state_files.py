@@ -1,11 +1,13 @@
+import asyncio
 import os
 import stat
+import time
 
 import pytest
 
-from webui.engine import state_files
+from webui.engine import saved_states, state_files
 from webui.engine.state_files import BadStateFile
-from webui.engine.states import Prefix, State
+from webui.engine.states import SHARED_OWNER, Prefix, State
 
 KEY = "model and options"
 
@@ -107,6 +109,36 @@ def test_what_was_used_longest_ago_goes_when_there_is_too_much(tmp_path, folder)
     size = files[0].path.stat().st_size
     assert state_files.trim(tmp_path, 2 * size) == [files[2].path, files[1].path]
     assert state_files.trim(tmp_path, 2 * size) == []
+
+
+def _write_old(folder, *whose, age_s):
+    path = state_files.write(folder, KEY, make(*whose)).path
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+def test_what_belongs_to_no_conversation_goes_with_its_age(tmp_path, folder):
+    _write_old(folder, "ann", None, age_s=7200)
+    kept = [
+        _write_old(folder, "ann", None, age_s=1800),
+        _write_old(folder, "ann", "c1", age_s=7200),
+        _write_old(folder, SHARED_OWNER, None, age_s=7200),
+    ]
+    state_files.expire(tmp_path, time.time_ns() - 3600 * 10**9)
+    assert sorted(folder.iterdir()) == sorted(kept)
+
+
+async def test_old_ones_are_looked_for_again_and_again(tmp_path, folder):
+    first = _write_old(folder, "ann", None, age_s=7200)
+    task = asyncio.create_task(saved_states.keep_fresh(tmp_path, 3600, every_s=0.001))
+    async with asyncio.timeout(10):
+        while first.exists():  # noqa: ASYNC110 - a file has no event
+            await asyncio.sleep(0.001)
+        second = _write_old(folder, "ann", None, age_s=7200)
+        while second.exists():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def test_write_that_fails_leaves_nothing(folder, monkeypatch):

@@ -189,21 +189,24 @@ def with_tensor(**changes: object) -> bytes:
 
 
 HOSTILE = {
-    "more tensors than bytes": (Gguf(num_tensors=2**40).encode(), "claims 1099511627776 tensors"),
+    "more tensors than bytes": (
+        Gguf(num_tensors=2**40).encode(),
+        "claims 1,099,511,627,776 tensors",
+    ),
     "one tensor too many": (Gguf(num_tensors=3).encode(), "model.gguf"),
     "more metadata than bytes": (Gguf(num_metadata=2**60).encode(), "metadata entries"),
     "one entry too many": (Gguf(num_metadata=12).encode(), "model.gguf"),
     "long text": (
         changed(general__name=struct.pack("<IQ", STRING, 2**50)),
-        "text of 1125899906842624 bytes",
+        "text of 1,125,899,906,842,624 bytes",
     ),
     "text over the bound": (
         changed(general__name=string("a" * (MAX_STRING_BYTES + 1))),
-        "1048577 bytes",
+        "1,048,577 bytes",
     ),
     "long text in an array": (
         changed(x=struct.pack("<IIQQ", ARRAY, STRING, 1, 2**40)),
-        "text of 1099511627776 bytes",
+        "text of 1,099,511,627,776 bytes",
     ),
     "long array": (changed(x=struct.pack("<IIQ", ARRAY, 0, 2**40)), "array of"),
     "array beyond the file": (changed(x=struct.pack("<IIQ", ARRAY, 10, 3_000_000)), "incomplete"),
@@ -265,7 +268,7 @@ def test_key_that_is_there_twice_is_refused(read: Read) -> None:
 
 def test_incomplete_file_is_told_by_how_much(read: Read) -> None:
     data = Gguf().encode()
-    with pytest.raises(LoadFailed, match=rf"has {len(data) - 1} of at least {len(data)} bytes"):
+    with pytest.raises(LoadFailed, match=rf"has {len(data) - 1:,} of at least {len(data):,} bytes"):
         read(data[:-1])
 
 
@@ -280,7 +283,7 @@ def test_every_shorter_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [40, 100, 200])
 def test_header_cut_short_is_incomplete_and_not_damaged(read: Read, size: int) -> None:
-    with pytest.raises(LoadFailed, match=f"incomplete: .*after {size} bytes"):
+    with pytest.raises(LoadFailed, match=f"incomplete: .*after {size:,} bytes"):
         read(GOOD[:size])
 
 
@@ -288,7 +291,7 @@ def test_header_cut_short_is_incomplete_and_not_damaged(read: Read, size: int) -
 def test_count_that_no_file_has_is_damaged_and_not_incomplete(
     read: Read, changes: dict[str, int]
 ) -> None:
-    with pytest.raises(LoadFailed, match="damaged or made up: it claims 65537"):
+    with pytest.raises(LoadFailed, match="damaged or made up: it claims 65,537"):
         read(Gguf(**changes).encode())
 
 

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from tests.tiny_gguf import write_tiny_gguf
 from webui.errors import LoadFailed
-from webui.loaders.llama_cpp import LOADER, LlamaCppOptions
+from webui.loaders.llama_cpp import LOADER, LlamaCppOptions, card
 from webui.loaders.llama_cpp.__main__ import open_spec
+from webui.loaders.llama_cpp.backends import can_use_cards
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
 from webui.loaders.llama_cpp.combinations import (
     check_devices,
@@ -139,6 +140,7 @@ def test_split_that_contradicts_itself_is_refused(options: dict[str, object], sa
         ({"tensor_split": [1, 1]}, 1, "2 shares, and one graphics card is there"),
         ({"tensor_split": [1, 1, 1]}, 2, "3 shares, and 2 graphics cards are there"),
         ({"split_mode": "none", "main_gpu": 1}, 1, "main_gpu is 1, and one"),
+        ({"gpu_layers": 10}, 0, "gpu_layers is 10, and no graphics card is there"),
     ],
 )
 def test_card_that_is_not_there_is_refused(
@@ -154,6 +156,45 @@ def test_card_that_is_not_there_is_refused(
 def test_options_without_cards_need_none() -> None:
     check_devices(LlamaCppOptions(), 0)
     check_devices(options_of(split_mode="none"), 0)
+    check_devices(options_of(gpu_layers=0), 0)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["libggml.so", "libggml-base.so.0", "libggml-cpu.so"], False),
+        (["libggml.so", "libggml-cpu.so", "libggml-cuda.so"], True),
+        (["libggml.dylib", "libggml-metal.dylib"], True),
+        (["ggml.dll", "ggml-base.dll", "ggml-vulkan.dll"], True),
+        ([], True),
+    ],
+    ids=str,
+)
+def test_build_for_cards_is_known_by_its_libraries(
+    tmp_path: Path, names: list[str], *, expected: bool
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert can_use_cards(tmp_path) == expected
+
+
+def test_build_that_is_not_found_may_use_cards() -> None:
+    assert can_use_cards(None)
+
+
+@pytest.mark.parametrize("options", [{"tensor_split": [1, 1]}, {"gpu_layers": 10}], ids=str)
+def test_cards_that_the_build_cannot_use_are_refused_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
+) -> None:
+    path = tmp_path / "tiny.gguf"
+    write_tiny_gguf(path)
+    given = options_of(**options)
+    monkeypatch.setattr(card, "library_folder", lambda: tmp_path)
+    LOADER.check(path, given)  # nothing says that there are none
+    (tmp_path / "libggml-cpu.so").touch()
+    with pytest.raises(LoadFailed, match="no graphics card is there") as refusal:
+        LOADER.check(path, given)
+    assert refusal.value.field == next(iter(options))
 
 
 @pytest.mark.parametrize("name", QUANTIZED)

@@ -7,9 +7,10 @@ client goes.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,13 @@ from typing_extensions import override
 from webui.api.errors import error_body, error_response, internal_error
 from webui.api.openai.shapes import Places
 from webui.api.openai.whole import WholeAnswer, server_ending
-from webui.api.sse import STREAM_HEADERS, BodyWriter, Ending
+from webui.api.sse import KEEP_ALIVE, STREAM_HEADERS, BodyWriter, Ending
+from webui.chat.event_log import KEEP_ALIVE_S
 from webui.engine.interface import Finish, FinishReason, Shifted, Text, Trimmed
 from webui.errors import EngineError, WebuiError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from starlette.types import Message, Receive, Scope, Send
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DONE = b"data: [DONE]\n\n"
+LOOKS = 4  # for a word, in the time after which a comment is due
 MARK = "\0"  # stands for the text while the bytes around it are made
 
 encode = msgspec.json.encode
@@ -49,10 +52,10 @@ class Heading:
         shape: How replies look.
         completion_id: Its id in the dialect.
         model: Name of the model that answers.
-        num_choices: How many replies there are.
+        num_choices: How many replies there are, those to one prompt side by side.
         with_logprobs: Whether the log-probabilities of tokens are told.
         with_usage: Whether a stream ends with a chunk of token counts.
-        echo: Text that every reply begins with.
+        echoes: For each prompt the text that replies to it begin with.
     """
 
     shape: Shape
@@ -61,7 +64,16 @@ class Heading:
     num_choices: int
     with_logprobs: bool
     with_usage: bool
-    echo: str = ""
+    echoes: tuple[str, ...] = ("",)
+
+    @property
+    def num_each(self) -> int:
+        """How many replies each prompt gets."""
+        return self.num_choices // len(self.echoes)
+
+    def echo(self, index: int) -> str:
+        """Return what a reply begins with."""
+        return self.echoes[index // self.num_each]
 
     def common(self, kind: str) -> dict[str, Any]:
         """Return the fields that begin every object."""
@@ -129,7 +141,7 @@ class Completion(WholeAnswer):
 
     async def _whole(self) -> Response:
         heading = self._heading
-        replies = [Reply(heading.echo) for _ in range(heading.num_choices)]
+        replies = [Reply(heading.echo(index)) for index in range(heading.num_choices)]
         async with aclosing(self._deltas) as deltas:
             async for index, delta in deltas:
                 if isinstance(delta, Text):
@@ -144,7 +156,7 @@ class Completion(WholeAnswer):
         body = {
             **heading.common(heading.shape.whole),
             "choices": choices,
-            "usage": usage(finishes),
+            "usage": usage(finishes, heading.num_each),
         }
         return Response(encode(body), media_type="application/json")
 
@@ -164,6 +176,8 @@ class CompletionStream(Response):
         streams: Where it is at work.
         deltas: From `fan.numbered`; not started yet.
         heading: What it is.
+        keep_alive_s: After so long without a word a comment is written, lest somebody on the way
+            takes the connection for dead; it begins the answer.
     """
 
     def __init__(
@@ -171,17 +185,22 @@ class CompletionStream(Response):
         streams: Streams,
         deltas: AsyncGenerator[tuple[int, Delta], None],
         heading: Heading,
+        *,
+        keep_alive_s: float = KEEP_ALIVE_S,
     ) -> None:
         self.background = None  # FastAPI asks every answer for it
         self._streams = streams
+        self._keep_alive_s = keep_alive_s
         self._has_begun = False
+        self._is_open = False  # all that comes before the text is written
+        self._opening = asyncio.Lock()
         self._deltas = deltas
         self._heading = heading
         self._shape = heading.shape
         self._common = heading.common(heading.shape.chunk)
         self._places = [Places() for _ in range(heading.num_choices)]
         self._left_out = [LeftOut() for _ in range(heading.num_choices)]
-        self._finishes: list[Finish] = []
+        self._finishes: dict[int, Finish] = {}
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -195,7 +214,7 @@ class CompletionStream(Response):
     async def _write(self, scope: Scope, send: Send) -> None:
         try:
             body = BodyWriter(send)
-            async with aclosing(self._deltas) as deltas, body:
+            async with aclosing(self._deltas) as deltas, body, self._kept_alive(send, body):
                 await self._write_all(deltas, send, body)
         except WebuiError as error:
             await self._fail(error, scope, send)
@@ -208,6 +227,29 @@ class CompletionStream(Response):
             request_id = scope.get("state", {}).get("request_id", "")
             logger.exception("request %s failed: %s", request_id, type(error).__name__)
             await self._fail(internal_error(request_id), scope, send)
+
+    @asynccontextmanager
+    async def _kept_alive(self, send: Send, body: BodyWriter) -> AsyncIterator[None]:
+        """Write a comment whenever nothing else was written for a while."""
+
+        async def write_comments() -> None:
+            num_written = num_quiet = 0
+            while True:
+                await asyncio.sleep(self._keep_alive_s / LOOKS)
+                is_quiet = num_written == body.num_written and not body.is_writing
+                num_quiet = num_quiet + 1 if is_quiet else 0
+                if num_quiet == LOOKS:
+                    await self._open(send, body)
+                    await body.write(KEEP_ALIVE)
+                    num_quiet = 0
+                num_written = body.num_written
+
+        task = asyncio.create_task(write_comments())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _fail(self, error: WebuiError, scope: Scope, send: Send) -> None:
         """Tell an error: with a status of its own before the first word, else in the stream."""
@@ -222,8 +264,8 @@ class CompletionStream(Response):
     ) -> None:
         around = [self._around(index) for index in range(self._heading.num_choices)]
         async for index, delta in deltas:
-            if not self._has_begun:
-                await self._begin(send, body)
+            if not self._is_open:
+                await self._open(send, body)
             if isinstance(delta, Text):
                 if delta.logprobs:
                     await body.write(self._piece(index, delta))
@@ -231,7 +273,7 @@ class CompletionStream(Response):
                     head, tail = around[index]
                     await body.write(head + encode(delta.text) + tail)
             elif isinstance(delta, Finish):
-                self._finishes.append(delta)
+                self._finishes[index] = delta
                 ending = self._shape.ending(index, finish_reason(delta))
                 told = self._left_out[index].told() | limited(delta)
                 await body.write(self._chunk(ending | told))
@@ -241,15 +283,20 @@ class CompletionStream(Response):
             raise no_reason()
         await body.write(self._ending())
 
-    async def _begin(self, send: Send, body: BodyWriter) -> None:
-        self._has_begun = True
-        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-        for index in range(self._heading.num_choices):
-            opening = self._shape.opening(index)
-            if opening is not None:
-                await body.write(self._chunk(opening))
-            if echo := self._heading.echo:
-                await body.write(self._chunk(self._shape.piece(index, echo, None)))
+    async def _open(self, send: Send, body: BodyWriter) -> None:
+        """Write what comes before the text, once."""
+        async with self._opening:
+            if self._is_open:
+                return
+            self._has_begun = True
+            await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+            for index in range(self._heading.num_choices):
+                opening = self._shape.opening(index)
+                if opening is not None:
+                    await body.write(self._chunk(opening))
+                if echo := self._heading.echo(index):
+                    await body.write(self._chunk(self._shape.piece(index, echo, None)))
+            self._is_open = True
 
     def _around(self, index: int) -> tuple[bytes, bytes]:
         """Return the bytes before and behind the text of a chunk."""
@@ -263,7 +310,9 @@ class CompletionStream(Response):
     def _ending(self) -> bytes:
         if not self._heading.with_usage:
             return DONE
-        return _data({**self._common, "choices": [], "usage": usage(self._finishes)}) + DONE
+        finishes = [self._finishes[index] for index in range(self._heading.num_choices)]
+        counts = usage(finishes, self._heading.num_each)
+        return _data({**self._common, "choices": [], "usage": counts}) + DONE
 
     def _chunk(self, choice: dict[str, Any]) -> bytes:
         chunk = {**self._common, "choices": [choice]}
@@ -289,10 +338,16 @@ def no_reason() -> EngineError:
     return EngineError("the engine ended the reply without saying why", "Try again.")
 
 
-def usage(finishes: Sequence[Finish]) -> dict[str, object]:
-    """Return token counts in the dialect; the prompt that several replies share counts once."""
+def usage(finishes: Sequence[Finish], num_each: int) -> dict[str, object]:
+    """Return token counts in the dialect; a prompt that several replies share counts once.
+
+    Args:
+        finishes: Of all replies, those to one prompt side by side.
+        num_each: How many replies each prompt got.
+    """
     counts = [finish.usage for finish in finishes]
-    prompt_tokens = counts[0].prompt_tokens
+    firsts = counts[::num_each]
+    prompt_tokens = sum(count.prompt_tokens for count in firsts)
     completion_tokens = sum(count.completion_tokens for count in counts)
     drafted_tokens = sum(count.drafted_tokens for count in counts)
     accepted_tokens = sum(count.accepted_tokens for count in counts)
@@ -300,7 +355,7 @@ def usage(finishes: Sequence[Finish]) -> dict[str, object]:
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": counts[0].cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": sum(count.cached_tokens for count in firsts)},
         "completion_tokens_details": {
             "accepted_prediction_tokens": accepted_tokens,
             "rejected_prediction_tokens": drafted_tokens - accepted_tokens,

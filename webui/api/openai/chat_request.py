@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from webui.api.openai.sampler_fields import Known, SamplerFields
+from webui.api.openai.unsupported import Unsupported, no_tools
 from webui.engine.adapters import MAX_ADAPTERS, MAX_LORA_SCALE, ChosenScale
 from webui.engine.answer_form import AnswerForm
 from webui.engine.interface import GrammarTrigger
@@ -56,11 +57,23 @@ class TextPart(Known):
 class ChatMessage(Known):
     """One turn, in the words of the dialect."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[TextPart] | None = None
+    tool_calls: Any = None
+    function_call: Any = None
 
-    def ours(self) -> Message:
-        """Return the turn as the engine reads it."""
+    def ours(self, index: int) -> Message:
+        """Return the turn as the engine reads it.
+
+        Raises:
+            InvalidRequest: It is about a tool.
+        """
+        if self.role in ("tool", "function"):
+            raise no_tools(f"messages.{index}.role")
+        if self.tool_calls or self.function_call:
+            raise no_tools(
+                f"messages.{index}.{'tool_calls' if self.tool_calls else 'function_call'}"
+            )
         role = Role.SYSTEM if self.role == "developer" else Role(self.role)
         if self.content is None or isinstance(self.content, str):
             return Message(role, self.content or "")
@@ -142,7 +155,7 @@ class LoraScale(Known):
     scale: Annotated[StrictFloat | StrictInt, Field(ge=-MAX_LORA_SCALE, le=MAX_LORA_SCALE)]
 
 
-class Asked(SamplerFields):
+class Asked(SamplerFields, Unsupported):
     """What chats and texts have in common."""
 
     model: str | None = None
@@ -224,11 +237,11 @@ class Asked(SamplerFields):
 
     @property
     def num_choices(self) -> int:
-        """How many replies to write."""
+        """How many replies to write to each prompt."""
         return self.n or 1
 
     def choices(self, params: SamplingParams) -> list[SamplingParams]:
-        """Return how to sample each reply: with a seed, each takes the one after the last."""
+        """Return how to sample the replies to a prompt: each takes the seed after the last one's."""
         return [
             params
             if params.seed < 0
@@ -244,22 +257,16 @@ class ChatRequest(Asked):
     logprobs: StrictBool | None = None
     continue_final_message: StrictBool | None = None
     continue_: StrictBool | None = None
-    tool_choice: Any = None
 
-    def prompt(self) -> Prompt:
-        """Return the conversation as the engine reads it.
+    def prompts(self) -> tuple[Prompt, ...]:
+        """Return the one conversation as the engine reads it.
 
         Raises:
-            InvalidRequest: It is to be gone on with, but does not end with the assistant; or a
-                tool must be called.
+            InvalidRequest: It is to be gone on with, but does not end with the assistant, or asks
+                for something that we do not do.
         """
-        if self.tool_choice not in (None, "auto", "none"):
-            raise InvalidRequest(
-                "tool_choice: the model calls no tools, so that none can be required",
-                "Leave it out, or send auto or none: the reply is text then.",
-                field="tool_choice",
-            )
-        messages = tuple(message.ours() for message in self.messages)
+        self.check_supported()
+        messages = tuple(message.ours(index) for index, message in enumerate(self.messages))
         continue_last = bool(self.continue_final_message or self.continue_)
         if continue_last and messages[-1].role is not Role.ASSISTANT:
             raise InvalidRequest(
@@ -267,7 +274,7 @@ class ChatRequest(Asked):
                 "Send the beginning of the reply as the last message.",
                 field="continue_final_message",
             )
-        return Prompt(messages, continue_last=continue_last)
+        return (Prompt(messages, continue_last=continue_last),)
 
     def params(self) -> SamplingParams:
         """Return how to sample.
@@ -282,73 +289,3 @@ class ChatRequest(Asked):
                 "top_logprobs: needs logprobs", "Set logprobs to true.", field="top_logprobs"
             )
         return self.checked(self.sampling(logprobs=bool(self.logprobs)))
-
-
-class TextRequest(Asked):
-    """Body of `POST /v1/completions`."""
-
-    prompts: StrictStr | list[StrictStr] = Field(alias="prompt")
-    logprobs: Any = None
-    echo: StrictBool | None = None
-    suffix: Any = None
-
-    def prompt(self) -> Prompt:
-        """Return the text as the engine reads it.
-
-        Raises:
-            InvalidRequest: Something is asked for that we do not do.
-        """
-        if self.suffix:
-            raise InvalidRequest(
-                "suffix: filling in between two texts is not supported",
-                "Leave it out.",
-                field="suffix",
-            )
-        if self.echo and self.params().logprobs:
-            raise InvalidRequest(
-                "echo: log-probabilities of a prompt are not computed",
-                "Leave out echo or the log-probabilities.",
-                field="echo",
-            )
-        return Prompt(text=self.prompt_text)
-
-    @property
-    def prompt_text(self) -> str:
-        """The text to write on from.
-
-        Raises:
-            InvalidRequest: There is none, or more than one.
-        """
-        if isinstance(self.prompts, str):
-            return self.prompts
-        if len(self.prompts) != 1:
-            raise InvalidRequest(
-                f"prompt: a request is for one text, and there are {len(self.prompts)}",
-                "Send a request for each; they are written at the same time.",
-                field="prompt",
-            )
-        return self.prompts[0]
-
-    def params(self) -> SamplingParams:
-        """Return how to sample; `logprobs` is a number here, 0 tells that of each token alone.
-
-        Raises:
-            InvalidRequest: A value is out of its range; names the field.
-        """
-        if self.top_logprobs is not None and self.top_logprobs != 0:
-            raise InvalidRequest(
-                "top_logprobs: it is for chats",
-                "For texts, send the number as logprobs.",
-                field="top_logprobs",
-            )
-        if self.wants_probs:
-            return self.with_probs()
-        if self.logprobs is None or self.logprobs is False:
-            return self.sampling(top_logprobs=0)
-        names = {"top_logprobs": "logprobs"}
-        return self.checked(self.sampling(names, logprobs=True, top_logprobs=self.logprobs))
-
-    @property
-    def wants_probs(self) -> bool:
-        """Whether log-probabilities are asked for in llama-server's way; OpenAI's comes first."""
-        return (self.logprobs is None or self.logprobs is False) and self.n_probs is not None

@@ -15,10 +15,11 @@ from starlette.responses import Response
 from webui.actor import Actor
 from webui.api.deps import ActorDep, Json, RuntimeDep, StreamsDep, parse
 from webui.api.openai.answers import Completion, CompletionStream, Heading
-from webui.api.openai.chat_request import ChatRequest, TextRequest
+from webui.api.openai.chat_request import ChatRequest
 from webui.api.openai.fan import numbered
 from webui.api.openai.model_name import check_model
 from webui.api.openai.shapes import ChatShape, ProbsShape, Shape, TextShape
+from webui.api.openai.text_request import TextRequest
 from webui.api.sse import Streams
 from webui.errors import NotFound
 from webui.hub.catalog import Catalog
@@ -59,9 +60,8 @@ async def complete_text(
     asked: Annotated[TextRequest, Depends(read_text_request)],
 ) -> Response:
     """Write on at the end of a text, without a chat template."""
-    echo = asked.prompt_text if asked.echo else ""
     shape = ProbsShape() if asked.wants_probs else TextShape()
-    return _complete(runtime, actor, streams, asked, shape, echo)
+    return _complete(runtime, actor, streams, asked, shape, echo=bool(asked.echo))
 
 
 @router.get("/models")
@@ -90,19 +90,21 @@ def _complete(
     streams: Streams,
     asked: ChatRequest | TextRequest,
     shape: Shape,
-    echo: str = "",
+    *,
+    echo: bool = False,
 ) -> Response:
-    params, prompt, form = asked.params(), asked.prompt(), asked.form()
+    params, prompts, form = asked.params(), asked.prompts(), asked.form()
+    num_replies = len(prompts) * asked.num_choices
     heading = Heading(
         shape=shape,
         completion_id=f"{shape.id_prefix}{secrets.token_hex(12)}",
         model=check_model(asked.model, runtime),
-        num_choices=asked.num_choices,
+        num_choices=num_replies,
         with_logprobs=params.logprobs,
         with_usage=asked.wants_usage,
-        echo=echo,
+        echoes=tuple((echo and prompt.text) or "" for prompt in prompts),
     )
-    admission = runtime.quotas.admission(actor, num_requests=asked.num_choices)
+    admission = runtime.quotas.admission(actor, num_requests=num_replies)
     replies = [
         runtime.generations.complete(
             actor,
@@ -114,6 +116,7 @@ def _complete(
             admission=admission,
             lora=asked.lora_scales(),
         )
+        for prompt in prompts
         for choice in asked.choices(params)
     ]
     kind = CompletionStream if asked.stream else Completion

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_SHOWN_CHARS = 40
 SEPARATORS = "\n,"
-# llama-server takes one string of letters.
+# llama-server takes one string of letters; older ones knew f.
 LETTERS = {
     "e": "penalties",
     "d": "dry",
@@ -28,6 +28,7 @@ LETTERS = {
     "p": "top_p",
     "m": "min_p",
     "x": "xtc",
+    "f": "tfs",
     "t": "temperature",
     "i": "infill",
     "a": "adaptive_p",

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from webui.hub.gguf import read_header
-from webui.loaders.llama_cpp.combinations import check_fit, check_options
+from webui.loaders.llama_cpp.backends import can_use_cards, library_folder
+from webui.loaders.llama_cpp.combinations import check_devices, check_fit, check_options
 from webui.loaders.llama_cpp.options import LlamaCppOptions
 from webui.loaders.llama_cpp.sampler import SAMPLED_PARAMS
 
@@ -51,6 +52,8 @@ class LlamaCppLoader:
         """
         assert isinstance(options, LlamaCppOptions)
         check_options(options)
+        if not can_use_cards(library_folder()):
+            check_devices(options, 0)
         check_fit(options, read_header(path))
 
 

@@ -107,6 +107,12 @@ def check_devices(options: LlamaCppOptions, num_gpus: int) -> None:
     there = {0: "no graphics card is there", 1: "one graphics card is there"}.get(
         num_gpus, f"{num_gpus} graphics cards are there"
     )
+    if options.gpu_layers > 0 and not num_gpus:
+        raise LoadFailed(
+            f"gpu_layers is {options.gpu_layers}, and {there}",
+            "Set gpu_layers to -1, which takes what there is, or to 0.",
+            field="gpu_layers",
+        )
     shares = options.tensor_split
     if len(shares) > num_gpus:
         raise LoadFailed(
@@ -160,12 +166,12 @@ def check_context(options: LlamaCppOptions, trained: int) -> None:
     longest = longest_context(options, trained)
     if options.context_length <= longest:
         return
-    reached = f"was made for ({longest})"
+    reached = f"was made for ({longest:,})"
     if longest > trained:
-        reached = f"reaches with this RoPE scale ({longest})"
+        reached = f"reaches with this RoPE scale ({longest:,})"
     raise LoadFailed(
-        f"A context of {options.context_length} tokens is more than this model {reached}",
-        f"Set the context length to {longest} or less.",
+        f"A context of {options.context_length:,} tokens is more than this model {reached}",
+        f"Set the context length to {longest:,} or less.",
         field="context_length",
     )
 

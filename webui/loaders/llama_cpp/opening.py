@@ -149,7 +149,7 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
             llama_cpp.llama_free(context)
         said = f": {log.errors[-1]}" if log.errors else ""
         raise LoadFailed(
-            f"llama.cpp cannot make a context of {length} tokens for {options.slots} replies{said}",
+            f"llama.cpp cannot make a context of {length:,} tokens for {options.slots} replies{said}",
             "Take a shorter context or fewer parallel replies.",
         )
     return OpenedContext(
@@ -189,9 +189,10 @@ def _choose_context_length(model: int, options: LlamaCppOptions, token_bytes: in
     needed_bytes = asked * options.slots * token_bytes
     if needed_bytes > free_bytes and not llama_cpp.llama_supports_gpu_offload():
         raise LoadFailed(
-            f"A context of {asked} tokens for {options.slots} replies takes "
+            f"A context of {asked:,} tokens for {options.slots} replies takes "
             f"{needed_bytes / GIB:.1f} GiB, and {free_bytes / GIB:.1f} GiB are free",
             "Take a shorter context or fewer parallel replies.",
+            field="context_length",
         )
     return asked
 

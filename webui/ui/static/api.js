@@ -133,7 +133,7 @@ export const api = {
   loadModel: (modelId) => post("api/models/load", { model_id: modelId }),
   setLora: (lora) => call("PUT", "api/models/lora", { lora }),
   cancelLoad: () => post("api/models/cancel"),
-  unloadModel: () => post("api/models/unload"),
+  unloadModel: ({ force }) => post(force ? "api/models/unload?force=true" : "api/models/unload"),
   fetchStarter: () => post("api/models/starter"),
   jobs: () => get("api/jobs"),
   cancelJob: (id) => post(path("api", "jobs", id, "cancel")),

@@ -72,10 +72,9 @@ export class Ending {
   /** What can be done where the context is full; a reply that filled it alone has nothing older. */
   #waysOn() {
     const policy = this.#overflow;
-    const hasOlder = Boolean(this.transcript?.messages.get(this.message.parent_id)?.parent_id);
     if (this.#hasRoom()) return ["continue", "new"];
     if (policy === "shift") return ["model_longer", "new"];
-    if (!hasOlder) return ["shift", "model_longer", "new"];
+    if (!this.#hasOlder) return ["shift", "model_longer", "new"];
     if (policy === "stop") return ["drop_oldest", "cut_middle", "model_longer", "new"];
     return ["continue", "shift", "model_longer", "new"];
   }
@@ -121,9 +120,15 @@ export class Ending {
     this.node.append(this.#starter.node);
   }
 
-  /** What can be done where what is to be read does not fit. */
+  /** Whether anything was said before the turn that this replies to. */
+  get #hasOlder() {
+    return Boolean(this.transcript?.messages.get(this.message.parent_id)?.parent_id);
+  }
+
+  /** What can be done where what is to be read does not fit; one turn alone cannot be cut. */
   #waysIn(again) {
-    if (this.#overflow === "stop") return ["drop_oldest", "cut_middle", "model_longer", "new"];
+    const cuts = this.#hasOlder ? ["drop_oldest", "cut_middle"] : [];
+    if (this.#overflow === "stop") return [...cuts, "model_longer", "new"];
     const canShift = again === "continue" && this.#overflow !== "shift";
     return [...(canShift ? ["shift"] : []), "model_longer", "new", again];
   }

@@ -67,7 +67,7 @@ export class ModelPage {
     this.status.dataset.state = status.state;
     const cancel = () => this.models.cancel().catch(toastError);
     const again = () => Promise.resolve(this.load(status.model_id)).catch(toastError);
-    const parts = { none: () => emptyStatus(this.models.usable.length > 0), loading: (now) => loadingStatus(now, cancel), ready: readyStatus, restarting: restartingStatus, failed: (now) => failedStatus(now, again) };
+    const parts = { none: () => emptyStatus(this.models.usable.length > 0), loading: (now) => loadingStatus(now, cancel), ready: readyStatus, unloading: unloadingStatus, restarting: restartingStatus, failed: (now) => failedStatus(now, again) };
     this.status.hidden = !loaded;
     this.status.replaceChildren(...parts[status.state](status));
   }
@@ -89,7 +89,7 @@ export class ModelPage {
     const { status } = this.models;
     const isThis = status.model_id === file.id;
     const state = isThis ? status.state : "none";
-    const busy = this.models.isLoading;
+    const busy = this.models.isLoading || status.state === "unloading";
     const key = JSON.stringify([file, state, busy]);
     if (card?.key !== key) {
       const node = card?.node ?? el("li", { class: "model-card" });
@@ -134,6 +134,9 @@ export class ModelPage {
     if (state === "ready" || state === "restarting") {
       return [el("span", { class: "badge good" }, icon("check"), t("model.loaded")), act(t("model.unload"), () => this.models.unload())];
     }
+    if (state === "unloading") {
+      return [el("span", { class: "badge" }, t("model.unloading")), act(t("model.unload_now"), () => this.models.unload({ force: true }))];
+    }
     const load = act(t("model.load"), () => this.load(file.id), "primary");
     load.disabled = busy;
     return [load];
@@ -167,6 +170,10 @@ function stalled({ stalled_s: seconds }, cancel) {
     el("p", { class: "status-note" }, t("model.stalled_hint")),
     el("button", { type: "button", class: "button", on: { click: cancel } }, t("model.cancel")),
   ];
+}
+
+function unloadingStatus(status) {
+  return [el("p", { class: "status-line" }, el("span", { class: "pill-dot" }), el("strong", {}, t("model.unloading_name", { name: status.name ?? "" }))), el("p", { class: "status-note" }, t("model.unloading_hint"))];
 }
 
 function restartingStatus(status) {

@@ -57,8 +57,8 @@ export class Models extends Emitter {
     await this.#adoptStatus(api.cancelLoad());
   }
 
-  async unload() {
-    await this.#adoptStatus(api.unloadModel());
+  async unload({ force = false } = {}) {
+    await this.#adoptStatus(api.unloadModel({ force }));
   }
 
   async setLora(scales) {

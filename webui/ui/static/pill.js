@@ -28,6 +28,7 @@ export function describeStatus(status) {
   const { state, name, fraction } = status;
   if (state === "ready") return name ?? t("model.loaded");
   if (state === "loading") return t("model.loading_name", { name: name ?? "", percent: percent(fraction ?? 0) });
+  if (state === "unloading") return t("model.unloading_name", { name: name ?? "" });
   if (state === "restarting") return t("model.restarting");
   if (state === "failed") return t("model.failed");
   return t("model.none");

@@ -41,7 +41,8 @@ export class Welcome {
 
   #drawChoice() {
     const { status } = this.models;
-    const lead = status.state === "failed" && status.error ? status.error.message : t("chat.load_first");
+    const leaving = status.state === "unloading" ? t("model.unloading_name", { name: status.name ?? "" }) : null;
+    const lead = leaving ?? (status.state === "failed" && status.error ? status.error.message : t("chat.load_first"));
     const cards = this.models.usable.slice(0, OFFERED).map((file) =>
       el(
         "button",
