@@ -22,7 +22,7 @@ def test_local_actor_may_do_everything(permission: Permission) -> None:
 
 ALL = frozenset(Permission)
 DOWNLOAD, KEYS = Permission.DOWNLOAD_MODELS, Permission.API_KEYS
-USUAL = {Permission.CHAT, Permission.LOAD_MODELS, KEYS}
+USUAL = {Permission.CHAT, Permission.LOAD_MODELS, KEYS, Permission.SHARING}
 
 
 @pytest.mark.parametrize(

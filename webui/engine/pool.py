@@ -227,8 +227,7 @@ class EnginePool:
             ModelNotLoaded: None is loaded.
             InvalidRequest: It has no such adapter.
         """
-        engine = self.current
-        if engine is None:
+        if (engine := self.current) is None:
             raise not_loaded(None, None)
         engine.set_lora_scales(scales_of(engine.info.adapters, chosen))
         self._publish()

@@ -26,14 +26,14 @@ async def test_what_a_leaving_model_still_writes_is_purged_too(
 
     monkeypatch.setattr(state_files, "purge", purge_and_tell)
 
-    async def write_and_close():
+    async def write_and_close(**how):
         await go.wait()
         folder = tmp_path / "model"
         folder.mkdir()
         for owner, conversation in [("ann", "c1"), ("ann", "c2"), ("bob", "c1")]:
             prefix = Prefix(owner, conversation, [1, 2, 3])
             state_files.write(folder, "key", State(prefix, memoryview(b"secret")))
-        await close()
+        await close(**how)
 
     engine.close = write_and_close
     unloading = asyncio.create_task(pool.unload())

@@ -10,7 +10,7 @@ from typing import Any
 from webui.api.openai.sampler_fields import Known
 from webui.errors import InvalidRequest
 
-NO_TOOLS_HINT = "Leave it out; the answer is text."
+NO_TOOLS_HINT = "Leave it out, or forbid their use (none): the answer is text."
 FREE_CHOICES = ("none", "auto")  # without tools both come to text
 
 
@@ -29,8 +29,8 @@ class Unsupported(Known):
         Raises:
             InvalidRequest: Something is asked for; names the field.
         """
-        for field in ("tools", "functions"):
-            if getattr(self, field) not in (None, []):
+        for field, choice in (("tools", self.tool_choice), ("functions", self.function_call)):
+            if getattr(self, field) not in (None, []) and choice != "none":
                 raise no_tools(field)
         for field in ("tool_choice", "function_call"):
             if getattr(self, field) not in (None, *FREE_CHOICES):

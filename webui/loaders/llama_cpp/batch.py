@@ -97,3 +97,21 @@ class Batch:
             said = DECODE_FAILURES.get(code, f"llama.cpp failed in this step (code {code})")
             raise EngineError(said, "Try again; if it happens again, load the model anew.")
         return last
+
+
+def apart(rows: Sequence[Row]) -> tuple[list[list[Row]], list[int]]:
+    """Return the chunks of prompts by their length, and the places of all other rows.
+
+    With a cache for each slot llama.cpp cuts a call at every length there is and computes the
+    first token of a chunk beside replies alone (`split_equal` of llama-batch.cpp), in another
+    order than the rest. Calls of their own cost as much and leave chunks whole. What chooses
+    tokens comes last, so that a failure before has chosen nothing.
+    """
+    chunks: dict[int, list[Row]] = {}
+    rest: list[int] = []
+    for place, row in enumerate(rows):
+        if row.sample or len(row.tokens) == 1:
+            rest.append(place)
+        else:
+            chunks.setdefault(len(row.tokens), []).append(row)
+    return list(chunks.values()), rest

@@ -20,7 +20,7 @@ from webui.loaders.llama_cpp import cells
 from webui.loaders.llama_cpp.abort_flag import AbortFlag
 from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.banned_tokens import SpelledTokens
-from webui.loaders.llama_cpp.batch import Batch
+from webui.loaders.llama_cpp.batch import Batch, apart
 from webui.loaders.llama_cpp.chain import Chain
 from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.dry import DrySamplers
@@ -236,7 +236,7 @@ class LlamaCppRunner:
                 positions on, so `forget` from there before going on.
             StepAborted: `set_abort` ended it; the same holds.
         """
-        groups, rest = _apart(rows)
+        groups, rest = apart(rows)
         for group in groups:
             self._decode(group)
         results: list[RowResult] = [None] * len(rows)
@@ -384,21 +384,3 @@ class LlamaCppRunner:
         if not reply:
             keeper.check_begins(banned)
         return keeper
-
-
-def _apart(rows: Sequence[Row]) -> tuple[list[list[Row]], list[int]]:
-    """Return the chunks of prompts by their length, and the places of all other rows.
-
-    With a cache for each slot llama.cpp cuts a call at every length there is and computes the
-    first token of a chunk beside replies alone (`split_equal` of llama-batch.cpp), in another
-    order than the rest. Calls of their own cost as much and leave chunks whole. What chooses
-    tokens comes last, so that a failure before has chosen nothing.
-    """
-    chunks: dict[int, list[Row]] = {}
-    rest: list[int] = []
-    for place, row in enumerate(rows):
-        if row.sample or len(row.tokens) == 1:
-            rest.append(place)
-        else:
-            chunks.setdefault(len(row.tokens), []).append(row)
-    return list(chunks.values()), rest
