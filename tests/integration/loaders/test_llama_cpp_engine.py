@@ -242,7 +242,7 @@ async def test_bad_file_is_refused_in_words(kind: str, tmp_path: Path) -> None:
 
 
 async def test_context_longer_than_the_model_knows_is_refused(noise: Path) -> None:
-    with pytest.raises(LoadFailed, match=r"4096.*2048"):
+    with pytest.raises(LoadFailed, match=r"4,096.*2,048"):
         await LocalEngine.open(spec_of(noise, context_length=4096), lambda _: None)
 
 
