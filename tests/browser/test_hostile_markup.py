@@ -52,7 +52,13 @@ def outside() -> Iterator[Outside]:
 
 @pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("hostile") / "data", "--fake-engine", "100000").start()
+    server = Server(
+        tmp_path_factory.mktemp("hostile") / "data",
+        "--fake-engine",
+        "100000",
+        "--requests-per-s",
+        "0",
+    ).start()
     server.token = server.claim("Ann", ANN)
     server.wait_for_ui()
     yield server

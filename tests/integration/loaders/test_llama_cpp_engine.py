@@ -173,7 +173,8 @@ async def test_closing_the_generator_frees_the_slot(noise: Path) -> None:
 async def test_next_message_works_after_the_worker_was_killed(parrot: Path) -> None:
     async with opened(parrot) as engine:
         first_pid = engine.pid
-        running = engine.generate(request_of("Hi", max_tokens=10_000, ignore_eos=True))
+        endless = {"max_tokens": 10_000, "ignore_eos": True, "context_overflow": "shift"}
+        running = engine.generate(request_of("Hi", **endless))
         await anext(running)
         os.kill(first_pid, signal.SIGKILL)
         with pytest.raises(EngineDied):

@@ -36,6 +36,10 @@ _numbers = itertools.count()
 QUESTIONS = ("What is a hearth?", "Name three rivers.", "Why is the sky blue?", "Count to ten.")
 
 
+# However fast a model is: its context is shifted on and on.
+ENDLESS = {"max_tokens": 100_000, "ignore_eos": True, "context_overflow": "shift"}
+
+
 def make_request(text, *, owner="ann", messages=None, **fields) -> GenerateRequest:
     """Return a request for a reply; sampling fields and request fields may be mixed."""
     names = SamplingParams.model_fields.keys()
@@ -194,10 +198,9 @@ class EngineContract:
         assert [text_of(deltas) for deltas in together] == alone
 
     async def test_close_of_the_generator_frees_the_slot(self, engine):
-        endless = {"max_tokens": 100_000, "ignore_eos": True}
         for _ in range(2):
             streams = [
-                engine.generate(make_request(QUESTIONS[i % 4], **endless))
+                engine.generate(make_request(QUESTIONS[i % 4], **ENDLESS))
                 for i in range(min(engine.info.num_slots, 8))
             ]
             await asyncio.gather(*(first_text(stream) for stream in streams))
@@ -207,9 +210,8 @@ class EngineContract:
         assert isinstance(deltas[-1], Finish)
 
     async def test_cancel_of_the_task_frees_the_slot(self, engine):
-        endless = {"max_tokens": 100_000, "ignore_eos": True}
         tasks = [
-            asyncio.create_task(collect(engine, make_request(QUESTIONS[0], **endless)))
+            asyncio.create_task(collect(engine, make_request(QUESTIONS[0], **ENDLESS)))
             for _ in range(min(engine.info.num_slots, 8) + 1)
         ]
         await asyncio.sleep(0.02)
@@ -279,7 +281,7 @@ class EngineContract:
             await collect(engine, make_request("", messages=()))
 
     async def test_same_request_id_twice_is_a_conflict(self, engine):
-        request = make_request(QUESTIONS[0], max_tokens=100_000, ignore_eos=True)
+        request = make_request(QUESTIONS[0], **ENDLESS)
         async with aclosing(engine.generate(request)) as deltas:
             await first_text(deltas)
             with pytest.raises(Conflict):
@@ -287,7 +289,7 @@ class EngineContract:
 
     async def test_drain_waits_for_the_last_reply(self, engine):
         await asyncio.wait_for(engine.drain(), 5)
-        request = make_request(QUESTIONS[0], max_tokens=100_000, ignore_eos=True)
+        request = make_request(QUESTIONS[0], **ENDLESS)
         async with aclosing(engine.generate(request)) as deltas:
             await first_text(deltas)
             draining = asyncio.create_task(engine.drain())
@@ -305,7 +307,7 @@ class EngineContract:
         await asyncio.wait_for(draining, 5)
 
     async def test_close_ends_running_replies_with_a_clear_error(self, engine):
-        request = make_request(QUESTIONS[0], max_tokens=100_000, ignore_eos=True)
+        request = make_request(QUESTIONS[0], **ENDLESS)
         async with aclosing(engine.generate(request)) as deltas:
             await first_text(deltas)
             await asyncio.wait_for(engine.close(), 5)
@@ -330,7 +332,7 @@ class EngineContract:
         assert array("f", alone.vectors[0]).tolist() == pytest.approx(other, abs=1e-3)
 
     async def test_vectors_come_while_a_reply_is_written(self, engine):
-        request = make_request(QUESTIONS[0], max_tokens=100_000, ignore_eos=True)
+        request = make_request(QUESTIONS[0], **ENDLESS)
         async with aclosing(engine.generate(request)) as deltas:
             await first_text(deltas)
             result = await engine.embed(make_embed("one", "two"))
