@@ -199,6 +199,7 @@ class GrammarSampler:
         self._grammar = grammar
         self._vocab = grammar.vocab
         self._state: State | Partial = grammar.automaton.start
+        self._has_way = True  # as the latest mask said
         self._left = MAX_WORK + WORK_PER_TOKEN * len(reply)
         with self._counted():
             for token in reply:
@@ -261,8 +262,8 @@ class GrammarSampler:
             raise self.refusal()
 
     def refusal(self) -> NothingAllowed:
-        """Return why no token may come next."""
-        if self._mask().any():
+        """Return why no token may come next, once that was found; finds out nothing anew."""
+        if self._has_way:
             return NothingAllowed(
                 "All that the grammar or schema allows here is banned",
                 "Ban fewer tokens and strings, or let the grammar or schema allow more.",
@@ -284,7 +285,9 @@ class GrammarSampler:
 
     def _mask(self) -> NDArray[np.bool_]:
         with self._counted():
-            return self._grammar.mask(self._state)
+            mask = self._grammar.mask(self._state)
+        self._has_way = bool(mask.any())
+        return mask
 
     def _choose(self, chain: Chain, logits: NDArray[np.float32]) -> int | None:
         candidates = self._vocab.candidates
