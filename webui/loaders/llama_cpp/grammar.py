@@ -75,12 +75,9 @@ class Candidates:
         self._part = self._data
         self._array = _token_array(self._data)
 
-    def fill_with(self, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> None:
-        """Begin anew with some tokens only, in the order of their ids; for others as `fill`."""
-        self._logits = logits
-        self._part = np.zeros(len(tokens), TOKEN_DATA)
-        self._part["id"] = tokens
-        self._part["logit"] = logits[tokens]
+    def keep(self, tokens: NDArray[np.int32]) -> None:
+        """Go on with some tokens only, in the order of their ids; none was moved since `fill`."""
+        self._part = self._data[tokens]
         self._array = _token_array(self._part)
 
     def refuse(self, tokens: Sequence[int] | NDArray[np.int32]) -> None:
@@ -297,8 +294,8 @@ class GrammarSampler:
             return token
         allowed = np.flatnonzero(self._mask()).astype(np.int32)
         if len(allowed):
-            candidates.fill_with(allowed, logits)
-            if candidates.has_chance() and (token := chain.choose(candidates)) is not None:
+            candidates.fill(logits)
+            if (token := chain.choose_among(candidates, allowed)) is not None:
                 return token
         return next(filter(self.allows, self._vocab.eog.tolist()), None)
 
