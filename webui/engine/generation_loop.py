@@ -35,7 +35,7 @@ from webui.engine.stats import EngineStats
 from webui.engine.step_abort import StepAbort
 from webui.engine.tally import Tally
 from webui.engine.untold import Untold
-from webui.errors import Busy, EngineError, WebuiError
+from webui.errors import Busy, WebuiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -314,7 +314,7 @@ class GenerationLoop:
                 self._pace.note_broken(rows, now_s - begun_s, now_s)
             self._undo(rows, sequences)
             return [], []
-        except EngineError as error:
+        except WebuiError as error:
             self.tally.note_lost(rows, sequences, self._clock() - begun_s)
             return self._tell(), self._doubt(rows, error)
         now_s = self._clock()
@@ -373,7 +373,7 @@ class GenerationLoop:
         """Return what came since the last time."""
         return self._untold.take(self._clock())
 
-    def _doubt(self, rows: Several[Row], error: EngineError) -> list[ToParent]:
+    def _doubt(self, rows: Several[Row], error: WebuiError) -> list[ToParent]:
         """After a failed step: undo it and let its rows run one at a time; a lone one fails."""
         if len(rows) == 1 and not rows[0].num_draft:
             return self._fail(rows, error)

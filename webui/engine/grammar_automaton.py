@@ -158,7 +158,7 @@ class Automaton:
 
     def forget(self) -> None:
         """Forget what follows what; states that are held stay good."""
-        for state in self._states.values():
+        for state in (self.start, *self._states.values()):
             state.following.clear()
             state.partials.clear()
         self._closed.clear()

@@ -90,6 +90,24 @@ def constant(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def distinct(values: Iterable[object]) -> list[str]:
+    """Return how values are written, those that are equal once: 1 and 1.0 are, 1 and true not."""
+    found: dict[str, str] = {}
+    for text in map(constant, values):
+        found.setdefault(_by_value(text), text)
+    return list(found.values())
+
+
+def _by_value(text: str) -> str:
+    """Return the same for the same JSON value, whatever its numbers and members look like."""
+    return json.dumps(json.loads(text, parse_float=_shortest), sort_keys=True)
+
+
+def _shortest(digits: str) -> int | float:
+    number = float(digits)
+    return int(number) if number.is_integer() else number
+
+
 def one_of(texts: Iterable[str], depth: int = 0) -> Expression:
     """Return any of some texts; what several begin with is written once, else each is a way."""
     heads: dict[str, list[str]] = {}

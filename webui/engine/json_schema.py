@@ -24,7 +24,7 @@ from webui.engine.json_object import (
     object_rule,
     other_key,
 )
-from webui.engine.json_rules import RuleBook, constant, one_of, quoted
+from webui.engine.json_rules import RuleBook, constant, distinct, one_of, quoted
 from webui.engine.json_scalars import integer_rule, number_rule, sizes, string_rule
 from webui.engine.object_words import object_words
 from webui.engine.schema_words import (
@@ -331,7 +331,7 @@ class _Converter:
                 "Leave uniqueItems out and drop what the reply says twice.",
             )
         low, high = limits
-        constants = list(dict.fromkeys(map(constant, values)))
+        constants = distinct(values)
         high = len(constants) if high is None else high
         found = unique_rule(list(map(quoted, constants)), low, high, self._book)
         if not found:

@@ -59,7 +59,12 @@ class PromptMaker:
         """
         self._length.forget()
         request = msgspec.structs.replace(request, grammar=grammar_of(request), json_schema="")
+        request, prompt = self._read(request)
+        # Behind what is refused for its length: nobody asks for what was made for it.
         self._runner.prepare_sampler(request.params, request.grammar)
+        return request, prompt
+
+    def _read(self, request: GenerateRequest) -> tuple[GenerateRequest, list[int]]:
         if request.plain_text is not None:
             return request, self._plain(request.plain_text, request)
         if not request.messages:

@@ -13,16 +13,23 @@ import pytest
 
 from tests.integration.loaders.conftest import opened, request_of, text_of
 from webui.engine.interface import FinishReason, Text
-from webui.errors import GrammarTooAmbiguous
+from webui.engine.runner import Row, RowFailed, Sampled
+from webui.errors import GrammarTooAmbiguous, NothingAllowed
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.loaders.llama_cpp.grammar import MAX_WORK, GrammarSampler
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
+from webui.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from webui.engine.interface import GenerateRequest
     from webui.engine.process import LocalEngine
+    from webui.engine.runner import RowResult
+    from webui.loaders.llama_cpp.chain import Chain
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -94,6 +101,64 @@ async def test_grammar_that_is_dear_for_good_is_refused_before_the_reply(noise: 
             await text_of(engine, bad)
         assert (await text_of(engine, request_of("hi")))[1].usage.completion_tokens > 0
         assert engine.pid == pid
+
+
+BANNED = SamplingParams(temperature=0, banned_tokens=(ord("b"),))
+WAYS = 'root ::= ("a" | "x") "b"'
+
+
+def _rows_of_two(runner: LlamaCppRunner) -> tuple[RowResult, RowResult]:
+    """Return what a reply to which nothing is left gets, and the one beside it."""
+    for slot in (0, 1):
+        runner.forget(slot, 0)
+    runner.open_sampler(0, BANNED, [*b"ha"], num_reply=1, grammar=WAYS)
+    runner.open_sampler(1, BANNED, [*b"ho"])
+    rows = [Row(0, [*b"ha"], 0, sample=True), Row(1, [*b"ho"], 0, sample=True)]
+    bad, good = runner.forward(rows)
+    return bad, good
+
+
+def test_reply_whose_refusal_turns_out_dear_fails_alone(
+    noise: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusal(_keeper: GrammarSampler) -> None:
+        raise GrammarTooAmbiguous("Too many ways")
+
+    options = LlamaCppOptions(context_length=64, slots=2, threads=1)
+    runner = LlamaCppRunner(noise, "noise", options, lambda _: None)
+    monkeypatch.setattr(GrammarSampler, "refusal", refusal)
+    try:
+        bad, good = _rows_of_two(runner)
+        assert isinstance(bad, RowFailed)
+        assert isinstance(bad.error, GrammarTooAmbiguous)
+        assert isinstance(good, Sampled)
+    finally:
+        runner.close()
+
+
+def test_why_nothing_is_left_is_told_though_no_work_is_left(
+    noise: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found out may be forgotten meanwhile, and is then too dear to be found again."""
+    choose = GrammarSampler.sample
+
+    def sample(keeper: GrammarSampler, chain: Chain, logits: NDArray[np.float32]) -> int | None:
+        token = choose(keeper, chain, logits)
+        keeper._left = 0
+        keeper._grammar.automaton.forget()
+        return token
+
+    options = LlamaCppOptions(context_length=64, slots=2, threads=1)
+    runner = LlamaCppRunner(noise, "noise", options, lambda _: None)
+    monkeypatch.setattr(GrammarSampler, "sample", sample)
+    try:
+        bad, good = _rows_of_two(runner)
+        assert isinstance(bad, RowFailed)
+        assert isinstance(bad.error, NothingAllowed)
+        assert "allows here is banned" in bad.error.message
+        assert isinstance(good, Sampled)
+    finally:
+        runner.close()
 
 
 def test_reply_whose_grammar_turns_out_dear_ends_alone(noise: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import llama_cpp
 import msgspec
+import numpy as np
 import pytest
 
 from tests.integration.loaders.conftest import opened, request_of, text_of
@@ -245,6 +246,46 @@ def test_mirostat_1_chooses_among_what_the_grammar_allows(runner: LlamaCppRunner
         said.add(result.token)
     runner.close_sampler(0)
     assert len(said) > 3
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {},
+        {"dynatemp_range": 1.5},
+        {"top_n_sigma": 0.5},
+        {"typical_p": 0.5},
+        {"top_k": 3},
+        {"mirostat": 1},
+        {"mirostat": 2},
+        {"xtc_probability": 1, "xtc_threshold": 0},
+        {"adaptive_target": 0.3},
+        {"min_tokens": 9},
+        {"temperature": 0},
+    ],
+)
+def test_ban_of_what_the_grammar_refuses_changes_no_choice(
+    runner: LlamaCppRunner, wish: dict[str, Any]
+) -> None:
+    """Samplers are shown what is allowed and nothing beside it, whatever is banned or biased."""
+    off = {"top_k": 0, "top_p": 1, "min_p": 0, "temperature": 1.6}
+    logits = np.random.default_rng(1).normal(size=runner.vocabulary.size).astype(np.float32)
+    allowed = np.arange(ord("a"), ord("q"), dtype=np.int32)
+    candidates = runner._grammars._vocab.candidates
+    chosen: list[tuple[int | None, int | None]] = []
+    for seed in range(20):
+        alone = SamplingParams.model_validate({"seed": seed} | off | wish)
+        more = {"banned_tokens": tuple(b"ABC"), "logit_bias": {ord("1"): 100.0, ord("2"): -1.0}}
+        candidates.fill(logits)
+        candidates.keep(allowed)
+        runner.open_sampler(0, alone, [0])
+        plain = runner._samplers[0].chain.choose(candidates)
+        candidates.fill(logits)
+        runner.open_sampler(0, alone.model_copy(update=more), [0])
+        chosen.append((plain, runner._samplers[0].chain.choose_among(candidates, allowed)))
+    runner.close_sampler(0)
+    assert [pair for pair in chosen if pair[0] != pair[1]] == []
+    assert {token for token, _ in chosen} <= set(allowed.tolist())
 
 
 @pytest.mark.parametrize(("num_reply", "said"), [(0, b"a"), (1, b"b"), (2, b"c")])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import llama_cpp
+import numpy as np
 import pytest
 
 from tests.tiny_gguf import write_tiny_gguf
 from webui.engine.interface import GrammarTrigger
 from webui.engine.runner import Row, Sampled
 from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.loaders.llama_cpp.grammar import Candidates
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.loaders.llama_cpp.token_trie import TokenMasks
 from webui.sampling_params import SamplingParams
@@ -82,6 +85,27 @@ def test_vocabulary_is_asked_once_for_each_place_where_a_token_was_refused(
     asked.clear()
     _write(runner, 5, grammar='root ::= "{}"', triggers=WAITS, bias={ord("a"): 100.0})
     assert asked == []
+
+
+def test_biases_meet_each_token_at_its_place(
+    runner: LlamaCppRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere llama.cpp looks for each: every token that is allowed times every bias."""
+    are_placed: dict[bytes, bool] = {}
+    apply = Candidates.apply
+
+    def watched(candidates: Candidates, sampler: Any) -> None:
+        name = llama_cpp.llama_sampler_name(sampler)
+        ids = candidates._part["id"]
+        is_placed = np.array_equal(ids, np.arange(runner.vocabulary.size))
+        are_placed[name] = are_placed.get(name, True) and is_placed
+        apply(candidates, sampler)
+
+    monkeypatch.setattr(Candidates, "apply", watched)
+    bias = {ord("a"): 100.0} | dict.fromkeys(range(1000, 2000), -1.0)
+    _write(runner, 5, grammar="root ::= ([b-z] [a-z]*)+", bias=bias)
+    assert are_placed[b"chain"], "it begins with the biases"
+    assert are_placed == {b"chain": True, b"logit-bias": True, b"greedy": False}
 
 
 @pytest.mark.bench

@@ -637,6 +637,28 @@ def test_text_before_a_failed_step_is_told():
     assert told[0].items[-1].delta == Text("abcde", 5)
 
 
+def test_row_that_fails_a_step_by_what_was_asked_ends_alone():
+    class Picky(FakeRunner):
+        def forward(self, rows):
+            results = super().forward(rows)
+            if any(ord("x") in row.tokens for row in rows):
+                raise InvalidRequest("asked too much")
+            return results
+
+    loop = make_loop(Picky())
+    send(loop, Job("ann", tuple(b"user: say x\nassistant: "), 40, (), 0), "bad")
+    send(loop, Job("bob", tuple(b"user: say abc\nassistant: "), 3, (), 0), "good")
+    told = []
+    while loop.has_work:
+        told += loop.step()
+    (error,) = [message for message in told if isinstance(message, RequestError)]
+    assert (error.request_id, error.code) == ("bad", InvalidRequest.code)
+    outputs = [o for m in told if isinstance(m, Outputs) for o in m.items]
+    texts = [o.delta.text for o in outputs if isinstance(o.delta, Text) and o.request_id == "good"]
+    assert "".join(texts) == "abc"
+    check_nothing_is_left(loop)
+
+
 def test_abort_tells_nothing_more():
     loop = make_loop(FakeRunner(), look_s=0.0001)
     send(loop, Job("ann", (97,), 20, (), 0), "a")

@@ -204,3 +204,16 @@ def test_bytes_that_are_no_character_never_come(data: bytes, more: bytes) -> Non
     assert automaton.after_bytes(automaton.start, b"ok") is not None
     assert automaton.after_bytes(automaton.start, data) is None
     assert automaton.after_bytes(automaton.start, more) is None
+
+
+def test_nothing_hangs_on_the_start_once_it_is_forgotten() -> None:
+    automaton = Automaton("root ::= [^x]{0,200}")
+    for _ in range(3):  # the start is none of the states that were found since the first time
+        automaton.allow(PLENTY)
+        assert _walk(automaton, "abcé" * 9) is not None
+        automaton.after_bytes(automaton.start, "ü".encode())
+        assert automaton.start.following
+        assert automaton.start.partials
+        automaton.forget()
+        assert automaton.start.following == {}
+        assert automaton.start.partials == {}

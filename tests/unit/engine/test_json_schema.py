@@ -55,6 +55,16 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
     ({"propertyNames": {"pattern": "^x"}}, [{"xy": 1}], [{"y": 1}]),
     ({"patternProperties": {"^x": {"type": "null"}}}, [{"xy": None}], [{"y": 1}, {"xy": 1}]),
     ({"items": {"enum": ["a", "b", "c"]}, "uniqueItems": True}, [[], ["a", "c"]], [["a", "a"]]),
+    (
+        {"items": {"enum": [1, 1.0, 1e2, 100, True, 1.5]}, "uniqueItems": True},
+        [[1, 100.0, True, 1.5], [1.5]],
+        [[1, 1.0], [1.0, 1], [100.0, 100]],
+    ),
+    (
+        {"items": {"enum": [{"a": 1, "b": [2]}, {"b": [2.0], "a": 1.0}, 0]}, "uniqueItems": True},
+        [[{"a": 1, "b": [2]}, 0]],
+        [[{"a": 1, "b": [2]}, {"b": [2.0], "a": 1.0}]],
+    ),
     ({"items": {"type": "boolean"}, "uniqueItems": True, "minItems": 2}, [[False, True]], [[True]]),
     ({"items": {}, "uniqueItems": True, "maxItems": 1}, [[], [7]], [[7, 7]]),
     ({"type": "string", "nullable": True}, ["x", None], [1]),

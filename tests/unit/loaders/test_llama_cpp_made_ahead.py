@@ -64,11 +64,31 @@ def test_the_one_used_longest_ago_is_dropped_and_in_the_end_all() -> None:
     assert sorted(dropped) == [*range(MAX_KEPT + 1), 100]
 
 
-def test_one_that_was_prepared_twice_is_dropped_once() -> None:
+def test_one_that_was_prepared_twice_is_made_once() -> None:
+    numbers: list[int] = []
     dropped: list[Thing] = []
-    made = MadeAhead(Thing, dropped.append)
+    made = MadeAhead(lambda number: numbers.append(number) or Thing(number), dropped.append)
     made.prepare(1)
     made.prepare(1)  # before anybody looked
-    kept = made.get(1)
-    assert len(dropped) == 1
-    assert kept not in dropped
+    assert made.get(1).number == 1
+    assert numbers == [1]
+    assert dropped == []
+
+
+def test_no_more_is_on_its_way_than_is_kept_though_nobody_asks_for_it() -> None:
+    """A request may be refused behind what was made for it, again and again."""
+    alive: set[int] = set()
+
+    def make(number: int) -> Thing:
+        alive.add(number)
+        return Thing(number)
+
+    made = MadeAhead(make, lambda thing: alive.remove(thing.number))
+    for number in range(10 * MAX_KEPT):
+        made.prepare(number)
+        assert len(alive) <= MAX_KEPT
+    assert alive == set(range(9 * MAX_KEPT, 10 * MAX_KEPT))
+    made.get(0)
+    assert len(alive) == MAX_KEPT
+    made.close()
+    assert alive == set()

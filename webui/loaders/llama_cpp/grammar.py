@@ -75,12 +75,9 @@ class Candidates:
         self._part = self._data
         self._array = _token_array(self._data)
 
-    def fill_with(self, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> None:
-        """Begin anew with some tokens only, in the order of their ids; for others as `fill`."""
-        self._logits = logits
-        self._part = np.zeros(len(tokens), TOKEN_DATA)
-        self._part["id"] = tokens
-        self._part["logit"] = logits[tokens]
+    def keep(self, tokens: NDArray[np.int32]) -> None:
+        """Go on with some tokens only, in the order of their ids; none was moved since `fill`."""
+        self._part = self._data[tokens]
         self._array = _token_array(self._part)
 
     def refuse(self, tokens: Sequence[int] | NDArray[np.int32]) -> None:
@@ -199,6 +196,7 @@ class GrammarSampler:
         self._grammar = grammar
         self._vocab = grammar.vocab
         self._state: State | Partial = grammar.automaton.start
+        self._has_way = True  # as the latest mask said
         self._left = MAX_WORK + WORK_PER_TOKEN * len(reply)
         with self._counted():
             for token in reply:
@@ -261,8 +259,8 @@ class GrammarSampler:
             raise self.refusal()
 
     def refusal(self) -> NothingAllowed:
-        """Return why no token may come next."""
-        if self._mask().any():
+        """Return why no token may come next, once that was found; finds out nothing anew."""
+        if self._has_way:
             return NothingAllowed(
                 "All that the grammar or schema allows here is banned",
                 "Ban fewer tokens and strings, or let the grammar or schema allow more.",
@@ -284,7 +282,9 @@ class GrammarSampler:
 
     def _mask(self) -> NDArray[np.bool_]:
         with self._counted():
-            return self._grammar.mask(self._state)
+            mask = self._grammar.mask(self._state)
+        self._has_way = bool(mask.any())
+        return mask
 
     def _choose(self, chain: Chain, logits: NDArray[np.float32]) -> int | None:
         candidates = self._vocab.candidates
@@ -294,8 +294,8 @@ class GrammarSampler:
             return token
         allowed = np.flatnonzero(self._mask()).astype(np.int32)
         if len(allowed):
-            candidates.fill_with(allowed, logits)
-            if candidates.has_chance() and (token := chain.choose(candidates)) is not None:
+            candidates.fill(logits)
+            if (token := chain.choose_among(candidates, allowed)) is not None:
                 return token
         return next(filter(self.allows, self._vocab.eog.tolist()), None)
 

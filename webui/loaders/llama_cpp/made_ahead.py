@@ -5,7 +5,7 @@ So replies go on meanwhile. Knows nothing of what is made.
 
 from __future__ import annotations
 
-import queue
+import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -22,26 +22,34 @@ class MadeAhead(Generic[K, V]):
 
     Args:
         make: Makes one; on either thread.
-        drop: Frees one; on the loop thread.
+        drop: Frees one; on the loop thread, or on the template thread what the loop never saw.
     """
 
     def __init__(self, make: Callable[[K], V], drop: Callable[[V], None] = lambda _: None) -> None:
         self._make = make
         self._drop = drop
-        self._made: queue.SimpleQueue[tuple[K, V]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._made: dict[K, V] = {}  # on its way to the loop, the latest last
         self._kept: dict[K, V] = {}  # the one used last comes last; the loop's own
 
     def prepare(self, key: K, check: Callable[[V], None] = lambda _: None) -> None:
         """Make what `get` is going to be asked for; called by the template thread.
 
+        No more is on its way than is kept: requests may be refused before they ask for it.
+
         Args:
             key: What is asked for.
             check: Refuses what was made, by an exception; not asked about what is there already.
         """
-        if key not in self._kept:
-            value = self._make(key)
-            check(value)
-            self._made.put((key, value))
+        with self._lock:
+            if key in self._kept or key in self._made:
+                return
+        value = self._make(key)
+        check(value)
+        with self._lock:
+            self._made[key] = value
+            if len(self._made) > MAX_KEPT:
+                self._drop(self._made.pop(next(iter(self._made))))
 
     def get(self, key: K) -> V:
         """Return what was asked for, and make it where `prepare` did not, or long ago."""
@@ -57,8 +65,10 @@ class MadeAhead(Generic[K, V]):
             self._drop(self._kept.popitem()[1])
 
     def _take_made(self) -> None:
-        while not self._made.empty():
-            self._keep(*self._made.get())
+        with self._lock:
+            while self._made:
+                key = next(iter(self._made))
+                self._keep(key, self._made.pop(key))
 
     def _keep(self, key: K, value: V) -> None:
         before = self._kept.pop(key, value)

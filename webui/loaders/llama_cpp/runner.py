@@ -339,15 +339,15 @@ class LlamaCppRunner:
 
     def _sample(self, slot: int, index: int) -> Sampled | RowFailed:
         sampler = self._samplers[slot]
-        if sampler.grammar is None:
-            token = sampler.chain.sample(self._context, index)
-        else:
-            try:
+        try:
+            if sampler.grammar is None:
+                token = sampler.chain.sample(self._context, index)
+            else:
                 token = sampler.grammar.sample(sampler.chain, self._logits(index))
-            except (EngineError, GrammarTooAmbiguous) as error:  # the other rows have theirs
-                return RowFailed(error)
-        if token is None:
-            return RowFailed(self._no_choice(sampler, index))
+            if token is None:
+                return RowFailed(self._no_choice(sampler, index))
+        except (EngineError, GrammarTooAmbiguous) as error:  # the other rows have theirs
+            return RowFailed(error)
         if not sampler.params.logprobs:
             return Sampled(token)
         return Sampled(token, *logprobs_of(self._logits(index), token, sampler.params.top_logprobs))
