@@ -71,8 +71,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         grammar: What the reply must keep to, see `answer_form`; empty leaves it free.
         json_schema: The same as a schema.
         grammar_triggers: What either waits for, see `answer_form`.
-        is_seed_drawn: The seed was drawn, not asked for: a reply that shifted its context and then
-            gives way to others is not what the seed would give again, and tells it by `Reseeded`.
+        is_seed_drawn: The seed was drawn, not asked for: a reply whose state cannot be kept gives
+            way to others as soon as any; one with a seed that was asked for does so late. Either
+            is not what the seed would give again, and tells it by `Reseeded`.
         keep_state: What was read may be kept for the next request of the same owner, in memory
             and on disk; False leaves no trace.
         num_shared_messages: So many messages at the beginning are the administrator's and the
@@ -150,7 +151,7 @@ class Shifted(msgspec.Struct, frozen=True, tag="shifted"):
 
 
 class Reseeded(msgspec.Struct, frozen=True, tag="reseeded"):
-    """From here on the reply is not what the drawn seed would give again."""
+    """From here on the reply is not what its seed would give again."""
 
 
 class Prefill(msgspec.Struct, frozen=True, tag="prefill"):

@@ -392,5 +392,5 @@ class Scheduler:
         self._times.leave(sequence)
         prefix = sequence.prefix()
         if prefix is not None and sequence.num_reply and sequence.phase is not Phase.ENDED:
-            prefix = replace(prefix, is_unfinished=True)
+            prefix = replace(prefix, is_unfinished=True, is_seeded=sequence.seed.is_asked)
         self._cells.leave(sequence.slot, prefix)

@@ -72,16 +72,21 @@ class StateKeeper:
     def file_for(self, sequence: Sequence) -> StateFile | None:
         """Return the state on disk that one with a slot should wait for, if that is worth it."""
         file, num_tokens = self._cache.find_file(sequence)
-        if file is None or num_tokens < MIN_STATE_TOKENS:
+        least, gain = (1, 1) if sequence.num_reply else (MIN_STATE_TOKENS, MIN_GAIN_TOKENS)
+        if file is None or num_tokens < least:
             return None
         at_hand = max(sequence.num_read, self._cache.find(sequence)[1])
-        return file if num_tokens >= at_hand + MIN_GAIN_TOKENS else None
+        return file if num_tokens >= at_hand + gain else None
 
     def save(self, displaced: Iterable[Displaced]) -> None:
-        """Keep what slots held before it is overwritten, as far as there is time for it."""
+        """Keep what slots held before it is overwritten, as far as there is time for it.
+
+        There always is for a reply whose seed was asked for, and would not hold without it.
+        """
         paused_s = 0.0
         for resident in displaced:
-            if not self._is_soon_copied(resident, paused_s):
+            is_due = resident.prefix.is_seeded or self._is_soon_copied(resident, paused_s)
+            if not is_due:
                 self._token_s *= FADE  # one slow copy must not end it for good
                 continue
             state, took_s = self._copy(resident)

@@ -32,6 +32,7 @@ class Prefix:
             states are kept must outlive the process.
         is_unfinished: Whether they end in a reply that is to go on: read anew in one piece its
             tokens would not give the same bits as one after the other.
+        is_seeded: Whether the seed of that reply was asked for, and must hold.
         scales: How strongly each adapter worked while they were read.
     """
 
@@ -40,6 +41,7 @@ class Prefix:
     tokens: list[int]
     used_ns: int = field(default_factory=time.time_ns)
     is_unfinished: bool = False
+    is_seeded: bool = False
     scales: Scales = ()
 
     def is_for(self, owner: str, scales: Scales) -> bool:
