@@ -115,8 +115,15 @@ class DiskStates:
         return True
 
     def fetch(self, file: StateFile) -> None:
-        """Read a state; it comes as mail, or None if it is gone or damaged."""
-        self._give(_Fetch(file))
+        """Read a state; it comes as mail, or None if it is gone or damaged.
+
+        Somebody waits for it: it comes before what is to be written, but after purges.
+        """
+        with self._changed:
+            is_write = (isinstance(work, _Write) for work in self._work)
+            place = next((at for at, later in enumerate(is_write) if later), len(self._work))
+            self._work.insert(place, _Fetch(file))
+            self._changed.notify_all()
 
     def remove(self, path: Path) -> None:
         """Remove a file that turned out to be of no use."""
@@ -157,7 +164,7 @@ class DiskStates:
         self._give(None)
         self._thread.join(timeout_s)
 
-    def _give(self, work: _Fetch | _Remove | None) -> None:
+    def _give(self, work: _Remove | None) -> None:
         with self._changed:
             self._work.append(work)
             self._changed.notify_all()

@@ -201,7 +201,8 @@ class _Worker:
     def _generate(self, loop: ModelLoop) -> None:
         while True:
             while not loop.has_work or not self._mail.empty():
-                mail = self._next_mail(loop)
+                if (mail := self._next_mail(loop)) is None:
+                    continue
                 self._step_begun_s = time.monotonic()
                 if isinstance(mail, ipc.Quit):
                     return
@@ -220,8 +221,8 @@ class _Worker:
         self._counted_s = time.monotonic()
         self._stats = loop.stats
 
-    def _next_mail(self, loop: ModelLoop) -> Mail | TextMail | ipc.Load | ipc.Quit:
-        """Wait for mail; do meanwhile what can wait."""
+    def _next_mail(self, loop: ModelLoop) -> Mail | TextMail | ipc.Load | ipc.Quit | None:
+        """Wait for mail; do meanwhile what can wait. None when there is work without mail."""
         while True:
             if not loop.has_work:
                 self._count(loop)
@@ -231,6 +232,8 @@ class _Worker:
                 return self._mail.get(timeout=loop.idle_s)
             except queue.Empty:
                 self._step_begun_s = time.monotonic()
+                if loop.has_work:
+                    return None
                 loop.idle()
             finally:
                 loop.note_wait(time.monotonic() - waits_since_s)

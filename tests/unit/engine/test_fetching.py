@@ -11,6 +11,7 @@ from tests.unit.engine.test_generation_loop import (
     text_of,
 )
 from tests.unit.engine.test_state_keeper import A, B, C, job, play, replace_options, with_disk
+from webui.engine import fetching
 from webui.engine.fetching import MAX_READING
 from webui.engine.interface import Priority
 from webui.engine.ipc import Outputs
@@ -151,3 +152,23 @@ def test_state_that_is_purged_while_the_disk_reads_is_not_used(tmp_path):
     check(told, {"1": one})
     assert told["1"][-1].usage.cached_tokens == 0
     assert loop._cache.in_ram == []
+
+
+def test_nobody_waits_for_a_disk_that_hangs(tmp_path):
+    loop, deliver, _ = on_disk(tmp_path, A, slots=2)
+    one = job("ann", [A] * 100 + [C])
+    send(loop, one, "1")
+    loop.step()
+    assert not loop.has_work
+    assert 0 < loop.idle_s <= fetching.PATIENCE_S
+    loop.idle()
+    assert not loop.has_work
+    loop._clock.now_s += fetching.PATIENCE_S
+    assert (loop.idle_s, loop.has_work) == (0, True)
+    told = finish(loop)
+    check(told, {"1": one})
+    assert told["1"][-1].usage.cached_tokens == 0
+    deliver()  # too late
+    assert not loop.has_work
+    assert loop._fetching.left_s(0.0) is None
+    check_nothing_is_left(loop)
