@@ -15,6 +15,7 @@ from webui.engine.ipc import Begun, Output, Outputs, RequestError
 from webui.engine.mail import (
     Aborted,
     Announced,
+    Expired,
     Mail,
     Prepared,
     Purged,
@@ -30,7 +31,7 @@ from webui.engine.queue_news import QueueNews
 from webui.engine.runner import RowFailed, StepAborted
 from webui.engine.samplers import Samplers
 from webui.engine.scheduler import Scheduler
-from webui.engine.sequence import Phase, Sequence
+from webui.engine.sequence import Sequence
 from webui.engine.state_keeper import StateKeeper
 from webui.engine.step_abort import StepAbort
 from webui.engine.tally import Tally
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
     from webui.engine.ipc import ToParent
+    from webui.engine.mail import StateMail
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.runner import ModelRunner, Row, RowResult
     from webui.engine.states import State
@@ -149,8 +151,18 @@ class GenerationLoop:
                     return [RequestError.of(mail.request_id, mail.error)]
             case Aborted():
                 self._abort(mail.request_id)
+            case _:
+                return self._take_states(mail)
+        return []
+
+    def _take_states(self, mail: StateMail) -> list[ToParent]:
+        """Take mail about what was read before."""
+        match mail:
             case Purged():
                 self._purge(mail)
+            case Expired():
+                for slot in self._keeper.expire(mail.before_ns):
+                    self._drafting.forget(slot)
             case StatesListed():
                 self._cache.listed(mail.files, self._runner.info.context_length)
             case StateWritten():
@@ -219,12 +231,9 @@ class GenerationLoop:
             self._close([sequence])
 
     def _purge(self, mail: Purged) -> None:
-        """Forget what was read for somebody; what is being read now will leave nothing behind."""
+        """Forget what was read for somebody."""
         for meanwhile in self._preparing.values():
             meanwhile.append(mail)
-        for sequence in self._scheduler.everybody:
-            if sequence.belongs_to(mail.owner, mail.conversation_id):
-                sequence.keeps_state = False
         self._keeper.purge(mail.owner, mail.conversation_id)
         self._drafting.purge(mail.owner, mail.conversation_id)
 
@@ -319,7 +328,8 @@ class GenerationLoop:
         self._untold.note(touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
-        self._drop_wrong_guesses(rows, sequences)
+        if not self._keeper.drop_wrong_guesses(rows, sequences):
+            self._drafting.stop()
         failures = self._reopen(sequence for sequence in touched if sequence.is_rewound)
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, RowFailed):
@@ -342,27 +352,6 @@ class GenerationLoop:
         step_s -= self._drafting.model_s  # which says nothing about steps of this model
         self._scheduler.note_step(rows, step_s)
         self._pace.note(rows, step_s, now_s)
-
-    def _drop_wrong_guesses(self, rows: Several[Row], sequences: Several[Sequence]) -> None:
-        """Drop the cells of guesses that did not hold, and those behind the end of one that ended.
-
-        What ended with a stop string may have read tokens behind it, which were held back.
-        """
-        for row, sequence in zip(rows, sequences, strict=True):
-            num_good = min(sequence.num_read, len(sequence.tokens))
-            if num_good == row.position + len(row.tokens):
-                continue
-            if not row.num_draft and sequence.phase is not Phase.ENDED:
-                continue
-            if self._runner.forget(row.slot, num_good):
-                continue
-            if row.num_draft:
-                self._drafting.stop()
-            self._runner.forget(row.slot, 0)
-            if sequence.phase is Phase.ENDED:
-                self._scheduler.lose_cells(row.slot)
-            else:
-                sequence.lose_cache()
 
     def _tell(self) -> list[Output]:
         """Return what came since the last time."""

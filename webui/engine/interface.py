@@ -377,18 +377,18 @@ class Engine(Protocol):
 
     async def purge(self, owner: str, conversation_id: str | None) -> None:
         """Forget what was read for an owner, or only for one of its conversations."""
-        ...
+
+    async def expire(self, before_ns: int) -> None:
+        """Forget what belongs to no conversation and was last used before a time in nanoseconds."""
 
     def set_lora_scales(self, scales: Scales) -> None:
         """Let the adapters work so strongly in requests that come from now on.
 
         Replies that are being written go on as they began. `info` says it at once.
         """
-        ...
 
     async def drain(self) -> None:
         """Wait until no request is at work or waiting; new ones are not kept out."""
-        ...
 
     async def close(self, *, is_replaced: bool = False) -> None:
         """End the model and its process within 5 s; idempotent.
@@ -396,4 +396,3 @@ class Engine(Protocol):
         Args:
             is_replaced: Another one comes in its place, as replies that it cuts off are told.
         """
-        ...

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.prefix_cache import PrefixCache
     from webui.engine.resident_slots import Displaced
-    from webui.engine.runner import ModelRunner
+    from webui.engine.runner import ModelRunner, Row
     from webui.engine.scheduler import Scheduler
     from webui.engine.sequence import Sequence
     from webui.engine.state_files import StateFile
@@ -166,6 +166,31 @@ class StateKeeper:
             self._runner.forget(sequence.slot, 0)
             sequence.lose_cache()
 
+    def drop_wrong_guesses(self, rows: Several[Row], sequences: Several[Sequence]) -> bool:
+        """Drop the cells of guesses that did not hold, and those behind the end of one that ended.
+
+        What ended with a stop string may have read tokens behind it, which were held back.
+
+        Returns:
+            Whether guesses could be dropped without the tokens before them.
+        """
+        could_all = True
+        for row, sequence in zip(rows, sequences, strict=True):
+            num_good = min(sequence.num_read, len(sequence.tokens))
+            if num_good == row.position + len(row.tokens):
+                continue
+            if not row.num_draft and sequence.phase is not Phase.ENDED:
+                continue
+            if self._runner.forget(row.slot, num_good):
+                continue
+            could_all = could_all and not row.num_draft
+            self._runner.forget(row.slot, 0)
+            if sequence.phase is Phase.ENDED:
+                self._scheduler.lose_cells(row.slot)
+            else:
+                sequence.lose_cache()
+        return could_all
+
     def share(self, touched: Several[Sequence]) -> None:
         """Keep what everybody reads once somebody has read just that; others go on from there."""
         for sequence in touched:
@@ -184,10 +209,29 @@ class StateKeeper:
                     self.restore(other)
 
     def purge(self, owner: str, conversation_id: str | None) -> None:
-        """Forget what was read for an owner, or only for one conversation."""
+        """Forget what was read for an owner, or only for one conversation.
+
+        What is being read now will leave nothing behind.
+        """
+        for sequence in self._scheduler.everybody:
+            if sequence.belongs_to(owner, conversation_id):
+                sequence.keeps_state = False
         self._cache.purge(owner, conversation_id)
         for slot in self._scheduler.residents.purge(owner, conversation_id):
             self._runner.forget(slot, 0)
+
+    def expire(self, before_ns: int) -> list[int]:
+        """Forget what belongs to no conversation and was last used before a time; return its slots.
+
+        What is left may have lain on disk in what is gone.
+        """
+        self._cache.expire(before_ns)
+        slots = self._scheduler.residents.expire(before_ns)
+        for slot in slots:
+            self._runner.forget(slot, 0)
+        self._scheduler.residents.doubt_kept(self._cache.is_written)
+        self._is_dirty = bool(self._cache.in_ram)
+        return slots
 
     def idle(self) -> None:
         """Write the next state to disk; called while nobody waits."""

@@ -56,6 +56,14 @@ class Prefix:
         """Return whether it is of an owner and, unless that is None, of a conversation."""
         return self.owner == owner and conversation_id in {None, self.conversation_id}
 
+    def is_expired(self, before_ns: int) -> bool:
+        """Return whether it belongs to no conversation and was last used before a time.
+
+        What everybody may read never expires: nobody's words are in it.
+        """
+        is_nobodys = self.conversation_id is None and self.owner != SHARED_OWNER
+        return is_nobodys and self.used_ns < before_ns
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:

@@ -31,6 +31,7 @@ from webui.engine.generation_loop import GenerationLoop
 from webui.engine.mail import (
     Aborted,
     Announced,
+    Expired,
     Mail,
     Prepared,
     Purged,
@@ -267,6 +268,8 @@ class _Worker:
                 self._mail.put(Aborted(message.request_id))
             case ipc.Purge():
                 self._mail.put(Purged(message.owner, message.conversation_id))
+            case ipc.Expire():
+                self._mail.put(Expired(message.before_ns))
             case ipc.Quit():
                 self._step_abort.quit()
                 self._mail.put(message)
