@@ -108,6 +108,19 @@ def test_what_was_used_since_is_written_anew_once_its_old_file_is_gone(tmp_path)
     assert len(list(tmp_path.glob("*/*"))) == 1
 
 
+def test_state_in_memory_is_written_anew_once_its_old_file_is_gone(tmp_path):
+    loop, deliver, disk = with_disk(FakeRunner(OPTIONS), tmp_path)
+    loop._cache.write(aged(A, 48))
+    deliver()
+    loop._cache.keep(aged(A, 0))
+    loop.take(Expired(a_day_ago()))
+    assert loop.idle_s is not None
+    loop.idle()
+    deliver()
+    disk.close(10)
+    assert len(list(tmp_path.glob("*/*"))) == 1
+
+
 def test_state_that_is_being_read_is_used_now(tmp_path):
     loop, deliver, disk = with_disk(FakeRunner(OPTIONS), tmp_path)
     loop._cache.write(aged(A, 23))
