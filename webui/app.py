@@ -195,7 +195,8 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     _start(stack, back_up_daily(runtime.backups), "backup")
     _start(stack, keep_house(runtime.database, runtime.accounts), "house")
     max_age_s = settings.cache_api_hours * 3600
-    _start(stack, saved_states.keep_fresh(settings.states_dir, max_age_s), "states")
+    states = SavedStates(runtime.pool, settings.states_dir)
+    _start(stack, saved_states.keep_fresh(states, max_age_s), "states")
     _start(stack, keep_small(lambda: bool(runtime.generations.all_running())), "memory")
     stack.push_async_callback(runtime.quotas.close)
     stack.push_async_callback(runtime.pool.close)

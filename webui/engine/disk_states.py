@@ -10,11 +10,13 @@ import sys
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from webui.engine import state_files
 from webui.engine.mail import StateFetched, StatesListed, StateWritten
 from webui.engine.state_files import SUFFIX, BadStateFile, StateFile
+from webui.engine.states import Prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,6 +52,14 @@ class _Purge:
     conversation_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Expire:
+    before_ns: int
+
+
+_Work: TypeAlias = _Write | _Fetch | _Remove | _Purge | _Expire
+
+
 class DiskStates:
     """States of one model in one folder.
 
@@ -68,7 +78,7 @@ class DiskStates:
         self._max_bytes = max_bytes
         self._key = state_key
         self._put = put
-        self._work: deque[_Write | _Fetch | _Remove | _Purge | None] = deque()
+        self._work: deque[_Work | None] = deque()
         self._late: list[_Write | _Fetch] = []  # what may wait until the end
         self._num_pending_bytes = 0
         self._changed = threading.Condition()  # guards the three above
@@ -115,8 +125,15 @@ class DiskStates:
         return True
 
     def fetch(self, file: StateFile) -> None:
-        """Read a state; it comes as mail, or None if it is gone or damaged."""
-        self._give(_Fetch(file))
+        """Read a state; it comes as mail, or None if it is gone or damaged.
+
+        Somebody waits for it: it comes before what is to be written, but after purges.
+        """
+        with self._changed:
+            is_write = (isinstance(work, _Write) for work in self._work)
+            place = next((at for at, later in enumerate(is_write) if later), len(self._work))
+            self._work.insert(place, _Fetch(file))
+            self._changed.notify_all()
 
     def remove(self, path: Path) -> None:
         """Remove a file that turned out to be of no use."""
@@ -124,15 +141,22 @@ class DiskStates:
 
     def purge(self, owner: str, conversation_id: str | None) -> None:
         """Remove the files of an owner or a conversation; what waits to be written never is."""
+        is_gone = partial(Prefix.belongs_to, owner=owner, conversation_id=conversation_id)
+        self._give_up(is_gone, _Purge(owner, conversation_id))
+
+    def expire(self, before_ns: int) -> None:
+        """Remove what belongs to no conversation and was last used before a time, as `purge`."""
+        self._give_up(partial(Prefix.is_expired, before_ns=before_ns), _Expire(before_ns))
+
+    def _give_up(self, is_gone: Callable[[Prefix], bool], work: _Purge | _Expire) -> None:
+        """Write no state that is gone, and have it removed where it lies."""
         with self._changed:
-            for work in list(self._work):
-                if isinstance(work, _Write) and work.state.prefix.belongs_to(
-                    owner, conversation_id
-                ):
-                    self._work.remove(work)
-                    self._num_pending_bytes -= work.state.num_bytes
+            for waiting in list(self._work):
+                if isinstance(waiting, _Write) and is_gone(waiting.state.prefix):
+                    self._work.remove(waiting)
+                    self._num_pending_bytes -= waiting.state.num_bytes
             # First: it must be done even when there is little time, as before the end.
-            self._work.appendleft(_Purge(owner, conversation_id))
+            self._work.appendleft(work)
             self._changed.notify_all()
 
     def hurry(self) -> list[State]:
@@ -157,12 +181,12 @@ class DiskStates:
         self._give(None)
         self._thread.join(timeout_s)
 
-    def _give(self, work: _Fetch | _Remove | None) -> None:
+    def _give(self, work: _Remove | None) -> None:
         with self._changed:
             self._work.append(work)
             self._changed.notify_all()
 
-    def _take(self) -> _Write | _Fetch | _Remove | _Purge | None:
+    def _take(self) -> _Work | None:
         with self._changed:
             self._changed.wait_for(lambda: self._work)
             return self._work.popleft()
@@ -187,7 +211,7 @@ class DiskStates:
                     self._put(StateFetched(work.file, self._read(work.file)))
                 case _Remove():
                     _unlink(work.path)
-                case _Purge():
+                case _Purge() | _Expire():
                     self._purge(work)
                 case _:
                     assert_never(work)
@@ -250,9 +274,12 @@ class DiskStates:
             _unlink(file.path)
             return None
 
-    def _purge(self, work: _Purge) -> None:
+    def _purge(self, work: _Purge | _Expire) -> None:
         try:
-            state_files.purge(self._root, work.owner, work.conversation_id)
+            if isinstance(work, _Expire):
+                state_files.expire(self._root, work.before_ns)
+            else:
+                state_files.purge(self._root, work.owner, work.conversation_id)
         except OSError as error:
             sys.stderr.write(f"prompt states on disk cannot be removed: {error}\n")
 

@@ -166,6 +166,9 @@ class FakeEngine:
     async def purge(self, owner: str, conversation_id: str | None) -> None:
         """Do nothing: it keeps nothing of what it reads."""
 
+    async def expire(self, before_ns: int) -> None:
+        """Do nothing: it keeps nothing of what it reads."""
+
     def set_lora_scales(self, scales: Scales) -> None:
         """Say so; nothing that it writes depends on them."""
         adapters = rescaled(self._info.adapters, scales)

@@ -2,6 +2,7 @@
 
 A state is asked for once its sequence has a slot, never before: nobody else's memory grows with
 the queue. Sequences that want the same file share one reading, and few are on their way at once.
+Nobody waits for long: a disk that hangs must not hold a slot.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from webui.engine.state_files import StateFile
 
 MAX_READING = 2  # at once: one is put into a slot while the next is read
+PATIENCE_S = 10.0  # then a sequence goes on without
 
 
 class Fetching:
@@ -30,10 +32,18 @@ class Fetching:
         self._wanted: dict[Path, StateFile] = {}  # asked for longest ago first
         self._reading: set[Path] = set()
         self._waiting: dict[str, tuple[Path, Sequence]] = {}  # by request
+        self._asked_s: dict[str, float] = {}  # of those that wait, longest ago first
 
-    def ask(self, sequence: Sequence, file: StateFile) -> None:
-        """Hold a sequence until a file is read."""
+    def left_s(self, now_s: float) -> float | None:
+        """Return how long until somebody has waited for too long; None where nobody waits."""
+        if (asked_s := next(iter(self._asked_s.values()), None)) is None:
+            return None
+        return max(0.0, asked_s + PATIENCE_S - now_s)
+
+    def ask(self, sequence: Sequence, file: StateFile, now_s: float) -> None:
+        """Hold a sequence until a file is read, or `PATIENCE_S` are over."""
         sequence.is_held = True
+        self._asked_s[sequence.request_id] = now_s
         self._waiting[sequence.request_id] = file.path, sequence
         self._wanted.setdefault(file.path, file)
         self._begin()
@@ -42,6 +52,15 @@ class Fetching:
         """Let a sequence go that waits no more; one that did not wait is left as it is."""
         if (waiting := self._waiting.pop(request_id, None)) is not None:
             waiting[1].is_held = False
+            del self._asked_s[request_id]
+
+    def take_late(self, now_s: float) -> list[Sequence]:
+        """Return who has waited for too long and is not held any more."""
+        late = [name for name, asked_s in self._asked_s.items() if asked_s + PATIENCE_S <= now_s]
+        served = [self._waiting[name][1] for name in late]
+        for name in late:
+            self.forget(name)
+        return served
 
     def take(self, path: Path) -> list[Sequence]:
         """Note that a file was read; return who waited for it and is not held any more."""

@@ -15,6 +15,7 @@ from webui.engine.ipc import Begun, Output, Outputs, RequestError
 from webui.engine.mail import (
     Aborted,
     Announced,
+    Expired,
     Mail,
     Prepared,
     Purged,
@@ -25,13 +26,13 @@ from webui.engine.mail import (
 )
 from webui.engine.pace import Pace
 from webui.engine.prefix_cache import PrefixCache
+from webui.engine.present_stats import present_stats
 from webui.engine.queue_news import QueueNews
 from webui.engine.runner import RowFailed, StepAborted
 from webui.engine.samplers import Samplers
 from webui.engine.scheduler import Scheduler
-from webui.engine.sequence import Phase, Sequence
+from webui.engine.sequence import Sequence
 from webui.engine.state_keeper import StateKeeper
-from webui.engine.stats import EngineStats
 from webui.engine.step_abort import StepAbort
 from webui.engine.tally import Tally
 from webui.engine.untold import Untold
@@ -42,8 +43,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
     from webui.engine.ipc import ToParent
+    from webui.engine.mail import StateMail
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.runner import ModelRunner, Row, RowResult
+    from webui.engine.states import State
+    from webui.engine.stats import EngineStats
 
 
 class GenerationLoop:
@@ -100,7 +104,7 @@ class GenerationLoop:
     @property
     def has_work(self) -> bool:
         """Whether `step` has anything to do."""
-        if self._scheduler.num_runnable:
+        if self._scheduler.num_runnable or self._fetching.left_s(self._clock()) == 0:
             return True
         # While the disk is at work slots may be taken that others wait for.
         return bool(self._scheduler.num_waiting) and (
@@ -114,27 +118,18 @@ class GenerationLoop:
     @property
     def idle_s(self) -> float | None:
         """How long to be without work before `idle` has something to do; None if it has not."""
-        return self._keeper.idle_s
+        left_s = self._fetching.left_s(self._clock())
+        return self._keeper.idle_s if left_s is None else left_s
 
     @property
     def present(self) -> EngineStats:
         """How things stand now, and what the cache was good for."""
-        counts, (decode_threads, prompt_threads) = self._cache.counts, self._pace.threads
-        return EngineStats(
-            num_slot_tokens=counts.num_slot_tokens,
-            num_ram_tokens=counts.num_ram_tokens,
-            num_disk_tokens=counts.num_disk_tokens,
-            num_running=self._scheduler.num_running,
-            waiting=self._scheduler.waiting_by_priority(),
-            decode_threads=decode_threads,
-            prompt_threads=prompt_threads,
-            cached_ram_bytes=self._cache.num_ram_bytes,
-            cached_disk_bytes=self._cache.num_disk_bytes,
-        )
+        return present_stats(self._scheduler, self._cache, self._pace)
 
     def idle(self) -> None:
-        """Do a piece of what can wait."""
-        self._keeper.idle()
+        """Do a piece of what can wait; nothing while somebody waits for the disk."""
+        if self._fetching.left_s(self._clock()) is None:
+            self._keeper.idle()
 
     def close(self) -> None:
         """Keep what is to outlive the process, of replies that are being written too."""
@@ -156,14 +151,25 @@ class GenerationLoop:
                     return [RequestError.of(mail.request_id, mail.error)]
             case Aborted():
                 self._abort(mail.request_id)
+            case _:
+                return self._take_states(mail)
+        return []
+
+    def _take_states(self, mail: StateMail) -> list[ToParent]:
+        """Take mail about what was read before."""
+        match mail:
             case Purged():
                 self._purge(mail)
+            case Expired():
+                for slot in self._keeper.expire(mail.before_ns):
+                    self._drafting.forget(slot)
             case StatesListed():
                 self._cache.listed(mail.files, self._runner.info.context_length)
             case StateWritten():
                 self._cache.written(mail)
             case StateFetched():
-                return self._take_fetched(mail)
+                state = self._cache.fetched(mail.file, mail.state)
+                return self._go_on(self._fetching.take(mail.file.path), state)
             case _:
                 assert_never(mail)
         return []
@@ -171,7 +177,8 @@ class GenerationLoop:
     def step(self) -> list[ToParent]:
         """Give out slots and cells, make one forward pass, return what is new."""
         self._has_news = False
-        failures = self._admit()
+        failures = self._go_on(self._fetching.take_late(self._clock()), None)
+        failures += self._admit()
         told = [*self._grow(), *self._tell_places()]
         rows = self._scheduler.schedule(*self._pace.plan(num_decoding=self._scheduler.num_decoding))
         if rows:
@@ -206,11 +213,10 @@ class GenerationLoop:
         self.tally.note_queue(self._scheduler.num_waiting)
         return told
 
-    def _take_fetched(self, mail: StateFetched) -> list[ToParent]:
+    def _go_on(self, held: Iterable[Sequence], state: State | None) -> list[ToParent]:
         """Let those go on that waited for a state, with it or without."""
-        state = self._cache.fetched(mail.file, mail.state)
         failures: list[ToParent] = []
-        for sequence in self._fetching.take(mail.file.path):
+        for sequence in held:
             self._keeper.restore(sequence, state)
             failures += self._open(sequence)
         return failures
@@ -225,12 +231,9 @@ class GenerationLoop:
             self._close([sequence])
 
     def _purge(self, mail: Purged) -> None:
-        """Forget what was read for somebody; what is being read now will leave nothing behind."""
+        """Forget what was read for somebody."""
         for meanwhile in self._preparing.values():
             meanwhile.append(mail)
-        for sequence in self._scheduler.everybody:
-            if sequence.belongs_to(mail.owner, mail.conversation_id):
-                sequence.keeps_state = False
         self._keeper.purge(mail.owner, mail.conversation_id)
         self._drafting.purge(mail.owner, mail.conversation_id)
 
@@ -238,17 +241,18 @@ class GenerationLoop:
         failures: list[ToParent] = []
         admitted = self._scheduler.admit(self._clock())
         self._drop_evicted()
-        for slot, request_id in admitted.vacated.items():
+        for slot, sequence in admitted.vacated.items():
             self._has_newcomers = True
-            self._samplers.keep(slot, request_id)
-            self._fetching.forget(request_id)
+            self._samplers.keep(slot, sequence.request_id)
+            self._fetching.forget(sequence.request_id)
+            self._forget(slot, sequence)
         if admitted.placed:
             self._tell_begun(Begun([sequence.request_id for sequence in admitted.placed]))
         for sequence in admitted.placed:
             self._drafting.begin(sequence)
             if (file := self._keeper.file_for(sequence)) is not None:
                 self._keeper.cut(sequence, sequence.num_read)
-                self._fetching.ask(sequence, file)
+                self._fetching.ask(sequence, file, self._clock())
                 continue
             self._keeper.restore(sequence)
             failures += self._open(sequence)
@@ -324,7 +328,8 @@ class GenerationLoop:
         self._untold.note(touched)
         ended = [sequence for sequence in touched if sequence.finish_reason is not None]
         self._close(ended)
-        self._drop_wrong_guesses(rows, sequences)
+        if not self._keeper.drop_wrong_guesses(rows, sequences):
+            self._drafting.stop()
         failures = self._reopen(sequence for sequence in touched if sequence.is_rewound)
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, RowFailed):
@@ -347,27 +352,6 @@ class GenerationLoop:
         step_s -= self._drafting.model_s  # which says nothing about steps of this model
         self._scheduler.note_step(rows, step_s)
         self._pace.note(rows, step_s, now_s)
-
-    def _drop_wrong_guesses(self, rows: Several[Row], sequences: Several[Sequence]) -> None:
-        """Drop the cells of guesses that did not hold, and those behind the end of one that ended.
-
-        What ended with a stop string may have read tokens behind it, which were held back.
-        """
-        for row, sequence in zip(rows, sequences, strict=True):
-            num_good = min(sequence.num_read, len(sequence.tokens))
-            if num_good == row.position + len(row.tokens):
-                continue
-            if not row.num_draft and sequence.phase is not Phase.ENDED:
-                continue
-            if self._runner.forget(row.slot, num_good):
-                continue
-            if row.num_draft:
-                self._drafting.stop()
-            self._runner.forget(row.slot, 0)
-            if sequence.phase is Phase.ENDED:
-                self._scheduler.lose_cells(row.slot)
-            else:
-                sequence.lose_cache()
 
     def _tell(self) -> list[Output]:
         """Return what came since the last time."""
@@ -395,6 +379,10 @@ class GenerationLoop:
     def _close(self, sequences: Iterable[Sequence]) -> None:
         for sequence in sequences:
             self._samplers.close(sequence)
-            if sequence.slot >= 0 and not sequence.keeps_state:
-                self._runner.forget(sequence.slot, 0)
-                self._drafting.forget(sequence.slot)
+            self._forget(sequence.slot, sequence)
+
+    def _forget(self, slot: int, sequence: Sequence) -> None:
+        """Leave nothing in a slot of one that left it and leaves no trace."""
+        if slot >= 0 and not sequence.keeps_state:
+            self._runner.forget(slot, 0)
+            self._drafting.forget(slot)

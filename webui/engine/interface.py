@@ -71,8 +71,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         grammar: What the reply must keep to, see `answer_form`; empty leaves it free.
         json_schema: The same as a schema.
         grammar_triggers: What either waits for, see `answer_form`.
-        is_seed_drawn: The seed was drawn, not asked for: a reply that shifted its context and then
-            gives way to others is not what the seed would give again, and tells it by `Reseeded`.
+        is_seed_drawn: The seed was drawn, not asked for: a reply whose state cannot be kept gives
+            way to others as soon as any; one with a seed that was asked for does so late. Either
+            is not what the seed would give again, and tells it by `Reseeded`.
         keep_state: What was read may be kept for the next request of the same owner, in memory
             and on disk; False leaves no trace.
         num_shared_messages: So many messages at the beginning are the administrator's and the
@@ -150,7 +151,7 @@ class Shifted(msgspec.Struct, frozen=True, tag="shifted"):
 
 
 class Reseeded(msgspec.Struct, frozen=True, tag="reseeded"):
-    """From here on the reply is not what the drawn seed would give again."""
+    """From here on the reply is not what its seed would give again."""
 
 
 class Prefill(msgspec.Struct, frozen=True, tag="prefill"):
@@ -376,18 +377,18 @@ class Engine(Protocol):
 
     async def purge(self, owner: str, conversation_id: str | None) -> None:
         """Forget what was read for an owner, or only for one of its conversations."""
-        ...
+
+    async def expire(self, before_ns: int) -> None:
+        """Forget what belongs to no conversation and was last used before a time in nanoseconds."""
 
     def set_lora_scales(self, scales: Scales) -> None:
         """Let the adapters work so strongly in requests that come from now on.
 
         Replies that are being written go on as they began. `info` says it at once.
         """
-        ...
 
     async def drain(self) -> None:
         """Wait until no request is at work or waiting; new ones are not kept out."""
-        ...
 
     async def close(self, *, is_replaced: bool = False) -> None:
         """End the model and its process within 5 s; idempotent.
@@ -395,4 +396,3 @@ class Engine(Protocol):
         Args:
             is_replaced: Another one comes in its place, as replies that it cuts off are told.
         """
-        ...

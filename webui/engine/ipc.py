@@ -63,6 +63,12 @@ class Purge(msgspec.Struct, frozen=True, tag="purge", forbid_unknown_fields=True
     conversation_id: str | None
 
 
+class Expire(msgspec.Struct, frozen=True, tag="expire", forbid_unknown_fields=True):
+    """Forget what belongs to no conversation and was last used before a time of the wall clock."""
+
+    before_ns: int
+
+
 class Add(msgspec.Struct, frozen=True, tag="add", forbid_unknown_fields=True):
     """Write a reply."""
 
@@ -160,7 +166,7 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", forbid_unknown_fie
     stats: EngineStats | None = None
 
 
-ToWorker = Load | Add | Embed | Abort | Purge | Quit
+ToWorker = Load | Add | Embed | Abort | Purge | Expire | Quit
 OfRequests = Outputs | RequestError | Begun | Waits
 ToParent = LoadProgress | Loaded | LoadError | OfRequests | Heartbeat
 

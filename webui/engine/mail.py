@@ -79,6 +79,13 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True)
+class Expired:
+    """What belongs to no conversation and was last used before a time must be forgotten."""
+
+    before_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class StatesListed:
     """The states of this model that lie on disk."""
 
@@ -101,6 +108,6 @@ class StateFetched:
     state: State | None
 
 
-StateMail: TypeAlias = Purged | StatesListed | StateWritten | StateFetched
+StateMail: TypeAlias = Purged | Expired | StatesListed | StateWritten | StateFetched
 Mail: TypeAlias = Announced | Prepared | Refused | Aborted | StateMail
 TextMail: TypeAlias = TextsAnnounced | TextsPrepared | Refused | Aborted

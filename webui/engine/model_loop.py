@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 from webui.engine.mail import (
     Aborted,
     Announced,
+    Expired,
     Mail,
     Prepared,
     Purged,
@@ -103,12 +104,13 @@ class ModelLoop:
 
     def _take(self, mail: Mail | TextMail) -> list[ToParent]:
         match mail:
-            case Purged() if self._generation is None:
+            case Purged() | Expired() if self._generation is None:
                 return []
             case (
                 Announced()
                 | Prepared()
                 | Purged()
+                | Expired()
                 | StatesListed()
                 | StateWritten()
                 | StateFetched()

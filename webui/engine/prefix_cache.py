@@ -8,7 +8,8 @@ administrator gave everybody to read, which is kept under an owner of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from webui.engine.ram_states import RamStates
@@ -110,6 +111,9 @@ class PrefixCache:
     def fetch(self, file: StateFile) -> None:
         """Have a state on disk read; it comes as mail."""
         assert self._disk is not None
+        if file.path in self._files:  # it is not purged
+            prefix = replace(file.prefix, used_ns=time.time_ns())
+            self._files[file.path] = replace(file, prefix=prefix)
         self._disk.fetch(file)
 
     def fetched(self, file: StateFile, state: State | None) -> State | None:
@@ -209,6 +213,16 @@ class PrefixCache:
                 del self._files[path]
         if self._disk is not None:
             self._disk.purge(owner, conversation_id)
+
+    def expire(self, before_ns: int) -> None:
+        """Drop what belongs to no conversation and was last used before a time, on disk too."""
+        self._ram.expire(before_ns)
+        self._pending = [prefix for prefix in self._pending if not prefix.is_expired(before_ns)]
+        for path, file in list(self._files.items()):
+            if file.prefix.is_expired(before_ns):
+                del self._files[path]
+        if self._disk is not None:
+            self._disk.expire(before_ns)
 
     def close(self, timeout_s: float) -> None:
         """Let the disk finish what waits, at most for so long."""

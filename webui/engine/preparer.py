@@ -50,6 +50,7 @@ class Preparer(Generic[R]):
         self._begun: tuple[float, float] | None = None  # the present request, by both clocks
         self._request_s = 0.0  # what one takes
         self._thread: threading.Thread | None = None
+        self._clock_id: int | None = None  # of the thread's own time, where that can be read
         self._is_stopped = False
 
     @property
@@ -59,10 +60,10 @@ class Preparer(Generic[R]):
         Where a thread's time can be read, a machine that is busy with other things makes no
         request look stuck.
         """
-        if (begun := self._begun) is None or self._thread is None:
+        if (begun := self._begun) is None:
             return 0.0
         waited_s = time.monotonic() - begun[0]
-        if (computed_s := _computed_s(self._thread)) is None:
+        if (computed_s := self._computed_s()) is None:
             return waited_s
         return max(computed_s - begun[1], waited_s / PATIENCE)
 
@@ -112,12 +113,14 @@ class Preparer(Generic[R]):
             return None if self._is_stopped else self._requests.take()
 
     def _work(self, prepare: Callable[[R, float], Prepared | TextsPrepared]) -> None:
+        if sys.platform == "linux":  # asked here: the thread may end before another one asks
+            self._clock_id = time.pthread_getcpuclockid(threading.get_ident())
         while True:
             if (given := self._next()) is None:
                 return
             request, arrived_s = given
             begun_s = time.monotonic()
-            self._begun = begun_s, _computed_s(threading.current_thread()) or 0.0
+            self._begun = begun_s, self._computed_s() or 0.0
             request_id = request.request_id
             self._tell(Begun([request_id]))
             try:
@@ -133,9 +136,11 @@ class Preparer(Generic[R]):
             self._begun = None
             self._request_s += NEW_SHARE * (time.monotonic() - begun_s - self._request_s)
 
-
-def _computed_s(thread: threading.Thread) -> float | None:
-    """Return how long a thread has computed; None where the system does not tell."""
-    if sys.platform != "linux" or thread.ident is None:
-        return None
-    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+    def _computed_s(self) -> float | None:
+        """Return how long the thread has computed; None where the system does not tell."""
+        if self._clock_id is None:
+            return None
+        try:
+            return time.clock_gettime(self._clock_id)
+        except OSError:  # it has ended
+            return None

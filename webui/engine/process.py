@@ -216,6 +216,11 @@ class LocalEngine:
         if self._state is EngineState.READY:
             self._worker.send(ipc.encode(ipc.Purge(owner, conversation_id)))
 
+    async def expire(self, before_ns: int) -> None:
+        """Forget what belongs to no conversation and was last used before a time."""
+        if self._state is EngineState.READY:
+            self._worker.send(ipc.encode(ipc.Expire(before_ns)))
+
     def set_lora_scales(self, scales: Scales) -> None:
         """Let the adapters work so strongly from now on, in workers to come too."""
         self._info = self._with_scales(self._info, scales)

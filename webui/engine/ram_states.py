@@ -88,6 +88,12 @@ class RamStates:
             if state.prefix.belongs_to(owner, conversation_id):
                 self._remove(name)
 
+    def expire(self, before_ns: int) -> None:
+        """Drop what belongs to no conversation and was last used before a time."""
+        for name, state in list(self._states.items()):
+            if state.prefix.is_expired(before_ns):
+                self._remove(name)
+
     def drop(self, state: State) -> None:
         """Let a state go, if it is kept."""
         for name, other in list(self._states.items()):

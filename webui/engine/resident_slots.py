@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from webui.engine.states import MIN_STATE_TOKENS, Prefix, num_common
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Sequence as Tokens
 
     from webui.engine.adapters import Scales
@@ -127,6 +128,23 @@ class ResidentSlots:
         for slot in purged:
             self._free[slot] = _Resident()
         return purged
+
+    def expire(self, before_ns: int) -> list[int]:
+        """Forget what belongs to no conversation and was left before a time; return its slots."""
+        expired = [
+            slot
+            for slot, kept in self._free.items()
+            if kept.prefix and kept.prefix.is_expired(before_ns)
+        ]
+        for slot in expired:
+            self._free[slot] = _Resident()
+        return expired
+
+    def doubt_kept(self, is_written: Callable[[Prefix], bool]) -> None:
+        """Look again which states of free slots are on disk."""
+        for kept in self._free.values():
+            if kept.prefix and kept.is_kept:
+                kept.is_kept = is_written(kept.prefix)
 
     def leave(self, slot: int, prefix: Prefix | None) -> None:
         """Free a slot whose cells hold these tokens; None says they are in doubt."""

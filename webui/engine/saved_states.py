@@ -31,21 +31,17 @@ async def tidy(folder: Path, max_bytes: int) -> None:
 
 
 async def keep_fresh(
-    folder: Path, max_age_s: float, *, every_s: float = EXPIRE_EVERY_S
+    states: SavedStates, max_age_s: float, *, every_s: float = EXPIRE_EVERY_S
 ) -> NoReturn:
     """Remove what programs had read once it is too old, now and then, until cancelled.
 
     Args:
-        folder: Of the states on disk.
+        states: What was read.
         max_age_s: Since they were last used, of those that belong to no conversation.
         every_s: Seconds between two times.
     """
     while True:
-        before_ns = time.time_ns() - int(max_age_s * 1e9)
-        try:
-            await asyncio.to_thread(state_files.expire, folder, before_ns)
-        except OSError as error:
-            logger.warning("prompt states on disk cannot be removed: %s", error)
+        await states.expire(time.time_ns() - int(max_age_s * 1e9))
         await asyncio.sleep(every_s)
 
 
@@ -70,6 +66,17 @@ class SavedStates:
         if closing:  # what is being closed takes no orders, and writes what it still holds
             await asyncio.wait(closing)
             await self._remove(owner, conversation_id)
+
+    async def expire(self, before_ns: int) -> None:
+        """Forget what belongs to no conversation and was last used before a time."""
+        if self._pool is not None and (engine := self._pool.current) is not None:
+            await engine.expire(before_ns)
+        if self._folder is None:
+            return
+        try:
+            await asyncio.to_thread(state_files.expire, self._folder, before_ns)
+        except OSError as error:
+            logger.warning("prompt states on disk cannot be removed: %s", error)
 
     async def _remove(self, owner: str, conversation_id: str | None) -> None:
         if self._folder is None:

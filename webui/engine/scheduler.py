@@ -41,10 +41,10 @@ MAX_DOUBLINGS = 12
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Who got a slot, and which slots were taken from others for it, with their requests."""
+    """Who got a slot, and which slots were taken for it, with whom they were taken from."""
 
     placed: list[Sequence]
-    vacated: dict[int, str]
+    vacated: dict[int, Sequence]
 
 
 class Scheduler:
@@ -155,7 +155,7 @@ class Scheduler:
         placed, and those of the slots in `take_evicted`.
         """
         placed: list[Sequence] = []
-        vacated: dict[int, str] = {}
+        vacated: dict[int, Sequence] = {}
         skipped: set[str] = set()
         busy = Counter(sequence.owner for sequence in self._running.values())
         while self._waiting:
@@ -171,7 +171,7 @@ class Scheduler:
                 continue
             for victim in victims:
                 busy[victim.owner] -= 1
-                vacated[victim.slot] = victim.request_id
+                vacated[victim.slot] = victim
                 self._vacate(victim)
                 victim.give_up_slot()
                 self._waiting.put_back(victim)
@@ -392,5 +392,5 @@ class Scheduler:
         self._times.leave(sequence)
         prefix = sequence.prefix()
         if prefix is not None and sequence.num_reply and sequence.phase is not Phase.ENDED:
-            prefix = replace(prefix, is_unfinished=True)
+            prefix = replace(prefix, is_unfinished=True, is_seeded=sequence.seed.is_asked)
         self._cells.leave(sequence.slot, prefix)

@@ -22,6 +22,7 @@ from webui.engine.interface import (
     Usage,
 )
 from webui.engine.rewinds import Rewinds
+from webui.engine.seed_watch import SeedWatch
 from webui.engine.states import Prefix
 from webui.engine.written import Written
 
@@ -80,6 +81,7 @@ class Sequence:
         num_given_up: How often it had to give up its slot.
         draft: What its next tokens are guessed from; `Drafting` sets it.
         rewinds: What it took back.
+        seed: Whether that still holds.
     """
 
     def __init__(
@@ -121,7 +123,7 @@ class Sequence:
         if not self._may_shift:
             self._max_reply = min(self._max_reply, max(1, context_length - len(prompt)))
         self.is_rewound = self.is_held = False
-        self._is_reseeded = self._has_untold_seed = False
+        self.seed = SeedWatch(request)
         self._detokenizer = Detokenizer(request.params.stop)
         self._banned_strings = BannedStrings(request.params.banned_strings)
         self.rewinds = Rewinds()
@@ -162,8 +164,7 @@ class Sequence:
     @property
     def would_break_seed(self) -> bool:
         """Whether a seed that was asked for would not hold, did it give up its slot."""
-        has_seed = self.request.params.seed >= 0 and not self.request.is_seed_drawn
-        return has_seed and self._num_shifted > 0
+        return self.seed.is_asked and self.num_reply > 0 and not self.keeps_state
 
     @property
     def num_since_place(self) -> int:
@@ -210,6 +211,7 @@ class Sequence:
         """Read all tokens after all."""
         assert self.phase in {Phase.PREFILL, Phase.DECODE}
         self.phase = Phase.PREFILL
+        self.seed.lose(self.num_read, is_shifted=self._num_shifted > 0)
         self.num_read = self._num_read_at_place = 0
         if not self.num_reply:
             self.num_cached = 0
@@ -217,9 +219,7 @@ class Sequence:
     def give_up_slot(self) -> None:
         """Wait again; what was read counts no more."""
         assert self.phase in {Phase.PREFILL, Phase.DECODE}
-        # The bits differ when what is left of a shifted context is read anew.
-        if self.request.is_seed_drawn and self._num_shifted and not self._is_reseeded:
-            self._is_reseeded = self._has_untold_seed = True
+        self.seed.lose(self.num_read, is_shifted=self._num_shifted > 0)
         self.slot = -1
         self.num_read = 0
         self.num_given_up += 1
@@ -261,6 +261,7 @@ class Sequence:
 
     def read(self, num_tokens: int) -> None:
         """Note that the next tokens lie in the KV cache."""
+        self.seed.read(self.num_read, self.num_read + num_tokens, self.num_prompt)
         self.num_read += num_tokens
         assert self.num_read <= len(self.tokens)
 
@@ -332,9 +333,8 @@ class Sequence:
         if self.phase is not Phase.WAITING and not self._num_shifted and done > self._prefill_told:
             self._prefill_told = done
             told.append(Prefill(done, self.num_prompt, self.num_cached))
-        if self._has_untold_seed:
+        if self.seed.take_news():
             told.append(Reseeded())
-            self._has_untold_seed = False
         if self._num_untold_shifted:
             told.append(Shifted(self._num_untold_shifted))
             self._num_untold_shifted = 0

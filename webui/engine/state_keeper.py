@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from webui.engine.prefill_budget import PrefillBudget
     from webui.engine.prefix_cache import PrefixCache
     from webui.engine.resident_slots import Displaced
-    from webui.engine.runner import ModelRunner
+    from webui.engine.runner import ModelRunner, Row
     from webui.engine.scheduler import Scheduler
     from webui.engine.sequence import Sequence
     from webui.engine.state_files import StateFile
@@ -72,16 +72,21 @@ class StateKeeper:
     def file_for(self, sequence: Sequence) -> StateFile | None:
         """Return the state on disk that one with a slot should wait for, if that is worth it."""
         file, num_tokens = self._cache.find_file(sequence)
-        if file is None or num_tokens < MIN_STATE_TOKENS:
+        least, gain = (1, 1) if sequence.num_reply else (MIN_STATE_TOKENS, MIN_GAIN_TOKENS)
+        if file is None or num_tokens < least:
             return None
         at_hand = max(sequence.num_read, self._cache.find(sequence)[1])
-        return file if num_tokens >= at_hand + MIN_GAIN_TOKENS else None
+        return file if num_tokens >= at_hand + gain else None
 
     def save(self, displaced: Iterable[Displaced]) -> None:
-        """Keep what slots held before it is overwritten, as far as there is time for it."""
+        """Keep what slots held before it is overwritten, as far as there is time for it.
+
+        There always is for a reply whose seed was asked for, and would not hold without it.
+        """
         paused_s = 0.0
         for resident in displaced:
-            if not self._is_soon_copied(resident, paused_s):
+            is_due = resident.prefix.is_seeded or self._is_soon_copied(resident, paused_s)
+            if not is_due:
                 self._token_s *= FADE  # one slow copy must not end it for good
                 continue
             state, took_s = self._copy(resident)
@@ -161,6 +166,31 @@ class StateKeeper:
             self._runner.forget(sequence.slot, 0)
             sequence.lose_cache()
 
+    def drop_wrong_guesses(self, rows: Several[Row], sequences: Several[Sequence]) -> bool:
+        """Drop the cells of guesses that did not hold, and those behind the end of one that ended.
+
+        What ended with a stop string may have read tokens behind it, which were held back.
+
+        Returns:
+            Whether guesses could be dropped without the tokens before them.
+        """
+        could_all = True
+        for row, sequence in zip(rows, sequences, strict=True):
+            num_good = min(sequence.num_read, len(sequence.tokens))
+            if num_good == row.position + len(row.tokens):
+                continue
+            if not row.num_draft and sequence.phase is not Phase.ENDED:
+                continue
+            if self._runner.forget(row.slot, num_good):
+                continue
+            could_all = could_all and not row.num_draft
+            self._runner.forget(row.slot, 0)
+            if sequence.phase is Phase.ENDED:
+                self._scheduler.lose_cells(row.slot)
+            else:
+                sequence.lose_cache()
+        return could_all
+
     def share(self, touched: Several[Sequence]) -> None:
         """Keep what everybody reads once somebody has read just that; others go on from there."""
         for sequence in touched:
@@ -179,10 +209,29 @@ class StateKeeper:
                     self.restore(other)
 
     def purge(self, owner: str, conversation_id: str | None) -> None:
-        """Forget what was read for an owner, or only for one conversation."""
+        """Forget what was read for an owner, or only for one conversation.
+
+        What is being read now will leave nothing behind.
+        """
+        for sequence in self._scheduler.everybody:
+            if sequence.belongs_to(owner, conversation_id):
+                sequence.keeps_state = False
         self._cache.purge(owner, conversation_id)
         for slot in self._scheduler.residents.purge(owner, conversation_id):
             self._runner.forget(slot, 0)
+
+    def expire(self, before_ns: int) -> list[int]:
+        """Forget what belongs to no conversation and was last used before a time; return its slots.
+
+        What is left may have lain on disk in what is gone.
+        """
+        self._cache.expire(before_ns)
+        slots = self._scheduler.residents.expire(before_ns)
+        for slot in slots:
+            self._runner.forget(slot, 0)
+        self._scheduler.residents.doubt_kept(self._cache.is_written)
+        self._is_dirty = bool(self._cache.in_ram)
+        return slots
 
     def idle(self) -> None:
         """Write the next state to disk; called while nobody waits."""

@@ -32,6 +32,7 @@ class Prefix:
             states are kept must outlive the process.
         is_unfinished: Whether they end in a reply that is to go on: read anew in one piece its
             tokens would not give the same bits as one after the other.
+        is_seeded: Whether the seed of that reply was asked for, and must hold.
         scales: How strongly each adapter worked while they were read.
     """
 
@@ -40,6 +41,7 @@ class Prefix:
     tokens: list[int]
     used_ns: int = field(default_factory=time.time_ns)
     is_unfinished: bool = False
+    is_seeded: bool = False
     scales: Scales = ()
 
     def is_for(self, owner: str, scales: Scales) -> bool:
@@ -53,6 +55,14 @@ class Prefix:
     def belongs_to(self, owner: str, conversation_id: str | None) -> bool:
         """Return whether it is of an owner and, unless that is None, of a conversation."""
         return self.owner == owner and conversation_id in {None, self.conversation_id}
+
+    def is_expired(self, before_ns: int) -> bool:
+        """Return whether it belongs to no conversation and was last used before a time.
+
+        What everybody may read never expires: nobody's words are in it.
+        """
+        is_nobodys = self.conversation_id is None and self.owner != SHARED_OWNER
+        return is_nobodys and self.used_ns < before_ns
 
 
 @dataclass(frozen=True, slots=True, eq=False)

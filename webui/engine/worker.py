@@ -31,6 +31,7 @@ from webui.engine.generation_loop import GenerationLoop
 from webui.engine.mail import (
     Aborted,
     Announced,
+    Expired,
     Mail,
     Prepared,
     Purged,
@@ -201,7 +202,8 @@ class _Worker:
     def _generate(self, loop: ModelLoop) -> None:
         while True:
             while not loop.has_work or not self._mail.empty():
-                mail = self._next_mail(loop)
+                if (mail := self._next_mail(loop)) is None:
+                    continue
                 self._step_begun_s = time.monotonic()
                 if isinstance(mail, ipc.Quit):
                     return
@@ -220,8 +222,8 @@ class _Worker:
         self._counted_s = time.monotonic()
         self._stats = loop.stats
 
-    def _next_mail(self, loop: ModelLoop) -> Mail | TextMail | ipc.Load | ipc.Quit:
-        """Wait for mail; do meanwhile what can wait."""
+    def _next_mail(self, loop: ModelLoop) -> Mail | TextMail | ipc.Load | ipc.Quit | None:
+        """Wait for mail; do meanwhile what can wait. None when there is work without mail."""
         while True:
             if not loop.has_work:
                 self._count(loop)
@@ -231,6 +233,8 @@ class _Worker:
                 return self._mail.get(timeout=loop.idle_s)
             except queue.Empty:
                 self._step_begun_s = time.monotonic()
+                if loop.has_work:
+                    return None
                 loop.idle()
             finally:
                 loop.note_wait(time.monotonic() - waits_since_s)
@@ -264,6 +268,8 @@ class _Worker:
                 self._mail.put(Aborted(message.request_id))
             case ipc.Purge():
                 self._mail.put(Purged(message.owner, message.conversation_id))
+            case ipc.Expire():
+                self._mail.put(Expired(message.before_ns))
             case ipc.Quit():
                 self._step_abort.quit()
                 self._mail.put(message)

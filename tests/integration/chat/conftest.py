@@ -76,6 +76,9 @@ class ScriptedEngine:
     async def purge(self, owner, conversation_id):
         self.purged.append((owner, conversation_id))
 
+    async def expire(self, before_ns):
+        pass
+
     async def drain(self):
         while self.mailboxes:  # noqa: ASYNC110 - as a reader of a made-up engine may
             await asyncio.sleep(0.01)

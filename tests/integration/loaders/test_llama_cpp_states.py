@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -178,7 +179,7 @@ def files(folder: Path) -> list[Path]:
     return list(folder.glob("*/*"))
 
 
-def chat(*texts: str, owner: str = "ann", conversation_id: str = "c1") -> object:
+def chat(*texts: str, owner: str = "ann", conversation_id: str | None = "c1") -> object:
     roles = [Role.USER, Role.ASSISTANT] * len(texts)
     messages = tuple(Message(role, text) for role, text in zip(roles, texts, strict=False))
     return msgspec.structs.replace(
@@ -209,6 +210,24 @@ async def test_purged_conversation_is_nowhere_after_a_restart(
     async with opened(best_model, tmp_path) as engine:
         await text_of(engine, chat(QUESTION, conversation_id="c1"))
         await text_of(engine, chat("Other. " + QUESTION, conversation_id="c2"))
+        await engine.purge("ann", "c1")
+    assert len(files(tmp_path)) == 1
+    async with opened(best_model, tmp_path) as engine:
+        _, finish = await text_of(engine, chat(QUESTION))
+        assert finish.usage.cached_tokens <= 8
+        _, finish = await text_of(engine, chat("Other. " + QUESTION))
+        assert finish.usage.cached_tokens > 40
+
+
+async def test_what_belongs_to_no_conversation_goes_with_its_age_while_the_model_is_loaded(
+    best_model: Path, tmp_path: Path
+) -> None:
+    async with opened(best_model, tmp_path) as engine:
+        await text_of(engine, chat(QUESTION, conversation_id=None))
+        await text_of(engine, chat("Other. " + QUESTION, conversation_id="c2"))
+        await engine.expire(time.time_ns())
+        _, finish = await text_of(engine, chat(QUESTION))
+        assert finish.usage.cached_tokens <= 8
         await engine.purge("ann", "c1")
     assert len(files(tmp_path)) == 1
     async with opened(best_model, tmp_path) as engine:

@@ -297,3 +297,24 @@ def test_state_that_is_purged_from_outside_while_it_is_written_ends_nothing(tmp_
     assert isinstance(disk.get(), StateWritten)
     assert not disk.states.is_refused
     disk.close()
+
+
+def test_who_waits_for_a_state_does_not_wait_for_all_that_is_to_be_written(tmp_path, monkeypatch):
+    disk = Disk(tmp_path)
+    disk.states.write(make(owner="ann"))
+    disk.states.write(make(owner="bob"))
+    ann, bob = disk.get().file, disk.get().file
+    slow = Slow(monkeypatch, tmp_path)
+    for owner in ("cid", "dan", "eve"):
+        disk.states.write(make(owner=owner))
+    slow.begun.get(timeout=10)
+    disk.states.fetch(ann)
+    disk.states.fetch(bob)
+    disk.states.purge("bob", None)
+    slow.go.release()
+    mail = [disk.get() for _ in range(3)]
+    assert [type(one) for one in mail] == [StateWritten, StateFetched, StateFetched]
+    assert mail[1].state.prefix.owner == "ann"
+    assert mail[2].state is None, "it was purged before it was read"
+    slow.go.release(10)
+    disk.close()

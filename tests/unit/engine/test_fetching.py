@@ -1,5 +1,7 @@
 """States from disk: read for who has a slot, once for all who want them, and few at a time."""
 
+import time
+
 import pytest
 
 from tests.unit.engine.fake_runner import FakeRunner
@@ -11,6 +13,7 @@ from tests.unit.engine.test_generation_loop import (
     text_of,
 )
 from tests.unit.engine.test_state_keeper import A, B, C, job, play, replace_options, with_disk
+from webui.engine import fetching, ipc, worker
 from webui.engine.fetching import MAX_READING
 from webui.engine.interface import Priority
 from webui.engine.ipc import Outputs
@@ -151,3 +154,56 @@ def test_state_that_is_purged_while_the_disk_reads_is_not_used(tmp_path):
     check(told, {"1": one})
     assert told["1"][-1].usage.cached_tokens == 0
     assert loop._cache.in_ram == []
+
+
+def test_nobody_waits_for_a_disk_that_hangs(tmp_path):
+    loop, deliver, _ = on_disk(tmp_path, A, slots=2)
+    one = job("ann", [A] * 100 + [C])
+    send(loop, one, "1")
+    loop.step()
+    assert not loop.has_work
+    assert 0 < loop.idle_s <= fetching.PATIENCE_S
+    loop.idle()
+    assert not loop.has_work
+    loop._clock.now_s += fetching.PATIENCE_S
+    assert (loop.idle_s, loop.has_work) == (0, True)
+    told = finish(loop)
+    check(told, {"1": one})
+    assert told["1"][-1].usage.cached_tokens == 0
+    deliver()  # too late
+    assert not loop.has_work
+    assert loop._fetching.left_s(0.0) is None
+    check_nothing_is_left(loop)
+
+
+class Overdue:
+    """A loop whose one sequence has waited too long in a moment."""
+
+    def __init__(self, one):
+        self.one, self.begun_s, self.num_steps, self.stats = one, time.monotonic(), 0, None
+
+    @property
+    def has_work(self):
+        return not self.num_steps and time.monotonic() - self.begun_s >= 0.05
+
+    @property
+    def idle_s(self):
+        return max(0.0, self.begun_s + 0.05 - time.monotonic())
+
+    def idle(self):
+        raise AssertionError("there is work")
+
+    def note_wait(self, _waited_s):
+        pass
+
+    def step(self):
+        self.num_steps += 1
+        self.one._mail.put(ipc.Quit())
+        return []
+
+
+def test_worker_goes_on_without_mail_when_somebody_has_waited_too_long():
+    one = worker._Worker(None)
+    loop = Overdue(one)
+    one._generate(loop)
+    assert loop.num_steps == 1

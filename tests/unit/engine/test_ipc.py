@@ -49,6 +49,7 @@ TO_WORKER = [
         make_request("", messages=(), plain_text="Once", logit_bias={5: -1.5}, banned_tokens=(7,))
     ),
     ipc.Abort("r1"),
+    ipc.Expire(1_700_000_000_000_000_000),
     ipc.Quit(),
 ]
 TO_PARENT = [

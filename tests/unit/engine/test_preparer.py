@@ -16,7 +16,7 @@ from webui.engine import ipc, worker
 from webui.engine.interface import Priority
 from webui.engine.ipc import Begun, Waits
 from webui.engine.mail import Refused
-from webui.engine.preparer import Preparer
+from webui.engine.preparer import PATIENCE, Preparer
 from webui.engine.requests_queue import MAX_PER_OWNER
 from webui.errors import InvalidRequest
 
@@ -171,3 +171,21 @@ def test_model_is_not_freed_under_a_text_that_is_being_read(monkeypatch, is_busy
     assert not thread.is_alive()
     assert closed == ([] if is_busy else [True])
     go.set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread's time is read on Linux alone")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_time_of_a_thread_that_has_ended_is_never_asked_for(monkeypatch):
+    preparer = Preparer("test", lambda mail: None, lambda told: None)
+
+    def prepare(_order, _arrived_s):
+        raise SystemExit  # with its request unfinished
+
+    preparer.start(prepare)
+    preparer.give(Order("last"))
+    preparer._thread.join(10)
+    asked = []
+    monkeypatch.setattr(time, "pthread_getcpuclockid", asked.append)
+    time.sleep(0.01)
+    assert preparer.busy_s >= 0.01 / PATIENCE
+    assert asked == []

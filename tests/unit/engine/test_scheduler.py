@@ -253,7 +253,8 @@ def test_background_gives_up_its_slot_at_once_and_comes_back():
         step(scheduler)
     scheduler.add(make("chat", "bob", max_tokens=1))
     admitted = scheduler.admit(2.0)
-    assert ([s.request_id for s in admitted.placed], admitted.vacated) == (["chat"], {0: "back"})
+    assert [s.request_id for s in admitted.placed] == ["chat"]
+    assert {slot: s.request_id for slot, s in admitted.vacated.items()} == {0: "back"}
     assert places_of(scheduler, 2.0) == {"back": 1}
     names = served(scheduler)
     assert names == ["chat", "back"]

@@ -14,7 +14,7 @@ from webui.engine.interface import (
     Usage,
 )
 from webui.engine.runner import Sampled
-from webui.engine.sequence import Sequence
+from webui.engine.sequence import Phase, Sequence
 
 
 @dataclass(frozen=True)
@@ -228,15 +228,39 @@ def write_and_yield(num_shifted, **fields):
     return sequence
 
 
-def test_drawn_seed_that_does_not_hold_is_told_before_what_is_written_without_it():
-    sequence = write_and_yield(1, seed=7, is_seed_drawn=True)
+@pytest.mark.parametrize("is_seed_drawn", [True, False])
+def test_seed_that_does_not_hold_is_told_before_what_is_written_without_it(is_seed_drawn):
+    sequence = write_and_yield(1, seed=7, is_seed_drawn=is_seed_drawn)
     assert [type(delta) for delta in sequence.deltas()] == [Reseeded, Text]
     take(sequence, b"c")
     assert [type(delta) for delta in sequence.deltas()] == [Text], "once is enough"
 
 
-@pytest.mark.parametrize(("num_shifted", "is_seed_drawn"), [(0, True), (0, False), (1, False)])
-def test_seed_holds_when_a_slot_is_given_up(num_shifted, is_seed_drawn):
-    sequence = write_and_yield(num_shifted, seed=7, is_seed_drawn=is_seed_drawn)
+@pytest.mark.parametrize("is_seed_drawn", [True, False])
+def test_seed_holds_when_a_slot_is_given_up(is_seed_drawn):
+    sequence = write_and_yield(0, seed=7, is_seed_drawn=is_seed_drawn)
     assert Reseeded() not in sequence.deltas()
     assert sequence.sampler_params().seed == 7
+
+
+@pytest.mark.parametrize("loses", [Sequence.give_up_slot, Sequence.lose_cache])
+@pytest.mark.parametrize(
+    ("seed", "num_kept", "is_told"), [(7, 6, False), (7, 5, True), (7, 0, True), (-1, 0, False)]
+)
+def test_seed_is_told_not_to_hold_when_words_of_the_reply_are_read_again(
+    loses, seed, num_kept, is_told
+):
+    sequence = placed(temperature=1.0, seed=seed)
+    for letter in (b"a", b"b", b"c"):
+        take(sequence, letter)  # the last one is not read yet
+    sequence.deltas()
+    loses(sequence)
+    if sequence.phase is Phase.WAITING:
+        sequence.place(0, 0, 4.0)
+    if num_kept:
+        sequence.restore(num_kept)
+    sequence.read(sequence.num_unread - 1)
+    take(sequence, b"d")
+    assert (Reseeded() in sequence.deltas()) is is_told
+    take(sequence, b"e")
+    assert Reseeded() not in sequence.deltas()

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from webui.engine import saved_states, state_files
+from webui.engine.saved_states import SavedStates
 from webui.engine.state_files import BadStateFile
 from webui.engine.states import SHARED_OWNER, Prefix, State
 
@@ -130,7 +131,9 @@ def test_what_belongs_to_no_conversation_goes_with_its_age(tmp_path, folder):
 
 async def test_old_ones_are_looked_for_again_and_again(tmp_path, folder):
     first = _write_old(folder, "ann", None, age_s=7200)
-    task = asyncio.create_task(saved_states.keep_fresh(tmp_path, 3600, every_s=0.001))
+    task = asyncio.create_task(
+        saved_states.keep_fresh(SavedStates(None, tmp_path), 3600, every_s=0.001)
+    )
     async with asyncio.timeout(10):
         while first.exists():  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.001)

@@ -71,13 +71,17 @@ def test_prompt_that_had_to_begin_anew_is_read_on_for_longer(num_given_up):
     ("fields", "least"),
     [({"seed": 5}, 512), ({}, 0), ({"seed": 5, "is_seed_drawn": True}, 0)],
 )
-def test_seed_that_a_shifted_context_would_break_holds_for_a_long_quantum(fields, least):
+@pytest.mark.parametrize("why", ["its context was shifted", "it leaves no trace"])
+def test_seed_that_would_not_hold_does_so_for_a_long_quantum(fields, least, why):
     scheduler = make_scheduler(num_slots=1)
     back = make("back", "ann", 10, max_tokens=3000, priority=Priority.BACKGROUND, **fields)
     scheduler.add(back)
     for number in range(20):
         step(scheduler, number * STEP_S)
-    back.shift(2, 6)
+    if why == "it leaves no trace":
+        back.keeps_state = False
+    else:
+        back.shift(2, 6)
     chat = make("chat", "bob", 10, max_tokens=1)
     scheduler.add(chat)
     while chat.phase is Phase.WAITING:
