@@ -365,11 +365,22 @@ async def test_way_back_without_a_way_there_is_refused(household, provider, quer
     assert provider.asked == ["/.well-known/openid-configuration"]
 
 
-async def test_wrong_answers_of_one_address_are_slowed_down(household) -> None:
+async def test_wrong_answers_of_one_address_are_slowed_down(household, provider) -> None:
+    provider.lie = "other answers"
     browser = Browser(household)
-    codes = [code_of(await browser.come_back(f"{CALLBACK}?state=x")) for _ in range(8)]
+    codes = [code_of(await browser.sign_in(provider)) for _ in range(8)]
     assert codes[:5] == ["sign_in_refused"] * 5
     assert codes[-1] == "too_many_attempts"
+
+
+async def test_states_of_another_site_lock_nobody_out(household, provider) -> None:
+    await link_bob(household, provider)
+    browser, abroad = Browser(household), await Browser(household).begin()
+    back = provider.come_back(await browser.begin())
+    for url in [provider.come_back(abroad), *[f"{CALLBACK}?state={n}" for n in range(60)]]:
+        assert code_of(await Browser(household).come_back(url)) == "sign_in_refused"
+    assert (await browser.come_back(back)).status_code == 303
+    assert (await browser.user())["name"] == "Bob"
 
 
 async def test_refusal_of_the_provider_is_told_in_a_word_that_is_safe(household, provider) -> None:
