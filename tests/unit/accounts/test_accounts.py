@@ -41,6 +41,13 @@ async def token_of(house: House, name: str = "Bob", password: str = OTHER) -> st
     return (await house.accounts.sign_in(name, password, HERE)).token
 
 
+async def test_signing_out_twice_at_once_is_no_fault(house: House) -> None:
+    identity = await house.identity(await house.claim())
+    await house.accounts.sign_out(identity)
+    await house.accounts.sign_out(identity)
+    assert identity.ended.is_set()
+
+
 async def test_until_there_is_an_administrator_the_machine_itself_is_one(house: House) -> None:
     local = await house.accounts.identify(None, HERE, is_local=True)
     assert local is not None
