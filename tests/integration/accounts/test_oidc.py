@@ -402,6 +402,25 @@ async def test_attempt_that_takes_too_long_is_over(household, provider) -> None:
     assert code_of(await browser.come_back(back)) == "sign_in_refused"
 
 
+async def test_person_whom_the_proxy_does_not_name_stays_out(make_house, provider) -> None:
+    household = await make_house(
+        trusted_proxy=("127.0.0.1",), trusted_user_header="Remote-User", oidc_auto_create=True
+    )
+    await link_bob(household, provider)
+    for named, status in (("Cid", 403), ("bob", 303)):
+        browser = Browser(household)
+        browser.client.headers.update({"remote-user": named, "x-forwarded-for": "203.0.113.9"})
+        assert (await browser.sign_in(provider)).status_code == status
+        user = await browser.user()
+        assert (user and user["name"]) == (None if status == 403 else "Bob")
+    provider.subject, provider.claims = "new", {"preferred_username": "Zed"}
+    browser = Browser(household)
+    browser.client.headers.update({"remote-user": "Cid", "x-forwarded-for": "203.0.113.9"})
+    assert (await browser.sign_in(provider)).status_code == 403
+    people = (await household.clients["Ann"].get("/api/users")).json()["users"]
+    assert "Zed" not in {one["name"] for one in people}
+
+
 async def test_new_people_get_an_account_where_that_is_wanted(make_house, provider) -> None:
     household = await make_house(oidc_auto_create=True)
     provider.claims = {"preferred_username": "Bob", "groups": ["admin"], "role": "administrator"}
