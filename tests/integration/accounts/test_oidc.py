@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import threading
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -371,6 +373,28 @@ async def test_wrong_answers_of_one_address_are_slowed_down(household, provider)
     codes = [code_of(await browser.sign_in(provider)) for _ in range(8)]
     assert codes[:5] == ["sign_in_refused"] * 5
     assert codes[-1] == "too_many_attempts"
+
+
+async def test_keys_that_fail_are_asked_for_once_in_a_while(household, provider) -> None:
+    provider.lie = "keys down"
+    for _ in range(3):
+        assert code_of(await Browser(household).sign_in(provider)) == "provider_failed"
+    assert provider.asked.count("/jwks") == 1
+
+
+async def test_authorities_are_read_once_and_beside_the_loop(
+    household, provider, monkeypatch
+) -> None:
+    made, make = [], ssl.create_default_context
+
+    def reading(*args, **named):
+        made.append(threading.current_thread())
+        return make(*args, **named)
+
+    monkeypatch.setattr(ssl, "create_default_context", reading)
+    await link_bob(household, provider)
+    assert len(made) == 1
+    assert made[0] is not threading.current_thread()
 
 
 async def test_states_of_another_site_lock_nobody_out(household, provider) -> None:
