@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from webui.accounts.accounts import note
-from webui.accounts.permissions import actor_of
+from webui.accounts.permissions import actor_of, actors_of
 from webui.actor import Permission, UserRole
 from webui.chat.branches import branch, copied, is_being_written, shared_messages
 from webui.chat.events import ConversationChanged, SharesChanged
@@ -262,7 +262,9 @@ def _revoke(session: Session, actor: Actor, share_id: str, sender: Sender) -> li
 
 def _list_received(session: Session, reader_id: str, now: datetime) -> list[ReceivedView]:
     found = received.list_newest(session, reader_id, now)
-    return [_received_view(one) for one in found if _may_share(session, one)]
+    actors = actors_of(session, (one.owner for one in found))
+    able = {id_ for id_, actor in actors.items() if Permission.SHARING in actor.permissions}
+    return [_received_view(one) for one in found if one.owner.id in able]
 
 
 def _get_received(
