@@ -8,9 +8,12 @@ right; guests neither share nor are shared with.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from webui.accounts.accounts import note
 from webui.accounts.permissions import actor_of, actors_of
@@ -274,7 +277,9 @@ def _get_received(
     if not _may_share(session, found):
         raise NotFound("There is no such share", "It may have ended.")
     seen = shared_messages(session, found.share, found.conversation)
-    return SharedTranscript(_received_view(found), seen)
+    view = _received_view(found)
+    version = hashlib.sha256(msgspec.json.encode([view, seen])).hexdigest()[:32]
+    return SharedTranscript(view, seen, version)
 
 
 def _copy(session: Session, reader_id: str, share_id: str, now: datetime) -> ConversationView:

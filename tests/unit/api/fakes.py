@@ -377,7 +377,7 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             list=[SHARE],
             revoke=None,
             list_received=[RECEIVED],
-            get_received=SharedTranscript(RECEIVED, [SHARED]),
+            get_received=SharedTranscript(RECEIVED, [SHARED], "v1"),
             copy=CONVERSATION,
         ),
         quotas=SimpleNamespace(admission=lambda _, num_requests: num_requests),
