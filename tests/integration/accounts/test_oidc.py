@@ -250,6 +250,7 @@ async def test_provider_that_lies_lets_nobody_in(household, provider, code) -> N
     wrong = []
     for lie in LIES[code]:
         household.runtime.oidc._provider._keys = None
+        household.runtime.oidc._provider._failures.clear()
         household.runtime.oidc._throttle = Throttle()
         provider.lie = lie
         browser = Browser(household)
@@ -265,6 +266,7 @@ async def test_provider_that_lies_lets_nobody_in(household, provider, code) -> N
     assert "/elsewhere" not in provider.asked
     provider.lie = ""
     household.runtime.oidc._provider._keys = None
+    household.runtime.oidc._provider._failures.clear()
     household.runtime.oidc._provider._timeout_s = TIMEOUT_S
     assert (await Browser(household).sign_in(provider)).status_code == 303
 
