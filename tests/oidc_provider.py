@@ -210,7 +210,9 @@ class Handler(BaseHTTPRequestHandler):
             case "/.well-known/openid-configuration":
                 self._answer(200, provider.discovery())
             case "/jwks":
-                if provider.lie == "endless keys":
+                if provider.lie == "keys down":
+                    self._answer(500, {})
+                elif provider.lie == "endless keys":
                     self._endless()
                 else:
                     self._answer(200, provider.jwks())

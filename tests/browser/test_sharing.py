@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -181,6 +182,28 @@ def test_live_share_grows_while_it_is_read(house: Server, open_page) -> None:
     chat.send("And of lakes?")
     expect(messages).to_have_count(4, timeout=15_000)
     expect(messages.nth(2)).to_contain_text("And of lakes?")
+
+
+def test_sharing_in_a_loop_has_readers_ask_now_and_then(house: Server, open_page) -> None:
+    cid = open_page(house.url, may_be_refused=True)
+    expect(enter(cid, "Cid").composer).to_be_visible()
+    asked: list[str] = []
+    cid.on("request", lambda one: asked.append(one.url) if "/received" in one.url else None)
+    mine, house.token = house.token, house.sign_in("Bob", PASSWORDS["Bob"])
+    made = house.ask("POST", "/api/conversations", {"title": "Loops"})["conversation"]["id"]
+    house.ask("POST", f"/api/conversations/{made}/messages", {"mode": "send", "text": "Round?"})
+    body = {"conversation_id": made, "everybody": True, "is_live": True}
+    begun_s = time.monotonic()
+    for _ in range(30):
+        house.ask("POST", "/api/shares", body)
+        cid.wait_for_timeout(50)
+    house.token = mine
+    row = cid.get_by_role("button", name=RECEIVED)
+    expect(row).to_be_visible()
+    row.click()
+    expect(cid.locator(".sheet li", has_text="Loops")).to_be_visible()
+    cid.wait_for_timeout(1_500)
+    assert 1 <= len(asked) <= time.monotonic() - begun_s + 1
 
 
 def test_markup_of_who_shares_is_text_to_who_reads(house: Server, open_page) -> None:

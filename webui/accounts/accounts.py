@@ -6,6 +6,7 @@ ended by whoever made this (`on_shut_out`, `on_gone`).
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from webui.accounts.sessions import Sessions
 from webui.accounts.throttle import Throttle
 from webui.accounts.views import SessionView, UserView, session_view
 from webui.actor import local_actor
-from webui.errors import Conflict, InvalidRequest, NotAuthenticated, PermissionDenied
+from webui.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied
 from webui.storage import audit, credentials, unattended, users
 from webui.storage import sessions as session_rows
 from webui.storage.tables import AuditRow, SignInWay, utc_now
@@ -233,7 +234,8 @@ class Accounts:
         """End the sign-in that a request came with; nothing happens where there is none."""
         if identity.source is not Source.SESSION:
             return
-        await self._database.run(session_rows.delete, identity.actor.user_id, identity.id)
+        with contextlib.suppress(NotFound):  # another tab was faster
+            await self._database.run(session_rows.delete, identity.actor.user_id, identity.id)
         self.sessions.end(identity.id)
         await self.empty_left_guests()
 

@@ -33,10 +33,12 @@ class Sender:
     Attributes:
         address: Of the client; empty where nobody knows it.
         device: Browser and system, in words.
+        vouched: Whom a trusted proxy names there; None where none does.
     """
 
     address: str = ""
     device: str = ""
+    vouched: str | None = None
 
 
 class EndpointGroup(StrEnum):

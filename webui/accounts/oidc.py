@@ -181,9 +181,10 @@ class Oidc:
             Conflict: The link is somebody else's.
         """
         provider = self._check_open()
+        # Before anything is counted: any site can send our people here with a state of its own.
+        attempt = self._attempts.take(answer.state, browser)
         key = f"oidc {sender.address}"
         self._throttle.begin(key, sender.address)
-        attempt = self._attempts.take(answer.state, browser)
         await self._check_answer(answer, provider)
         tokens = await provider.exchange(
             answer.code,

@@ -6,13 +6,17 @@ what it remembers of a sign-in is what the database says.
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from webui.accounts.identity import Identity, Sender, Source, hash_of, new_token
+from webui.accounts.names import is_same
 from webui.accounts.permissions import Person, actor_of
 from webui.actor import UserRole
+from webui.errors import PermissionDenied
 from webui.storage import credentials
 from webui.storage import sessions as rows
 from webui.storage.tables import SessionRow, utc_now
@@ -30,6 +34,7 @@ IDLE, GUEST_IDLE = timedelta(days=30), timedelta(hours=12)
 LONGEST = timedelta(days=180)
 SAVE_EVERY = timedelta(minutes=5)
 MAX_TOKEN_CHARS = 100
+MAX_WRONG = 5_000
 
 
 @dataclass(slots=True)
@@ -55,14 +60,22 @@ class Sessions:
         self._database = database
         self._clock = clock
         self._known: dict[str, _Known] = {}  # by hash of the token
+        self._reading: dict[str, asyncio.Task[_Known | None]] = {}
+        self._wrong: OrderedDict[str, None] = OrderedDict()  # hashes that no sign-in has
         self._num_ended = 0
+
+    def is_known(self, token: str) -> bool:
+        """Whether it takes no look at the database to say what a token is worth."""
+        token_hash = hash_of(token)
+        seen = (self._known, self._wrong, self._reading)
+        return len(token) > MAX_TOKEN_CHARS or any(token_hash in one for one in seen)
 
     async def identify(self, token: str, sender: Sender) -> Identity | None:
         """Return who holds a token; None where it is no good, or no more."""
         if len(token) > MAX_TOKEN_CHARS:
             return None
         token_hash = hash_of(token)
-        known = self._known.get(token_hash) or await self._read(token_hash)
+        known = self._known.get(token_hash) or await self._found(token_hash)
         if known is None:
             return None
         now = self._clock()
@@ -70,10 +83,15 @@ class Sessions:
             self._drop(token_hash)
             return None
         await self._note_use(known, now, sender)
-        return known.identity
+        return None if known.identity.ended.is_set() else known.identity
 
     def begin(self, session: Session, user: UserRow, sender: Sender, *, way: SignInWay) -> str:
-        """Keep a new sign-in within a transaction; returns its token."""
+        """Keep a new sign-in within a transaction; returns its token.
+
+        Raises:
+            PermissionDenied: A trusted proxy names somebody else.
+        """
+        check_vouched(sender, user.name)
         token, now = new_token(), self._clock()
         row = SessionRow(
             token_hash=hash_of(token),
@@ -104,6 +122,18 @@ class Sessions:
         """Cut off what all sign-ins of somebody have open, but for one."""
         self._end_where(lambda one: one.actor.user_id == user_id and one.id != but)
 
+    async def _found(self, token_hash: str) -> _Known | None:
+        """Return a sign-in that is not known yet; requests that come at once look for it once."""
+        if token_hash in self._wrong:
+            self._wrong.move_to_end(token_hash)
+            return None
+        reading = self._reading.get(token_hash)
+        if reading is None:
+            reading = asyncio.create_task(self._read(token_hash), name="read a sign-in")
+            self._reading[token_hash] = reading
+            reading.add_done_callback(lambda _: self._reading.pop(token_hash))
+        return await asyncio.shield(reading)
+
     async def _read(self, token_hash: str) -> _Known | None:
         """Look for a sign-in in the database; what was ended while it was read is none."""
         while True:
@@ -111,6 +141,10 @@ class Sessions:
             found = await self._database.read(_find, token_hash)
             if num_ended == self._num_ended:
                 break
+        if found is None:
+            self._wrong[token_hash] = None
+            while len(self._wrong) > MAX_WRONG:
+                self._wrong.popitem(last=False)
         known = self._known.get(token_hash)  # another request may have been faster
         if known is None and found is not None and found[1].row.disabled_at is None:
             known = self._known[token_hash] = _known(*found)
@@ -125,7 +159,8 @@ class Sessions:
         idle = _idle(known.identity.actor.role)
         known.expires_at = min(now + idle, known.created_at + LONGEST)
         use = {known.identity.id: (now, known.expires_at, known.address)}
-        await self._database.run(credentials.note_use, use, {})
+        if await self._database.run(credentials.note_use, use, {}):
+            self.end(known.identity.id)  # it made room for later ones
 
     def _end_where(self, is_meant: Callable[[Identity], bool]) -> None:
         self._num_ended += 1
@@ -135,6 +170,19 @@ class Sessions:
 
     def _drop(self, token_hash: str) -> None:
         self._known.pop(token_hash).identity.ended.set()
+
+
+def check_vouched(sender: Sender, name: str) -> None:
+    """Check that nobody comes in beside whom a trusted proxy names, by whatever way.
+
+    Raises:
+        PermissionDenied: It names somebody else.
+    """
+    if sender.vouched is not None and not is_same(sender.vouched, name):
+        raise PermissionDenied(
+            "the proxy says that somebody else is signed in there",
+            "Sign in under the name that the proxy knows you by, or sign out there.",
+        )
 
 
 def _idle(role: UserRole) -> timedelta:

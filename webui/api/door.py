@@ -37,6 +37,7 @@ COOKIE = "hearthside"
 COOKIE_S = 180 * 24 * 3600
 TICKET = "hearthside-passkey"
 TICKET_S = 300
+BROWSER_COOKIE = "hearthside_oidc"
 # What strangers may ask for: how the server is, its certificate, and the way in.
 PUBLIC = frozenset(
     {
@@ -117,9 +118,26 @@ def _counted(
     is_local = identity is not None and identity.source is Source.LOCAL
     if is_local or path in UNCOUNTED or path.startswith(PUBLIC_FILES):
         return contextlib.nullcontext()
-    key = f"user {identity.actor.user_id}" if identity else f"address {network_of(sender.address)}"
+    key = f"user {identity.actor.user_id}" if identity else _address_key(sender)
     traffic: Traffic = scope["app"].state.traffic
     return traffic.request(key, scope["method"], path)
+
+
+def looking(scope: Scope, token: str | None, sender: Sender) -> AbstractContextManager[None]:
+    """Count the look for a token at the database, by address; there is none where it is known.
+
+    Raises:
+        TooManyRequests: On entering, where it is one too many.
+    """
+    accounts: Accounts = scope["app"].state.runtime.accounts
+    if token is None or not accounts.is_claimed or accounts.sessions.is_known(token):
+        return contextlib.nullcontext()
+    traffic: Traffic = scope["app"].state.traffic
+    return traffic.request(_address_key(sender), scope["method"], "")
+
+
+def _address_key(sender: Sender) -> str:
+    return f"address {network_of(sender.address)}"
 
 
 async def _identify(scope: Scope, sender: Sender, accounts: Accounts) -> Identity | None:
@@ -129,12 +147,14 @@ async def _identify(scope: Scope, sender: Sender, accounts: Accounts) -> Identit
         InvalidApiKey: The key is no good.
         PermissionDenied: It does not open this path.
         TooManyAttempts: Too many wrong ones came from there.
+        TooManyRequests: Too many cookies that nobody knows came from there.
     """
     path, headers = scope["path"], scope["headers"]
     keys = keys_of(headers)
     if not keys or not accounts.is_claimed:  # editors show a key that stands for none
         token = None if keys else token_of(headers)
-        return await accounts.identify(token, sender, is_local=_is_local(sender.address))
+        with looking(scope, token, sender):
+            return await accounts.identify(token, sender, is_local=_is_local(sender.address))
     if path in PUBLIC or path.startswith(PUBLIC_FILES):
         return None
     if len(keys) > 1:
@@ -242,7 +262,13 @@ def sender_of(scope: Scope) -> Sender:
     """Return from where a request comes, after the gate took the words of proxies off it."""
     address = (scope.get("client") or ("",))[0]
     agent = next((value for key, value in scope["headers"] if key == b"user-agent"), b"")
-    return Sender(address, device_of(agent.decode("latin-1")[:1000]))
+    return Sender(address, device_of(agent.decode("latin-1")[:1000]), proxy_user_in(scope))
+
+
+def proxy_user_in(scope: Scope) -> str | None:
+    """Return whom a trusted proxy names; None where none does."""
+    name: str | None = scope.get("state", {}).get("proxy_user")
+    return name
 
 
 def token_of(headers: Iterable[tuple[bytes, bytes]], name: str = COOKIE) -> str | None:

@@ -15,13 +15,12 @@ from webui.accounts.attempts import LASTS_S
 from webui.accounts.identity import Source
 from webui.accounts.oidc import Answer
 from webui.api.deps import ActorDep, IdentityDep, Json, PageDep, RuntimeDep, SenderDep, body_of
-from webui.api.door import keep_token, token_of
+from webui.api.door import BROWSER_COOKIE, keep_token, token_of
 from webui.api.page import PAGE
 from webui.api.session import MAX_PASSWORD_CHARS
 from webui.errors import WebuiError
 
 CALLBACK = "/oidc/callback"
-BROWSER_COOKIE = "hearthside_oidc"
 MAX_CHARS = 5000
 
 router = APIRouter()

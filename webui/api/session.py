@@ -9,11 +9,9 @@ from starlette.responses import Response
 
 from webui.accounts.accounts import SignedIn
 from webui.accounts.identity import Source
-from webui.accounts.names import is_same
+from webui.accounts.sessions import check_vouched
 from webui.api.deps import Json, RuntimeDep, SenderDep, body_of
-from webui.api.door import drop_token, keep_token, token_of
-from webui.api.vouched import proxy_user_in
-from webui.errors import PermissionDenied
+from webui.api.door import drop_token, keep_token, proxy_user_in, token_of
 from webui.runtime import Runtime
 
 MAX_NAME_CHARS = 200
@@ -78,12 +76,7 @@ async def sign_in(
     Raises:
         PermissionDenied: A trusted proxy names somebody else.
     """
-    vouched = proxy_user_in(request.scope)
-    if vouched is not None and not is_same(vouched, body.name):
-        raise PermissionDenied(
-            "the proxy says that somebody else is signed in there",
-            "Sign in under the name that the proxy knows you by, or sign out there.",
-        )
+    check_vouched(sender, body.name)  # before the password is looked at
     signed_in = await runtime.accounts.sign_in(body.name, body.password, sender)
     return await begin(request, runtime, signed_in)
 

@@ -24,6 +24,14 @@ class ChoicesQuery(BaseModel):
     conversation_id: Id
 
 
+class ReceivedQuery(BaseModel):
+    """What the reader has of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str = Field(default="", max_length=64)
+
+
 class ShareBody(BaseModel):
     """What is to be shared and with whom; nobody is meant by being left out."""
 
@@ -74,9 +82,15 @@ async def list_received(runtime: RuntimeDep, actor: ActorDep) -> Response:
 
 
 @router.get("/received/{share_id}")
-async def get_received(runtime: RuntimeDep, actor: ActorDep, share_id: IdInPath) -> Response:
-    """Return the messages of a share."""
-    return Json(await runtime.sharing.get_received(actor, share_id))
+async def get_received(
+    runtime: RuntimeDep,
+    actor: ActorDep,
+    share_id: IdInPath,
+    query: Annotated[ReceivedQuery, Query()],
+) -> Response:
+    """Return the messages of a share; nothing where the reader has them in that version."""
+    found = await runtime.sharing.get_received(actor, share_id)
+    return Response(status_code=204) if found.version == query.version else Json(found)
 
 
 @router.post("/received/{share_id}/copy")

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 BURST_S = 10.0  # who was quiet for so long may ask for all of that at once
 MAX_OPEN = 200
 MAX_KEYS = 20_000
+PROXY_SIGN_IN = "sign-in by a proxy"  # stands for a path
 # What takes the server long counts as so many requests.
 COSTS: Mapping[tuple[str, str], int] = {
     ("GET", "/api/me/export"): 50,
     ("PUT", "/api/me/password"): 10,
     ("POST", "/api/users"): 10,
     ("POST", "/api/admin/backups"): 50,
+    ("GET", PROXY_SIGN_IN): 10,
 }
 
 

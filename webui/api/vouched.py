@@ -7,20 +7,38 @@ the proxy names the same person: else the cookie counts for nothing, whoever it 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from webui.accounts.names import is_same
-from webui.api.door import COOKIE, keep_token, keys_of, sender_of, token_of
+from webui.accounts.names import MAX_NAME_CHARS, is_same, key_of
+from webui.api.door import (
+    BROWSER_COOKIE,
+    COOKIE,
+    TICKET,
+    keep_token,
+    keys_of,
+    looking,
+    proxy_user_in,
+    sender_of,
+    token_of,
+)
 from webui.api.forwarded import without
 from webui.api.page import PAGE
+from webui.api.traffic import PROXY_SIGN_IN
 from webui.errors import WebuiError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from webui.api.traffic import Traffic
     from webui.runtime import Runtime
+
+WORD = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class Vouched:
@@ -34,7 +52,11 @@ class Vouched:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request.
+
+        Raises:
+            TooManyRequests: Too many cookies that nobody knows came from there.
+        """
         name = proxy_user_in(scope) if scope["type"] == "http" else None
         runtime: Runtime | None = scope["app"].state.runtime if name is not None else None
         if name is None or runtime is None or not runtime.accounts.is_claimed:
@@ -45,12 +67,14 @@ class Vouched:
             await self._app(scope, receive, send)
             return
         token = token_of(headers)
-        before = await runtime.accounts.identify(token, sender, is_local=False) if token else None
+        with looking(scope, token, sender):
+            before = await runtime.accounts.identify(token, sender, is_local=False)
         if before is None or not is_same(before.actor.name, name):
-            scope = {**scope, "headers": without(headers, (b"cookie",))}
+            scope = {**scope, "headers": [*without(headers, (b"cookie",)), *_on_the_way(headers)]}
             if scope["method"] == "GET" and PAGE.fullmatch(scope["path"]):
                 try:
-                    signed_in = await runtime.proxy_sign_in.sign_in(name, sender)
+                    with _counted(scope, name):
+                        signed_in = await runtime.proxy_sign_in.sign_in(name, sender)
                 except WebuiError as error:
                     answer = scope["app"].state.page.refusal(error, scope)
                     await answer(scope, receive, send)
@@ -62,10 +86,23 @@ class Vouched:
         await self._app(scope, receive, send)
 
 
-def proxy_user_in(scope: Scope) -> str | None:
-    """Return whom a trusted proxy names; None where none does."""
-    name: str | None = scope.get("state", {}).get("proxy_user")
-    return name
+def _counted(scope: Scope, name: str) -> AbstractContextManager[None]:
+    """Count a sign-in of somebody: a program that keeps no cookie would begin one each time.
+
+    Raises:
+        TooManyRequests: On entering, where it is one too many.
+    """
+    traffic: Traffic = scope["app"].state.traffic
+    key = f"proxy {key_of(name[: 2 * MAX_NAME_CHARS])}"
+    return traffic.request(key, "GET", PROXY_SIGN_IN)
+
+
+def _on_the_way(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the cookies of a way in that was begun; they say nothing of who somebody is."""
+    words = {name: token_of(headers, name) or "" for name in (TICKET, BROWSER_COOKIE)}
+    # Words of ours alone: another one might be read as a second cookie.
+    kept = [f"{name}={word}" for name, word in words.items() if WORD.fullmatch(word)]
+    return [(b"cookie", "; ".join(kept).encode())] if kept else []
 
 
 def _keeping(token: str, scope: Scope, root_path: str, send: Send) -> Send:

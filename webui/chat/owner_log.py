@@ -10,7 +10,7 @@ import asyncio
 from array import array
 from collections import deque
 from dataclasses import dataclass
-from typing import TypeAlias, TypeGuard
+from typing import TypeAlias
 
 import msgspec
 
@@ -21,6 +21,7 @@ from webui.chat.events import (
     Failed,
     FiguresChanged,
     Reasoning,
+    SharesChanged,
     Text,
     ToolCall,
 )
@@ -151,7 +152,11 @@ class OwnerLog:
         last = self._kept[-1] if self._kept else None
         if isinstance(event, Text | Reasoning):
             self._append_piece(event, last)
-        elif isinstance(event, FiguresChanged) and _is_figures(last):
+        elif (
+            isinstance(event, FiguresChanged | SharesChanged)
+            and isinstance(last, _Single)
+            and type(last.event) is type(event)
+        ):
             last.n, last.event = self._last_n, event  # who reads later needs the latest alone
         else:
             self._append_single(event)
@@ -249,10 +254,6 @@ class OwnerLog:
                 return
             self.size_bytes -= EVENT_BYTES
         self._kept.popleft()
-
-
-def _is_figures(kept: _Single | _Run | None) -> TypeGuard[_Single]:
-    return isinstance(kept, _Single) and isinstance(kept.event, FiguresChanged)
 
 
 def _text_bytes(event: Event) -> int:

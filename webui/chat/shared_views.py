@@ -105,7 +105,12 @@ class SharedMessageView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SharedTranscript(msgspec.Struct, frozen=True):
-    """A shared branch from its first message to its last."""
+    """A shared branch from its first message to its last.
+
+    Attributes:
+        version: Another one as soon as anything of it is another.
+    """
 
     share: ReceivedView
     messages: list[SharedMessageView]
+    version: str

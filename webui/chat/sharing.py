@@ -8,12 +8,15 @@ right; guests neither share nor are shared with.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from webui.accounts.accounts import note
-from webui.accounts.permissions import actor_of
+from webui.accounts.permissions import actor_of, actors_of
 from webui.actor import Permission, UserRole
 from webui.chat.branches import branch, copied, is_being_written, shared_messages
 from webui.chat.events import ConversationChanged, SharesChanged
@@ -262,7 +265,9 @@ def _revoke(session: Session, actor: Actor, share_id: str, sender: Sender) -> li
 
 def _list_received(session: Session, reader_id: str, now: datetime) -> list[ReceivedView]:
     found = received.list_newest(session, reader_id, now)
-    return [_received_view(one) for one in found if _may_share(session, one)]
+    actors = actors_of(session, (one.owner for one in found))
+    able = {id_ for id_, actor in actors.items() if Permission.SHARING in actor.permissions}
+    return [_received_view(one) for one in found if one.owner.id in able]
 
 
 def _get_received(
@@ -272,7 +277,9 @@ def _get_received(
     if not _may_share(session, found):
         raise NotFound("There is no such share", "It may have ended.")
     seen = shared_messages(session, found.share, found.conversation)
-    return SharedTranscript(_received_view(found), seen)
+    view = _received_view(found)
+    version = hashlib.sha256(msgspec.json.encode([view, seen])).hexdigest()[:32]
+    return SharedTranscript(view, seen, version)
 
 
 def _copy(session: Session, reader_id: str, share_id: str, now: datetime) -> ConversationView:

@@ -8,6 +8,7 @@ Knows addresses and JSON; what a token is worth is for `accounts` to say.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 import time
@@ -21,7 +22,7 @@ from webui.errors import ProviderFailed
 from webui.setting_values import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 MAX_ANSWER_BYTES = 256 * 1024
@@ -69,7 +70,6 @@ class Provider:
         client_id: What it calls this server.
         timeout_s: Longest wait for one answer, all of it.
         clock: Monotonic seconds.
-        make_client: Makes what speaks HTTP.
     """
 
     def __init__(
@@ -79,16 +79,15 @@ class Provider:
         *,
         timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
-        make_client: Callable[[], httpx.AsyncClient] | None = None,
     ) -> None:
         self.issuer, self.client_id = issuer, client_id
         self._host = urlsplit(issuer).netloc
         self._timeout_s = timeout_s
         self._clock = clock
-        self._make_client = make_client or _client
+        self._trust: ssl.SSLContext | None = None
         self._places: tuple[float, Places] | None = None
         self._keys: tuple[float, Mapping[str, Any]] | None = None
-        self._failure: tuple[float, ProviderFailed] | None = None
+        self._failures: dict[str, tuple[float, ProviderFailed]] = {}
         self._lock = asyncio.Lock()
 
     async def places(self) -> Places:
@@ -100,7 +99,9 @@ class Provider:
         async with self._lock:
             known, now_s = self._places, self._clock()
             if known is None or now_s - known[0] > FRESH_S:
-                known = self._places = (now_s, await self._find_places(now_s))
+                with self._remembering("places"):
+                    found = await self._ask("GET", self.issuer.rstrip("/") + WELL_KNOWN)
+                    known = self._places = (now_s, self._read_places(found))
             return known[1]
 
     async def keys(self, *, anew: bool = False) -> Mapping[str, Any]:
@@ -117,7 +118,8 @@ class Provider:
             known, now_s = self._keys, self._clock()
             limit_s = KEYS_PAUSE_S if anew else FRESH_S
             if known is None or now_s - known[0] > limit_s:
-                known = self._keys = (now_s, await self._ask("GET", places.keys))
+                with self._remembering("keys"):
+                    known = self._keys = (now_s, await self._ask("GET", places.keys))
             return known[1]
 
     async def exchange(
@@ -165,15 +167,16 @@ class Provider:
             return {}
         return await self._ask("GET", places.userinfo, bearer=access_token)
 
-    async def _find_places(self, now_s: float) -> Places:
-        if self._failure is not None and now_s - self._failure[0] < FAILED_S:
-            before = self._failure[1]
+    @contextlib.contextmanager
+    def _remembering(self, what: str) -> Iterator[None]:
+        """Remember a failure for a while, and tell it to who comes meanwhile without asking."""
+        at_s, before = self._failures.get(what, (0.0, None))
+        if before is not None and self._clock() - at_s < FAILED_S:
             raise ProviderFailed(before.message, before.hint)
         try:
-            found = await self._ask("GET", self.issuer.rstrip("/") + WELL_KNOWN)
-            return self._read_places(found)
+            yield
         except ProviderFailed as error:
-            self._failure = (self._clock(), error)
+            self._failures[what] = (self._clock(), error)
             raise
 
     def _read_places(self, found: Mapping[str, Any]) -> Places:
@@ -219,7 +222,7 @@ class Provider:
         headers = {"accept": "application/json", "accept-encoding": "identity"}
         headers |= {} if bearer is None else {"authorization": f"Bearer {bearer}"}
         try:
-            async with asyncio.timeout(self._timeout_s), self._make_client() as client:
+            async with asyncio.timeout(self._timeout_s), await self._client() as client:
                 request = client.build_request(method, address, data=form, headers=headers)
                 answer = await client.send(request, stream=True, auth=login)
                 raw = b""
@@ -236,6 +239,11 @@ class Provider:
                 "Try again in a moment; the server that runs Hearthside must reach it.",
             ) from error
         return self._read(answer.status_code, raw)
+
+    async def _client(self) -> httpx.AsyncClient:
+        if self._trust is None:  # read from many files, which takes a while
+            self._trust = await asyncio.to_thread(ssl.create_default_context)
+        return _client(self._trust)
 
     def _read(self, status: int, raw: bytes) -> Mapping[str, Any]:
         try:
@@ -258,10 +266,10 @@ def _has_userinfo(found: Mapping[str, Any]) -> bool:
     return found.get("userinfo_endpoint") is not None
 
 
-def _client() -> httpx.AsyncClient:
+def _client(trust: ssl.SSLContext) -> httpx.AsyncClient:
     # The authorities that the machine trusts, so that a provider of the household may have its own.
     return httpx.AsyncClient(
-        verify=ssl.create_default_context(),
+        verify=trust,
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(TIMEOUT_S),

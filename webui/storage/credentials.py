@@ -70,24 +70,25 @@ def note_use(
     session: Session,
     sessions: Mapping[str, tuple[datetime, datetime, str]],
     api_keys: Mapping[str, datetime],
-) -> None:
-    """Save when secrets were last used; those that are gone meanwhile are passed over.
+) -> list[str]:
+    """Save when secrets were last used; returns the ids of the sign-ins that are gone meanwhile.
 
     Args:
         session: Of the database.
         sessions: By id of the sign-in: last use, new end, address.
         api_keys: By id of the key: last use.
     """
+    gone = []
     for session_id, (used_at, expires_at, address) in sessions.items():
-        session.execute(
-            update(SessionRow)
-            .where(SessionRow.id == session_id)
-            .values(last_used_at=used_at, expires_at=expires_at, address=address)
-        )
+        query = update(SessionRow).where(SessionRow.id == session_id).returning(SessionRow.id)
+        values = {"last_used_at": used_at, "expires_at": expires_at, "address": address}
+        if session.scalar(query.values(**values)) is None:
+            gone.append(session_id)
     for key_id, used_at in api_keys.items():
         session.execute(
             update(ApiKeyRow).where(ApiKeyRow.id == key_id).values(last_used_at=used_at)
         )
+    return gone
 
 
 def delete_expired(session: Session, now: datetime) -> None:

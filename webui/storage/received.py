@@ -56,9 +56,12 @@ def get(session: Session, reader_id: str, share_id: str, now: datetime) -> Recei
 
 def _shown_to(reader_id: str, now: datetime) -> Select[ShareRow, ConversationRow, UserRow]:
     reader = aliased(UserRow)
-    is_member = exists().where(
-        GroupMemberRow.group_id == ShareRow.group_id, GroupMemberRow.user_id == reader_id
-    )
+    both_are_members = [
+        exists().where(
+            GroupMemberRow.group_id == ShareRow.group_id, GroupMemberRow.user_id == user_id
+        )
+        for user_id in (reader_id, ShareRow.owner_id)
+    ]
     return (
         select(ShareRow, ConversationRow, UserRow)
         .join(ConversationRow, ConversationRow.id == ShareRow.conversation_id)
@@ -76,7 +79,7 @@ def _shown_to(reader_id: str, now: datetime) -> Select[ShareRow, ConversationRow
             ),
             or_(
                 and_(ShareRow.audience == Audience.PERSON, ShareRow.user_id == reader_id),
-                and_(ShareRow.audience == Audience.GROUP, is_member),
+                and_(ShareRow.audience == Audience.GROUP, *both_are_members),
                 ShareRow.audience == Audience.EVERYBODY,
             ),
         )

@@ -11,11 +11,16 @@ from webui.storage.tables import SessionRow
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+MAX_SESSIONS = 100  # of one owner
+
 
 def add(session: Session, row: SessionRow) -> None:
-    """Keep a new sign-in."""
+    """Keep a new sign-in; of very many of one owner the one that was used least lately ends."""
     session.add(row)
     session.flush()
+    kept = [one for one in list_newest(session, row.owner_id) if one is not row]
+    for one in kept[MAX_SESSIONS - 1 :]:
+        session.delete(one)
 
 
 def list_newest(session: Session, owner_id: str) -> list[SessionRow]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import aliased
 
 from webui.actor import UserRole
 from webui.errors import NotFound
@@ -98,12 +99,13 @@ def reader_ids(session: Session, owner_id: str, audience: Audience, of_id: str |
         audience: With what kind of people.
         of_id: Of the person or the group; None where it is everybody.
     """
-    query = _able(owner_id)
+    query, own = _able(owner_id), aliased(GroupMemberRow)
     if audience is Audience.PERSON:
         query = query.where(UserRow.id == of_id)
     elif audience is Audience.GROUP:
         query = query.join(GroupMemberRow, GroupMemberRow.user_id == UserRow.id).where(
-            GroupMemberRow.group_id == of_id
+            GroupMemberRow.group_id == of_id,
+            exists().where(own.group_id == of_id, own.user_id == owner_id),
         )
     return list(session.scalars(query.with_only_columns(UserRow.id)))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import threading
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -248,6 +250,7 @@ async def test_provider_that_lies_lets_nobody_in(household, provider, code) -> N
     wrong = []
     for lie in LIES[code]:
         household.runtime.oidc._provider._keys = None
+        household.runtime.oidc._provider._failures.clear()
         household.runtime.oidc._throttle = Throttle()
         provider.lie = lie
         browser = Browser(household)
@@ -263,6 +266,7 @@ async def test_provider_that_lies_lets_nobody_in(household, provider, code) -> N
     assert "/elsewhere" not in provider.asked
     provider.lie = ""
     household.runtime.oidc._provider._keys = None
+    household.runtime.oidc._provider._failures.clear()
     household.runtime.oidc._provider._timeout_s = TIMEOUT_S
     assert (await Browser(household).sign_in(provider)).status_code == 303
 
@@ -365,11 +369,44 @@ async def test_way_back_without_a_way_there_is_refused(household, provider, quer
     assert provider.asked == ["/.well-known/openid-configuration"]
 
 
-async def test_wrong_answers_of_one_address_are_slowed_down(household) -> None:
+async def test_wrong_answers_of_one_address_are_slowed_down(household, provider) -> None:
+    provider.lie = "other answers"
     browser = Browser(household)
-    codes = [code_of(await browser.come_back(f"{CALLBACK}?state=x")) for _ in range(8)]
+    codes = [code_of(await browser.sign_in(provider)) for _ in range(8)]
     assert codes[:5] == ["sign_in_refused"] * 5
     assert codes[-1] == "too_many_attempts"
+
+
+async def test_keys_that_fail_are_asked_for_once_in_a_while(household, provider) -> None:
+    provider.lie = "keys down"
+    for _ in range(3):
+        assert code_of(await Browser(household).sign_in(provider)) == "provider_failed"
+    assert provider.asked.count("/jwks") == 1
+
+
+async def test_authorities_are_read_once_and_beside_the_loop(
+    household, provider, monkeypatch
+) -> None:
+    made, make = [], ssl.create_default_context
+
+    def reading(*args, **named):
+        made.append(threading.current_thread())
+        return make(*args, **named)
+
+    monkeypatch.setattr(ssl, "create_default_context", reading)
+    await link_bob(household, provider)
+    assert len(made) == 1
+    assert made[0] is not threading.current_thread()
+
+
+async def test_states_of_another_site_lock_nobody_out(household, provider) -> None:
+    await link_bob(household, provider)
+    browser, abroad = Browser(household), await Browser(household).begin()
+    back = provider.come_back(await browser.begin())
+    for url in [provider.come_back(abroad), *[f"{CALLBACK}?state={n}" for n in range(60)]]:
+        assert code_of(await Browser(household).come_back(url)) == "sign_in_refused"
+    assert (await browser.come_back(back)).status_code == 303
+    assert (await browser.user())["name"] == "Bob"
 
 
 async def test_refusal_of_the_provider_is_told_in_a_word_that_is_safe(household, provider) -> None:
@@ -389,6 +426,25 @@ async def test_attempt_that_takes_too_long_is_over(household, provider) -> None:
     now_s = found._clock()
     found._clock = lambda: now_s + attempts.LASTS_S
     assert code_of(await browser.come_back(back)) == "sign_in_refused"
+
+
+async def test_person_whom_the_proxy_does_not_name_stays_out(make_house, provider) -> None:
+    household = await make_house(
+        trusted_proxy=("127.0.0.1",), trusted_user_header="Remote-User", oidc_auto_create=True
+    )
+    await link_bob(household, provider)
+    for named, status in (("Cid", 403), ("bob", 303)):
+        browser = Browser(household)
+        browser.client.headers.update({"remote-user": named, "x-forwarded-for": "203.0.113.9"})
+        assert (await browser.sign_in(provider)).status_code == status
+        user = await browser.user()
+        assert (user and user["name"]) == (None if status == 403 else "Bob")
+    provider.subject, provider.claims = "new", {"preferred_username": "Zed"}
+    browser = Browser(household)
+    browser.client.headers.update({"remote-user": "Cid", "x-forwarded-for": "203.0.113.9"})
+    assert (await browser.sign_in(provider)).status_code == 403
+    people = (await household.clients["Ann"].get("/api/users")).json()["users"]
+    assert "Zed" not in {one["name"] for one in people}
 
 
 async def test_new_people_get_an_account_where_that_is_wanted(make_house, provider) -> None:

@@ -9,9 +9,10 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 
+from tests.authenticator import Authenticator
 from tests.integration.api.conftest import ORIGIN, PASSWORD, Household
 from webui.accounts import passwords
-from webui.api.door import COOKIE
+from webui.api.door import COOKIE, TICKET
 from webui.app import create_app
 from webui.settings import Settings
 
@@ -249,6 +250,45 @@ async def test_made_up_password_is_void_once_they_come_so(household: Household) 
     assert (await browser.get("/api/conversations")).status_code == 200
     body = {"name": "Dora", "password": made["password"]}
     assert (await household.client().post("/api/session", json=body)).status_code == 401
+
+
+async def test_program_that_keeps_no_cookie_is_slowed_down(household: Household) -> None:
+    browser = through(household, "bob")
+    for _ in range(70):
+        browser.cookies.clear()
+        answer = await browser.get("/", headers=PAGE)
+    assert answer.status_code == 429
+    assert "requests a second" in answer.text
+    entries = (await household.clients["Ann"].get("/api/audit")).json()["entries"]
+    assert sum(one["about"].endswith("by the proxy") for one in entries) < 60
+    assert (await through(household, "Ann").get("/", headers=PAGE)).status_code == 200
+
+
+async def test_passkey_of_somebody_else_is_not_taken(household: Household) -> None:
+    for name, status in (("Ann", 403), ("Bob", 200)):
+        device, client = Authenticator(ORIGIN), household.clients[name]
+        body = {"name": "Phone", "password": PASSWORD}
+        options = (await client.post("/api/passkeys/options", json=body)).json()["options"]
+        added = await client.post("/api/passkeys", json=device.make(options))
+        assert added.status_code == 201, added.text
+        browser = through(household, "bob")
+        browser.headers["origin"] = ORIGIN
+        options = (await browser.post("/api/session/passkey/options")).json()["options"]
+        answer = await browser.post("/api/session/passkey", json=device.use(options))
+        assert answer.status_code == status, answer.text
+        assert await who(browser) == (None if status == 403 else "Bob")
+
+
+async def test_cookie_hidden_in_another_counts_for_nothing(household: Household) -> None:
+    token = await household.sign_in("Ann")
+    for sly in (
+        f'{TICKET}="x\\073 {COOKIE}={token}"',
+        f"{TICKET}=x {COOKIE}={token}",
+        f"{TICKET}=x;{COOKIE}={token}",
+    ):
+        browser = through(household, "bob")
+        answer = await browser.get("/api/session", headers={"cookie": sly})
+        assert answer.json()["user"] is None
 
 
 async def test_unknown_names_are_slowed_down(household: Household) -> None:

@@ -111,6 +111,37 @@ async def test_reader_sees_the_words_and_nothing_else(household: Household) -> N
     assert all(set(one) == fields for one in seen["messages"])
 
 
+async def test_live_share_is_sent_again_when_something_of_it_is_another(household) -> None:
+    conversation_id, share_id = await shared(household, is_live=True)
+    path, own = f"{RECEIVED}/{share_id}", f"/api/conversations/{conversation_id}"
+    before = await get(household, "Cid", path)
+    known = f"{path}?version={before['version']}"
+    assert (await household.clients["Cid"].get(known)).status_code == 204
+    send = {"mode": "send", "parent_id": before["messages"][-1]["id"], "text": "And then?"}
+    await say(household, conversation_id, send)
+    grown = await get(household, "Cid", known)
+    assert len(grown["messages"]) == 4
+    known = f"{path}?version={grown['version']}"
+    assert (await household.clients["Cid"].get(known)).status_code == 204
+    await household.clients["Bob"].patch(own, json={"title": "Another"})
+    assert (await get(household, "Cid", known))["share"]["title"] == "Another"
+    await get(household, "Ann", known, 404)
+    await get(household, "Cid", f"{path}?version={'x' * 65}", 422)
+    await household.clients["Bob"].delete(f"/api/shares/{share_id}")
+    await get(household, "Cid", known, 404)
+
+
+async def test_share_with_a_group_rests_while_its_owner_is_no_member(household) -> None:
+    group_id = await add_group(household, "Readers", "Bob", "Cid")
+    _, share_id = await shared(household, group_ids=[group_id], is_live=True)
+    assert await reads(household, "Cid", share_id)
+    for members, is_read in ((["Cid"], False), (["Bob", "Cid"], True)):
+        body = {"member_ids": [household.ids[one] for one in members]}
+        answer = await household.clients["Ann"].patch(f"/api/groups/{group_id}", json=body)
+        assert answer.status_code == 200, answer.text
+        assert await reads(household, "Cid", share_id) is is_read
+
+
 async def test_snapshot_stays_as_it_stood(household: Household) -> None:
     conversation_id, share_id = await shared(household)
     path = f"{RECEIVED}/{share_id}"
@@ -315,7 +346,7 @@ async def test_share_ends_for_who_leaves_the_group_and_with_the_group(
     members = {"member_ids": [household.ids["Bob"]]}
     assert (await ann.patch(path, json=members)).status_code == 200
     assert not await reads(household, "Cid", share_id)
-    members = {"member_ids": [household.ids["Cid"]]}
+    members = {"member_ids": [household.ids["Bob"], household.ids["Cid"]]}
     assert (await ann.patch(path, json=members)).status_code == 200
     assert await reads(household, "Cid", share_id)
     assert (await ann.delete(path)).status_code == 204

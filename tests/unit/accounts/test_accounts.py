@@ -11,13 +11,14 @@ from webui.accounts.accounts import WrongCredentials
 from webui.accounts.enabled import AccountDisabled
 from webui.accounts.identity import Sender, Source
 from webui.accounts.passwords import NoPassword
-from webui.accounts.sessions import GUEST_IDLE
+from webui.accounts.sessions import GUEST_IDLE, MAX_WRONG
 from webui.accounts.throttle import PAIR, TooManyAttempts
 from webui.accounts.users import UserChange
 from webui.actor import LOCAL_USER_ID, Permission, UserRole
 from webui.administration.housekeeping import TRASH_KEPT, clear
 from webui.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from webui.storage import conversations, users
+from webui.storage.sessions import MAX_SESSIONS
 from webui.storage.tables import utc_now
 
 FAR = Sender("203.0.113.7", "Safari, iPhone")
@@ -39,6 +40,46 @@ async def member_of(house: House, name: str) -> str:
 
 async def token_of(house: House, name: str = "Bob", password: str = OTHER) -> str:
     return (await house.accounts.sign_in(name, password, HERE)).token
+
+
+async def test_wrong_token_is_looked_for_once(house: House, monkeypatch) -> None:
+    await house.claim()
+    looks, read = [], house.database.read
+
+    async def counting(function, *args):
+        looks.append(function)
+        return await read(function, *args)
+
+    monkeypatch.setattr(house.database, "read", counting)
+    await asyncio.gather(*[house.is_in("x" * 43) for _ in range(5)])
+    assert not await house.is_in("x" * 43)
+    assert len(looks) == 1
+    for n in range(MAX_WRONG + 5):
+        house.accounts.sessions._wrong[str(n)] = None
+    assert not await house.is_in("y" * 43)
+    assert len(house.accounts.sessions._wrong) == MAX_WRONG
+
+
+async def test_sign_ins_of_one_person_are_bounded(house: House) -> None:
+    await member(house)
+    tokens = [await token_of(house)]
+    first = await house.identity(tokens[0])
+    tokens += [await token_of(house) for _ in range(MAX_SESSIONS)]
+    listed = await house.accounts.list_sessions(first.actor, "")
+    assert len(listed) == MAX_SESSIONS
+    assert first.id not in {one.id for one in listed}
+    # Moved elsewhere, so that its use is saved: only now is it known to be gone.
+    assert await house.accounts.identify(tokens[0], FAR, is_local=False) is None
+    assert first.ended.is_set()
+    for token in tokens[1:]:
+        assert await house.is_in(token)
+
+
+async def test_signing_out_twice_at_once_is_no_fault(house: House) -> None:
+    identity = await house.identity(await house.claim())
+    await house.accounts.sign_out(identity)
+    await house.accounts.sign_out(identity)
+    assert identity.ended.is_set()
 
 
 async def test_until_there_is_an_administrator_the_machine_itself_is_one(house: House) -> None:

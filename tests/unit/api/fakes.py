@@ -377,7 +377,7 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             list=[SHARE],
             revoke=None,
             list_received=[RECEIVED],
-            get_received=SharedTranscript(RECEIVED, [SHARED]),
+            get_received=SharedTranscript(RECEIVED, [SHARED], "v1"),
             copy=CONVERSATION,
         ),
         quotas=SimpleNamespace(admission=lambda _, num_requests: num_requests),
@@ -423,6 +423,16 @@ def fake_lan(settings: Settings, *addresses: str) -> Lan:
     return Lan(settings, addresses=Addresses(lambda: found), host_name="desk")
 
 
+class FakeSessions:
+    """Knows every token, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.knows_all = True
+
+    def is_known(self, token: str) -> bool:
+        return self.knows_all
+
+
 class FakeAccounts(Recorder):
     """Lets everybody in as the local user, unless told otherwise; remembers the calls."""
 
@@ -442,6 +452,7 @@ class FakeAccounts(Recorder):
         self.identity: Identity | None = Identity(actor=local_actor(), source=Source.LOCAL)
         self.shown: list[tuple[Any, ...]] = []
         self.keys = FakeKeys()
+        self.sessions = FakeSessions()
 
     async def identify(self, token: str | None, sender: Sender, *, is_local: bool) -> Any:
         self.shown.append((token, sender, is_local))

@@ -212,6 +212,19 @@ async def test_strangers_are_counted_by_address_and_not_with_people(client, app,
     assert (await asked(app, "GET", "/api/jobs", client=("192.0.2.7", 1))).status == 401
 
 
+async def test_look_for_a_token_is_counted_before_it_is_done(client, app, runtime) -> None:
+    app.state.traffic = Traffic(1, clock=lambda: 0.0)
+    runtime.accounts.identity = None
+    runtime.accounts.is_claimed = True
+    runtime.accounts.sessions.knows_all = False
+    headers = {"cookie": f"{COOKIE}={TOKEN}"}
+    statuses = [(await client.get("/ui/app.js", headers=headers)).status_code for _ in range(30)]
+    assert statuses == [200] * 10 + [429] * 20
+    assert len(runtime.accounts.shown) == 10
+    runtime.accounts.sessions.knows_all = True
+    assert (await client.get("/ui/app.js", headers=headers)).status_code == 200
+
+
 async def test_who_sits_at_the_machine_is_not_counted(client, app, runtime) -> None:
     app.state.traffic = Traffic(0.1, clock=lambda: 0.0)
     for _ in range(3):

@@ -65,7 +65,9 @@ async def test_what_is_shared_and_received_is_listed_read_copied_and_ended(clien
     assert (await client.get("/api/shares/choices")).status_code == 422
     assert (await client.get("/api/shares/received")).json()["shares"][0]["owner"] == "Bob"
     read = (await client.get("/api/shares/received/s1")).json()
-    assert set(read) == {"share", "messages"}
+    assert set(read) == {"share", "messages", "version"}
+    same = await client.get("/api/shares/received/s1?version=v1")
+    assert (same.status_code, same.content) == (204, b"")
     assert set(read["messages"][0]) == {
         *("id", "role", "text", "reasoning", "status", "model", "created_at"),
     }
@@ -76,6 +78,7 @@ async def test_what_is_shared_and_received_is_listed_read_copied_and_ended(clien
         ("list",),
         ("choices", "c1"),
         ("list_received",),
+        ("get_received", "s1"),
         ("get_received", "s1"),
         ("copy", "s1"),
         ("revoke", "s1"),

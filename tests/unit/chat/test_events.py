@@ -16,6 +16,7 @@ from webui.chat.events import (
     Notice,
     Reasoning,
     Reset,
+    SharesChanged,
     Text,
     ToolCall,
 )
@@ -360,6 +361,18 @@ async def test_figures_that_follow_each_other_are_kept_as_the_latest():
         heard = [e.event.figures for e in found if isinstance(e.event, FiguresChanged)]
         assert [figures.running for figures in heard] == [49_999]
         assert words(found)[-1:] == ["b"]
+    assert events.size_bytes < 1_000
+
+
+async def test_changes_of_shares_that_follow_each_other_are_one():
+    events = log()
+    for _ in range(50_000):
+        events.append("o", SharesChanged())
+    events.append("o", figures(1))
+    events.append("o", SharesChanged())
+    for place, num in ((0, 3), (7, 3), (50_000, 2), (50_001, 1)):
+        kinds = [type(entry.event) for entry in await all_after(events, place, 50_002)]
+        assert kinds == [SharesChanged, FiguresChanged, SharesChanged][-num:]
     assert events.size_bytes < 1_000
 
 

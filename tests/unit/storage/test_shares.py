@@ -49,7 +49,7 @@ def found(session: Session, reader_id: str, now: datetime = NOW) -> list[str]:
 
 def test_each_finds_what_is_for_them_alone(people: Session) -> None:
     group = groups.add(people, GroupRow(name="G", name_key="g"))
-    groups.set_members(people, group.id, ["cid", "gus"])
+    groups.set_members(people, group.id, ["ann", "cid", "gus"])
     of_bob = share(people, Audience.PERSON, user_id="bob")
     of_group = share(people, Audience.GROUP, group_id=group.id)
     of_all = share(people, Audience.EVERYBODY)
@@ -59,8 +59,21 @@ def test_each_finds_what_is_for_them_alone(people: Session) -> None:
         assert found(people, nobody) == []
     with pytest.raises(NotFound):
         received.get(people, "cid", of_bob.id, NOW)
-    groups.set_members(people, group.id, [])
+    groups.set_members(people, group.id, ["ann"])
     assert found(people, "cid") == [of_all.id]
+
+
+def test_share_with_a_group_rests_while_its_owner_is_no_member(people: Session) -> None:
+    group = groups.add(people, GroupRow(name="G", name_key="g"))
+    groups.set_members(people, group.id, ["ann", "bob"])
+    row = share(people, Audience.GROUP, group_id=group.id)
+    assert found(people, "bob") == [row.id]
+    assert shares.readers_of(people, row) == ["bob"]
+    groups.set_members(people, group.id, ["bob"])
+    assert found(people, "bob") == []
+    assert shares.readers_of(people, row) == []
+    groups.set_members(people, group.id, ["ann", "bob"])
+    assert found(people, "bob") == [row.id]
 
 
 def test_row_that_names_nobody_is_for_nobody(people: Session) -> None:

@@ -121,7 +121,7 @@ export const api = {
   share: (what) => post("api/shares", what),
   revokeShare: (id) => call("DELETE", path("api", "shares", id)),
   receivedShares: () => get("api/shares/received"),
-  readShared: (id) => get(path("api", "shares", "received", id)),
+  readShared: (id, version = "") => get(`${path("api", "shares", "received", id)}?version=${encodeURIComponent(version)}`), // null where it is still that one
   copyShared: (id) => call("POST", path("api", "shares", "received", id, "copy")),
 
   /** `turn`: {mode: "send" | "retry" | "continue" | "edit", …}. */

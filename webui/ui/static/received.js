@@ -50,7 +50,9 @@ export function showShared(share, shares, go, { onClose = null } = {}) {
   const sheet = makeSheet(titleOf(share), el("div", { class: "shared-bar" }, age, copy), thread);
   sheet.classList.add("shared");
   const rows = new Map();
-  const draw = ({ share: now, messages }) => {
+  let version = "";
+  const draw = ({ share: now, messages, version: drawnVersion }) => {
+    version = drawnVersion;
     setText(sheet.querySelector("h2"), titleOf(now));
     const ends = now.expires_at ? t("share.until", { when: moment(now.expires_at) }) : null;
     setText(age, [t("share.by", { name: now.owner }), ageOf(now), ends].filter(Boolean).join(" · "));
@@ -58,7 +60,8 @@ export function showShared(share, shares, go, { onClose = null } = {}) {
   };
   const read = async () => {
     try {
-      draw(await api.readShared(share.id));
+      const now = await api.readShared(share.id, version);
+      if (now) draw(now);
     } catch (error) {
       if (error.status !== 404) throw error;
       sheet.close();

@@ -6,10 +6,14 @@
 import { api } from "./api.js";
 import { Emitter } from "./emitter.js";
 
+const PAUSE_MS = 1_000; // somebody may share in a loop; our own requests must not be used up
+
 /** Emits "change". */
 export class Shares extends Emitter {
   mine = [];
   received = [];
+  #loading = null;
+  #next = null;
 
   constructor(stream) {
     super();
@@ -25,9 +29,23 @@ export class Shares extends Emitter {
     this.emit("change");
   }
 
-  /** Ask anew; what is shown stays when there is no answer. */
+  /** Ask anew, once for all who want it within a second; what is shown stays without an answer. */
   refresh() {
-    return this.load().catch((error) => console.debug(error));
+    if (!this.#loading) {
+      this.#loading = this.#loadAndRest();
+      return this.#loading;
+    }
+    this.#next ??= this.#loading.then(() => {
+      this.#next = null;
+      return this.refresh();
+    });
+    return this.#next;
+  }
+
+  async #loadAndRest() {
+    await this.load().catch((error) => console.debug(error));
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    this.#loading = null;
   }
 
   /** Whether others can read a conversation. */
