@@ -44,6 +44,7 @@ class UserChange:
     Attributes:
         permissions: What they may do in place of what their role and groups allow.
         resets_permissions: They may do again what those allow.
+        empties: What they have may go, as of a guest everything does.
     """
 
     name: str | None = None
@@ -51,6 +52,7 @@ class UserChange:
     permissions: Sequence[str] | None = None
     resets_permissions: bool = False
     is_disabled: bool | None = None
+    empties: bool = False
 
 
 class Users:
@@ -203,7 +205,8 @@ class Users:
         Raises:
             PermissionDenied: The actor is no administrator.
             NotFound: There is no such user.
-            Conflict: The name is taken, or nobody would be left to administer this server.
+            Conflict: The name is taken, nobody would be left to administer this server, or a guest
+                would lose what they have.
             InvalidRequest: The name cannot be had, or a permission is none that can be given.
         """
         actor.require(Permission.ADMINISTER)
@@ -291,8 +294,9 @@ def _change(
         said.append(f"was {row.name}")
         row.name, row.name_key = wanted.name, key
     if wanted.role is not None:
+        loses = _check_kept(session, row, wanted)
         row.role = wanted.role
-        said.append(wanted.role.value)
+        said.append(f"{wanted.role.value}{', who loses chats and settings' if loses else ''}")
     if wanted.permissions is not None or wanted.resets_permissions:
         row.permissions = None if wanted.permissions is None else list(wanted.permissions)
         of_others = "nothing" if wanted.permissions is not None else "as others of the role"
@@ -304,6 +308,23 @@ def _change(
         session_rows.delete_all(session, user_id)
     note(session, actor, "change_user", f"{row.name}: {'; '.join(said)}", sender)
     return Person(row, actor_of(session, row))
+
+
+def _check_kept(session: Session, row: UserRow, wanted: UserChange) -> bool:
+    """Return whether somebody becomes a guest and so loses what they have.
+
+    Raises:
+        Conflict: They would, and nobody said that it may go.
+    """
+    becomes_guest = wanted.role is UserRole.GUEST and row.role is not UserRole.GUEST
+    loses = becomes_guest and users.has_things(session, row.id)
+    if loses and not wanted.empties:
+        raise Conflict(
+            f"{row.name} has chats or settings, and of a guest nothing is kept",
+            "Say that they may go for good (empties), or leave the role.",
+            field="role",
+        )
+    return loses
 
 
 def _get(session: Session, user_id: str) -> UserRow:

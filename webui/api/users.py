@@ -35,12 +35,17 @@ class AddBody(_Body):
 
 
 class ChangeBody(_Body):
-    """What is to change; `permissions: null` gives those of the role and the groups again."""
+    """What is to change; `permissions: null` gives those of the role and the groups again.
+
+    Attributes:
+        empties: Who becomes a guest may lose the chats and settings they have.
+    """
 
     name: str | None = Field(default=None, max_length=MAX_NAME_CHARS)
     role: Role | None = None
     permissions: list[str] | None = Field(default=None, max_length=MAX_PERMISSIONS)
     is_disabled: bool | None = None
+    empties: bool = False
 
 
 class ResetBody(_Body):
@@ -83,7 +88,7 @@ async def change_user(
     body: Annotated[ChangeBody, Depends(_change_body)],
 ) -> Response:
     """Change what somebody is or may do; it holds at once."""
-    if not body.model_fields_set:
+    if not body.model_fields_set - {"empties"}:
         raise InvalidRequest("the body names nothing to change", "Name at least one field.")
     wanted = UserChange(
         name=body.name,
@@ -91,6 +96,7 @@ async def change_user(
         permissions=body.permissions,
         resets_permissions="permissions" in body.model_fields_set and body.permissions is None,
         is_disabled=body.is_disabled,
+        empties=body.empties,
     )
     return Json({"user": await runtime.users.change(actor, user_id, wanted, sender)})
 

@@ -82,7 +82,12 @@ function personRow(user, { me, canRead, draw, give: handOver }) {
 
 function roleOf(user, change) {
   const role = choice("role", { label: t("people.role"), choices: ROLES.map((one) => [one, t(`people.${one}`)]), value: user.role });
-  role.input.addEventListener("change", () => change({ role: role.input.value }));
+  role.input.addEventListener("change", () => {
+    if (role.input.value !== "guest") return change({ role: role.input.value });
+    // Said before it is sent: what a guest has goes for good, and a select is soon slipped on.
+    if (window.confirm(t("people.guest_sure", { name: user.name }))) return change({ role: "guest", empties: true });
+    role.input.value = user.role;
+  });
   return role.node;
 }
 
