@@ -49,9 +49,14 @@ class ChangeBody(_Body):
 
 
 class ResetBody(_Body):
-    """A new password; none makes one up."""
+    """A new password; none makes one up.
+
+    Attributes:
+        unlinks: Whether links to providers end too; left out, those of who had a password do.
+    """
 
     password: str | None = Field(default=None, max_length=MAX_PASSWORD_CHARS)
+    unlinks: bool | None = None
 
 
 _add_body = body_of(TypeAdapter(AddBody))
@@ -110,7 +115,9 @@ async def reset_password(
     body: Annotated[ResetBody, Depends(_reset_body)],
 ) -> Response:
     """Set somebody's password; one that was made up is told this once."""
-    password = await runtime.users.reset_password(actor, user_id, sender, password=body.password)
+    password = await runtime.users.reset_password(
+        actor, user_id, sender, password=body.password, unlinks=body.unlinks
+    )
     return Json({"password": password})
 
 

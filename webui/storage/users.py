@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import func, or_, select
 
 from webui.actor import LOCAL_NAME, LOCAL_USER_ID, UserRole
 from webui.errors import NotFound
 from webui.storage import settings
+from webui.storage.owned import owned
 from webui.storage.tables import ConversationRow, SettingRow, UserRow
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def num_able_administrators(session: Session) -> int:
 
 def has_things(session: Session, user_id: str) -> bool:
     """Whether somebody has what is removed of a guest who left."""
-    has = exists().where(ConversationRow.owner_id == user_id)
-    has_chosen = exists().where(SettingRow.owner_id == user_id, settings.is_own())
-    return bool(session.scalar(select(has | has_chosen)))
+    has = owned(ConversationRow, user_id).exists()
+    has_chosen = owned(SettingRow, user_id).where(settings.is_own()).exists()
+    return bool(session.scalar(select(or_(has, has_chosen))))
 
 
 def delete(session: Session, row: UserRow) -> None:
