@@ -128,6 +128,30 @@ def test_administrator_adds_somebody_who_takes_a_password_of_their_own(
     expect(other).to_have_url(f"{house.url}/sign-in?next=%2F", timeout=15_000)
 
 
+def test_a_slip_to_guest_is_asked_about_and_taken_back(house: Server, open_page) -> None:
+    house.token = house.sign_in("Ann", ANN)
+    made = house.ask("POST", "/api/users", {"name": "Dora", "password": BOB})["user"]
+    house.token = house.sign_in("Dora", BOB)
+    house.new_conversation()
+    page = open_page(house.url, may_be_refused=True)
+    sign_in(page, "Ann", ANN)
+    page.locator(".side-user").click()
+    page.get_by_role("menuitem", name="People").click()
+    row = page.locator(".rows details", has_text="Dora")
+    row.locator("summary").click()
+    asked = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    row.get_by_label("Role").select_option("guest")
+    expect(row.get_by_label("Role")).to_have_value("user")
+    assert "go for good" in asked[0]
+    page.once("dialog", lambda dialog: dialog.accept())
+    row.get_by_label("Role").select_option("guest")
+    expect(row.locator("small").first).to_have_text("Guest")
+    house.token = house.sign_in("Ann", ANN)
+    roles = {one["id"]: one["role"] for one in house.ask("GET", "/api/users")["users"]}
+    assert roles[made["id"]] == "guest"
+
+
 def test_own_account_lists_sign_ins_and_changes_the_password(house: Server, open_page) -> None:
     page = open_page(house.url, size=PHONE, may_be_refused=True)
     fill(page, Name="Bob", Password=BOB)

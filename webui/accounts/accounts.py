@@ -361,8 +361,8 @@ class Accounts:
         """Forget what guests made who are signed in nowhere any more."""
         for user_id in await self._database.read(unattended.list_left_guests, utc_now()):
             await self._on_shut_out(user_id)
-            await self._database.run(unattended.empty, user_id)
-            await self._on_gone(user_id)
+            if await self._database.run(unattended.empty, user_id, utc_now()):
+                await self._on_gone(user_id)
 
 
 def note(session: Session, actor: Actor, action: str, about: str, sender: Sender) -> None:

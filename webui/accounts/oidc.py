@@ -23,7 +23,7 @@ from webui.accounts.id_token import SignInRefused
 from webui.accounts.identity import Source
 from webui.accounts.permissions import actor_of, seen
 from webui.accounts.throttle import Throttle
-from webui.accounts.views import LinkView
+from webui.accounts.views import LinkedView, LinkView
 from webui.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound
 from webui.network.provider import Provider
 from webui.storage import credentials, external_identities, users
@@ -31,7 +31,7 @@ from webui.storage.sign_in_tables import ExternalIdentityRow
 from webui.storage.tables import SignInWay, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy.orm import Session
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 MAX_WORD_CHARS = 4096  # of what the provider sends back by way of the browser
 MAX_SECRET_BYTES = 4096
+EMAIL = frozenset({"email", "email_verified"})
 
 
 class UnknownPerson(NotAuthenticated):
@@ -217,6 +218,10 @@ class Oidc:
             has_password=user.password_hash is not None,
         )
 
+    async def list_links(self, actor: Actor) -> Sequence[LinkedView]:
+        """Return who one is at all providers, also at those that were named here before."""
+        return await self._database.read(links.list_all, actor.user_id)
+
     async def unlink(self, actor: Actor, sender: Sender) -> None:
         """Forget who one is at the provider.
 
@@ -319,12 +324,14 @@ class Oidc:
                 "Sign in with your password and link it under Your account; else an administrator "
                 "can make an account for you.",
             )
-        wanted = {"email", "email_verified"} if domains else {"preferred_username"}
+        wanted = EMAIL if domains else {"preferred_username"}
         if not wanted <= claims.keys():
             more = await provider.userinfo(access_token)
             if more and more.get("sub") != claims["sub"]:
                 raise SignInRefused("the provider says two things of you", "Try again.")
-            claims = {**more, **claims}
+            # An address and whether it is confirmed are one word: never half of each.
+            pair = claims if claims.keys() >= EMAIL else more
+            claims = {**more, **claims, **{one: pair.get(one) for one in EMAIL}}
         if domains and not _is_of(domains, claims):
             raise UnknownPerson(
                 "accounts are made here for some e-mail domains alone, and yours is none of them, "
@@ -357,7 +364,7 @@ class Oidc:
         row = ExternalIdentityRow(
             issuer=self._provider.issuer, subject=subject, owner_id=identity.actor.user_id
         )
-        await self._database.run(links.keep, identity.actor, row, self._settings.oidc_name, sender)
+        await self._database.run(links.keep, identity, row, self._settings.oidc_name, sender)
 
 
 def _is_of(domains: frozenset[str], claims: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from webui.accounts import ceremony, names
 from webui.accounts.accounts import SignedIn, note
 from webui.accounts.challenges import Challenges
-from webui.accounts.enabled import check_enabled
+from webui.accounts.enabled import check_enabled, check_signed_in
 from webui.accounts.identity import Source, hash_of, new_token
 from webui.accounts.permissions import actor_of, seen
 from webui.accounts.throttle import network_of
@@ -112,13 +112,14 @@ class Passkeys:
 
         Raises:
             ChallengeOver: It was not asked for in this browser within five minutes.
+            NotAuthenticated: The sign-in ended meanwhile.
             InvalidRequest: The device's answer is not what was asked for.
             Conflict: It is known already, or they have 20.
         """
         challenge = self._adding.take(identity.id)
         made = await asyncio.to_thread(ceremony.read_made, answer, challenge)
         add = partial(_add, name=challenge.about, sender=sender)
-        return await self._database.run(add, identity.actor, made)
+        return await self._database.run(add, identity, made)
 
     async def rename(self, actor: Actor, passkey_id: str, name: str) -> PasskeyView:
         """Call one of one's own passkeys otherwise.
@@ -208,7 +209,11 @@ def handle_of(user: UserRow) -> bytes:
     return hashlib.sha256(f"passkeys of {user.id} {user.created_at.isoformat()}".encode()).digest()
 
 
-def _add(session: Session, actor: Actor, made: Made, *, name: str, sender: Sender) -> PasskeyView:
+def _add(
+    session: Session, identity: Identity, made: Made, *, name: str, sender: Sender
+) -> PasskeyView:
+    check_signed_in(session, identity)
+    actor = identity.actor
     user = users.get(session, actor.user_id)
     _check_room(rows.list_oldest(session, user.id))
     if credentials.find_passkey(session, made.credential_id) is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from webui.accounts.views import user_view
 from webui.actor import GRANTABLE, Actor, permissions_of
 from webui.errors import InvalidRequest
-from webui.storage import groups, users
+from webui.storage import everybodys, external_identities, groups, users
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,7 +45,8 @@ def actors_of(session: Session, people: Iterable[UserRow]) -> dict[str, Actor]:
 
 def seen(session: Session, user: UserRow) -> UserView:
     """Return what is seen of somebody."""
-    return user_view(user, actor_of(session, user).permissions)
+    linked_to = [one.issuer for one in external_identities.list_oldest(session, user.id)]
+    return user_view(user, actor_of(session, user).permissions, linked_to)
 
 
 def seen_by_id(session: Session, user_id: str) -> UserView:
@@ -59,9 +60,9 @@ def seen_by_id(session: Session, user_id: str) -> UserView:
 
 def seen_all(session: Session) -> list[UserView]:
     """Return what is seen of everybody who can sign in, in the order in which they came."""
-    grants = groups.find_grants(session)
+    grants, issuers = groups.find_grants(session), everybodys.list_issuers(session)
     return [
-        user_view(row, _actor(row, grants).permissions)
+        user_view(row, _actor(row, grants).permissions, issuers.get(row.id, ()))
         for row in users.list_all(session)
         if row.name_key is not None
     ]

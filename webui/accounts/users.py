@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from webui.accounts import names, passwords
@@ -15,10 +16,10 @@ from webui.accounts.administrators import check_left
 from webui.accounts.defaults import new_role
 from webui.accounts.first_run import ALPHABET
 from webui.accounts.permissions import Person, actor_of, checked, refresh, seen, seen_all
-from webui.accounts.views import AuditView, UserView, audit_view, user_view
+from webui.accounts.views import AuditView, UserView, audit_view
 from webui.actor import LOCAL_USER_ID, Permission, UserRole
 from webui.errors import Conflict, NotFound
-from webui.storage import api_keys, audit, passkeys, users
+from webui.storage import api_keys, audit, external_identities, passkeys, users
 from webui.storage import sessions as session_rows
 from webui.storage.tables import UserRow, utc_now
 
@@ -44,6 +45,7 @@ class UserChange:
     Attributes:
         permissions: What they may do in place of what their role and groups allow.
         resets_permissions: They may do again what those allow.
+        empties: What they have may go, as of a guest everything does.
     """
 
     name: str | None = None
@@ -51,6 +53,7 @@ class UserChange:
     permissions: Sequence[str] | None = None
     resets_permissions: bool = False
     is_disabled: bool | None = None
+    empties: bool = False
 
 
 class Users:
@@ -170,9 +173,23 @@ class Users:
         return user, made_up
 
     async def reset_password(
-        self, actor: Actor, user_id: str, sender: Sender, *, password: str | None = None
+        self,
+        actor: Actor,
+        user_id: str,
+        sender: Sender,
+        *,
+        password: str | None = None,
+        unlinks: bool | None = None,
     ) -> str | None:
         """Set somebody's password; their sign-ins end, their API keys and their passkeys.
+
+        Args:
+            actor: An administrator.
+            user_id: Whose it is.
+            sender: From where this is asked.
+            password: None makes one up, which they must change at their first sign-in.
+            unlinks: Whether links to providers end as well; None ends those of who had a password,
+                for whom they were a second way in.
 
         Returns:
             The password where it was made up and must be changed; nobody can read it again.
@@ -190,7 +207,11 @@ class Users:
         password_hash = await self._accounts.passwords.hash(password or made_up or "")
         must_change = made_up is not None
         await self._database.run(
-            _set_password, actor, user_id, password_hash, sender, must_change=must_change
+            partial(_set_password, must_change=must_change, unlinks=unlinks),
+            actor,
+            user_id,
+            password_hash,
+            sender,
         )
         await self._accounts.shut_out(user_id)
         return made_up
@@ -203,7 +224,8 @@ class Users:
         Raises:
             PermissionDenied: The actor is no administrator.
             NotFound: There is no such user.
-            Conflict: The name is taken, or nobody would be left to administer this server.
+            Conflict: The name is taken, nobody would be left to administer this server, or a guest
+                would lose what they have.
             InvalidRequest: The name cannot be had, or a permission is none that can be given.
         """
         actor.require(Permission.ADMINISTER)
@@ -213,11 +235,11 @@ class Users:
             name=None if name is None else names.checked(name),
             permissions=None if permissions is None else checked(permissions),
         )
-        person = await self._database.run(_change, actor, user_id, wanted, sender)
+        person, view = await self._database.run(_change, actor, user_id, wanted, sender)
         refresh(self._accounts, [person])
         if wanted.is_disabled:
             await self._accounts.shut_out(user_id)
-        return user_view(person.row, person.actor.permissions)
+        return view
 
     async def delete(self, actor: Actor, user_id: str, sender: Sender) -> None:
         """Take somebody's account away with everything that is theirs.
@@ -266,19 +288,24 @@ def _set_password(
     sender: Sender,
     *,
     must_change: bool,
+    unlinks: bool | None,
 ) -> None:
     row = _get(session, user_id)
+    had_password = row.password_hash is not None
     row.password_hash, row.must_change_password = password_hash, must_change
     session_rows.delete_all(session, user_id)
     api_keys.delete_all(session, user_id)
     num_passkeys = passkeys.delete_all(session, user_id)
     also = f"; removed {num_passkeys} of their passkeys" if num_passkeys else ""
+    if had_password if unlinks is None else unlinks:
+        num_links = external_identities.delete_all(session, user_id)
+        also += f"; removed {num_links} of their links to providers" if num_links else ""
     note(session, actor, "reset_password", f"{row.name}{also}", sender)
 
 
 def _change(
     session: Session, actor: Actor, user_id: str, wanted: UserChange, sender: Sender
-) -> Person:
+) -> tuple[Person, UserView]:
     row = _get(session, user_id)
     demotes = wanted.role not in {None, UserRole.ADMINISTRATOR}
     if demotes or wanted.is_disabled:
@@ -291,8 +318,9 @@ def _change(
         said.append(f"was {row.name}")
         row.name, row.name_key = wanted.name, key
     if wanted.role is not None:
+        loses = _check_kept(session, row, wanted)
         row.role = wanted.role
-        said.append(wanted.role.value)
+        said.append(f"{wanted.role.value}{', who loses chats and settings' if loses else ''}")
     if wanted.permissions is not None or wanted.resets_permissions:
         row.permissions = None if wanted.permissions is None else list(wanted.permissions)
         of_others = "nothing" if wanted.permissions is not None else "as others of the role"
@@ -303,7 +331,24 @@ def _change(
     if wanted.is_disabled:
         session_rows.delete_all(session, user_id)
     note(session, actor, "change_user", f"{row.name}: {'; '.join(said)}", sender)
-    return Person(row, actor_of(session, row))
+    return Person(row, actor_of(session, row)), seen(session, row)
+
+
+def _check_kept(session: Session, row: UserRow, wanted: UserChange) -> bool:
+    """Return whether somebody becomes a guest and so loses what they have.
+
+    Raises:
+        Conflict: They would, and nobody said that it may go.
+    """
+    becomes_guest = wanted.role is UserRole.GUEST and row.role is not UserRole.GUEST
+    loses = becomes_guest and users.has_things(session, row.id)
+    if loses and not wanted.empties:
+        raise Conflict(
+            f"{row.name} has chats or settings, and of a guest nothing is kept",
+            "Say that they may go for good (empties), or leave the role.",
+            field="role",
+        )
+    return loses
 
 
 def _get(session: Session, user_id: str) -> UserRow:

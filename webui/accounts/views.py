@@ -10,8 +10,10 @@ import msgspec
 from webui.actor import COMMAND_LINE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from webui.actor import Permission
-    from webui.storage.sign_in_tables import PasskeyRow
+    from webui.storage.sign_in_tables import ExternalIdentityRow, PasskeyRow
     from webui.storage.tables import ApiKeyRow, AuditRow, SessionRow, UserRow
 
 
@@ -22,6 +24,7 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
         permissions: What they may do, sorted.
         has_own_permissions: An administrator set them in place of the role's and the groups'.
         has_password: They can sign in with one.
+        linked_to: Issuers at which they are somebody, who so can let them in.
     """
 
     id: str
@@ -30,6 +33,7 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     permissions: list[str]
     has_own_permissions: bool
     has_password: bool
+    linked_to: list[str]
     must_change_password: bool
     is_disabled: bool
     created_at: datetime
@@ -78,6 +82,15 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True):
     linked_at: datetime | None
     last_used_at: datetime | None
     has_password: bool
+
+
+class LinkedView(msgspec.Struct, frozen=True, kw_only=True):
+    """Who the reader is at one provider."""
+
+    issuer: str
+    subject: str
+    linked_at: datetime
+    last_used_at: datetime | None
 
 
 class ApiKeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,8 +272,10 @@ class DefaultsView(msgspec.Struct, frozen=True, kw_only=True):
     is_changed: bool
 
 
-def user_view(row: UserRow, permissions: frozenset[Permission]) -> UserView:
-    """Return what is seen of a person who may do this."""
+def user_view(
+    row: UserRow, permissions: frozenset[Permission], linked_to: Sequence[str]
+) -> UserView:
+    """Return what is seen of a person who may do this and is somebody at these issuers."""
     return UserView(
         id=row.id,
         name=row.name,
@@ -268,9 +283,20 @@ def user_view(row: UserRow, permissions: frozenset[Permission]) -> UserView:
         permissions=sorted(permissions),
         has_own_permissions=row.permissions is not None,
         has_password=row.password_hash is not None,
+        linked_to=list(linked_to),
         must_change_password=row.must_change_password,
         is_disabled=row.disabled_at is not None,
         created_at=row.created_at,
+    )
+
+
+def linked_view(row: ExternalIdentityRow) -> LinkedView:
+    """Return what its owner sees of a link."""
+    return LinkedView(
+        issuer=row.issuer,
+        subject=row.subject,
+        linked_at=row.created_at,
+        last_used_at=row.last_used_at,
     )
 
 

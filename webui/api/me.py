@@ -71,9 +71,14 @@ async def get_me(runtime: RuntimeDep, actor: ActorDep) -> Response:
 
 @router.get("/export")
 async def export_me(runtime: RuntimeDep, actor: ActorDep, streams: StreamsDep) -> Response:
-    """Return all chats, parameters, usage and passkeys of the actor as one JSON file."""
+    """Return all chats, parameters, usage, passkeys and links of the actor as one JSON file."""
     pieces = export(
-        actor, runtime.conversations, runtime.parameters, runtime.usage, runtime.passkeys
+        actor,
+        runtime.conversations,
+        runtime.parameters,
+        runtime.usage,
+        runtime.passkeys,
+        runtime.oidc,
     )
     return FileStream(streams, pieces, f"hearthside-{utc_now():%Y-%m-%d}.json")
 

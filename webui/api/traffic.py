@@ -28,6 +28,8 @@ COSTS: Mapping[tuple[str, str], int] = {
     ("GET", "/api/me/export"): 50,
     ("PUT", "/api/me/password"): 10,
     ("POST", "/api/users"): 10,
+    ("POST", "/api/shares"): 10,
+    ("POST", "/api/keys"): 10,
     ("POST", "/api/admin/backups"): 50,
     ("GET", PROXY_SIGN_IN): 10,
 }

@@ -35,18 +35,28 @@ class AddBody(_Body):
 
 
 class ChangeBody(_Body):
-    """What is to change; `permissions: null` gives those of the role and the groups again."""
+    """What is to change; `permissions: null` gives those of the role and the groups again.
+
+    Attributes:
+        empties: Who becomes a guest may lose the chats and settings they have.
+    """
 
     name: str | None = Field(default=None, max_length=MAX_NAME_CHARS)
     role: Role | None = None
     permissions: list[str] | None = Field(default=None, max_length=MAX_PERMISSIONS)
     is_disabled: bool | None = None
+    empties: bool = False
 
 
 class ResetBody(_Body):
-    """A new password; none makes one up."""
+    """A new password; none makes one up.
+
+    Attributes:
+        unlinks: Whether links to providers end too; left out, those of who had a password do.
+    """
 
     password: str | None = Field(default=None, max_length=MAX_PASSWORD_CHARS)
+    unlinks: bool | None = None
 
 
 _add_body = body_of(TypeAdapter(AddBody))
@@ -83,7 +93,7 @@ async def change_user(
     body: Annotated[ChangeBody, Depends(_change_body)],
 ) -> Response:
     """Change what somebody is or may do; it holds at once."""
-    if not body.model_fields_set:
+    if not body.model_fields_set - {"empties"}:
         raise InvalidRequest("the body names nothing to change", "Name at least one field.")
     wanted = UserChange(
         name=body.name,
@@ -91,6 +101,7 @@ async def change_user(
         permissions=body.permissions,
         resets_permissions="permissions" in body.model_fields_set and body.permissions is None,
         is_disabled=body.is_disabled,
+        empties=body.empties,
     )
     return Json({"user": await runtime.users.change(actor, user_id, wanted, sender)})
 
@@ -104,7 +115,9 @@ async def reset_password(
     body: Annotated[ResetBody, Depends(_reset_body)],
 ) -> Response:
     """Set somebody's password; one that was made up is told this once."""
-    password = await runtime.users.reset_password(actor, user_id, sender, password=body.password)
+    password = await runtime.users.reset_password(
+        actor, user_id, sender, password=body.password, unlinks=body.unlinks
+    )
     return Json({"password": password})
 
 

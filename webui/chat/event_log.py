@@ -54,6 +54,7 @@ class EventLog:
         self._max_bytes_of_all = max_bytes_of_all
         self._pace_s = pace_s
         self._logs: dict[str, OwnerLog] = {}
+        self._first_n = 0  # above all numbers of logs that were forgotten
         self._size_bytes = 0
         self._closed = False
 
@@ -72,10 +73,14 @@ class EventLog:
             self._append(log, event)
 
     def forget(self, owner: str) -> None:
-        """Drop the log of somebody who is gone; nothing happens where there is none."""
+        """Drop the log of somebody who is gone, and end who reads it; others are left alone.
+
+        Numbers go on above it, so whoever comes back with an old place is told to start anew.
+        """
         log = self._logs.pop(owner, None)
         if log is not None:
             self._size_bytes -= log.size_bytes
+            self._first_n = max(self._first_n, log.last_n + 1)
             log.wake()
 
     def num_changes(self, owner: str) -> int:
@@ -89,7 +94,7 @@ class EventLog:
     async def subscribe(
         self, owner: str, after: str | None = None, *, keep_alive_s: float = KEEP_ALIVE_S
     ) -> AsyncGenerator[list[Entry], None]:
-        """Yield `Hello`, then batches of events as they come, until the log is closed.
+        """Yield `Hello`, then batches of events as they come, until the log is closed or forgotten.
 
         A reader holds no queue: it reads the log at its own speed, and when the log has dropped
         what it did not read yet, it gets `Reset` and goes on from the latest event.
@@ -107,7 +112,7 @@ class EventLog:
         if after is not None and not known:
             opening.append(Entry(position, Reset()))
         yield opening
-        while not self._closed:
+        while not self._closed and self._logs.get(owner) is log:
             if not log.reaches(position):
                 position = log.seal()
                 yield [Entry(position, Reset())]
@@ -144,7 +149,7 @@ class EventLog:
     def _log(self, owner: str) -> OwnerLog:
         log = self._logs.get(owner)
         if log is None:
-            log = self._logs[owner] = OwnerLog(self._max_events, self._max_bytes)
+            log = self._logs[owner] = OwnerLog(self._max_events, self._max_bytes, self._first_n)
         return log
 
     def _place(self, after: str | None) -> int | None:

@@ -15,6 +15,7 @@ from webui.storage.tables import utc_now
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from webui.accounts.oidc import Oidc
     from webui.accounts.passkeys import Passkeys
     from webui.accounts.usage import Usage
     from webui.actor import Actor
@@ -31,6 +32,7 @@ async def export(
     parameters: Parameters,
     usage: Usage,
     passkeys: Passkeys,
+    oidc: Oidc,
 ) -> AsyncGenerator[bytes, None]:
     """Yield the text; no more than one conversation is in memory at a time.
 
@@ -43,6 +45,7 @@ async def export(
         "exported_at": utc_now(),
         "user": {"id": actor.user_id, "name": actor.name, "role": actor.role.value},
         "passkeys": await passkeys.list(actor),
+        "links": await oidc.list_links(actor),
         "parameters": saved.model_dump(mode="json"),
         "usage": await usage.list_whole(actor),
     }

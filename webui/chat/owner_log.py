@@ -127,22 +127,28 @@ class OwnerLog:
     Args:
         max_events: Events kept.
         max_bytes: Their size, roughly.
+        last_n: Number after which the first event comes.
 
     Attributes:
         num_changes: How often a conversation changed.
         size_bytes: What the events take, roughly.
     """
 
-    def __init__(self, max_events: int, max_bytes: int) -> None:
+    def __init__(self, max_events: int, max_bytes: int, last_n: int = 0) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._kept: deque[_Single | _Run] = deque()
         self._num_events = 0
-        self._last_n = 0
+        self._last_n = last_n
         self._sealed_n = 0
         self._waiters: set[asyncio.Future[None]] = set()
         self.size_bytes = 0
         self.num_changes = 0
+
+    @property
+    def last_n(self) -> int:
+        """Return the latest number."""
+        return self._last_n
 
     def append(self, event: Event) -> int:
         """Add one event and return its number; wakes who waits."""

@@ -221,7 +221,8 @@ def _share(
     if not wanted.is_live and is_being_written(path):
         raise Conflict("a reply is being written in it", "Wait for its end or stop it first.")
     audiences = wanted.audiences()
-    if shares.count(session, owner_id) + len(audiences) > MAX_SHARES:
+    num_new = len(audiences) - shares.count_alike(session, owner_id, row.id, audiences)
+    if shares.count(session, owner_id) + num_new > MAX_SHARES:
         raise Conflict(f"you may have {MAX_SHARES} shares", "Revoke those that nobody needs.")
     _check_known(session, owner_id, audiences)
     views, readers = [], []

@@ -142,10 +142,14 @@ def delete(*, name: str, yes: bool, data_dir: Path | None) -> None:
 @user.command("role")
 @click.argument("name")
 @click.argument("role", type=ROLE)
+@click.option("--yes", is_flag=True, help="Do not ask before a guest loses what they have.")
 @DATA_DIR
-def role_command(*, name: str, role: str, data_dir: Path | None) -> None:
+def role_command(*, name: str, role: str, yes: bool, data_dir: Path | None) -> None:
     """Make somebody an administrator, user or guest; it holds at once."""
-    done = ask(data_dir, ChangeUser(name, role=UserRole(role)), UserView)
+    empties = UserRole(role) is UserRole.GUEST
+    if empties and not yes:
+        click.confirm(f"Make {name} a guest? All their chats and settings go for good", abort=True)
+    done = ask(data_dir, ChangeUser(name, role=UserRole(role), empties=empties), UserView)
     click.echo(f"{done.name} is {done.role}.")
 
 

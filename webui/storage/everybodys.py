@@ -1,4 +1,4 @@
-"""Sign-ins and API keys of everybody, as administrators see them.
+"""Sign-ins, links and API keys of everybody, as administrators see them.
 
 The only queries for a person that are not of that person's own rows: nothing that anybody wrote to a
 model comes here. Who may ask is for `accounts` to say.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import or_, select
 
+from webui.storage.sign_in_tables import ExternalIdentityRow
 from webui.storage.tables import ApiKeyRow, SessionRow, UserRow
 
 if TYPE_CHECKING:
@@ -30,6 +31,15 @@ def list_sessions(session: Session, now: datetime) -> list[tuple[SessionRow, Use
         .limit(MAX_LISTED)
     )
     return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def list_issuers(session: Session) -> dict[str, list[str]]:
+    """Return the sites that vouch for people, by id of the person."""
+    query = select(ExternalIdentityRow.owner_id, ExternalIdentityRow.issuer)
+    found: dict[str, list[str]] = {}
+    for owner_id, issuer in session.execute(query.order_by(ExternalIdentityRow.issuer)):
+        found.setdefault(owner_id, []).append(issuer)
+    return found
 
 
 def list_keys(session: Session, now: datetime) -> list[tuple[ApiKeyRow, UserRow]]:

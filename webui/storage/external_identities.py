@@ -27,6 +27,22 @@ def find(session: Session, owner_id: str, issuer: str) -> ExternalIdentityRow | 
     return session.scalars(query.order_by(ExternalIdentityRow.created_at)).first()
 
 
+def list_oldest(session: Session, owner_id: str) -> list[ExternalIdentityRow]:
+    """Return who an owner is at all sites, the first that was linked first."""
+    query = owned(ExternalIdentityRow, owner_id)
+    return list(
+        session.scalars(query.order_by(ExternalIdentityRow.created_at, ExternalIdentityRow.issuer))
+    )
+
+
 def delete(session: Session, row: ExternalIdentityRow) -> None:
     """Forget one."""
     session.delete(row)
+
+
+def delete_all(session: Session, owner_id: str) -> int:
+    """Forget all of an owner; returns how many."""
+    found = list_oldest(session, owner_id)
+    for row in found:
+        session.delete(row)
+    return len(found)

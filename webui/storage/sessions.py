@@ -29,8 +29,8 @@ def list_newest(session: Session, owner_id: str) -> list[SessionRow]:
     return list(session.scalars(query))
 
 
-def delete(session: Session, owner_id: str, session_id: str) -> SessionRow:
-    """End one; returns what it was.
+def get(session: Session, owner_id: str, session_id: str) -> SessionRow:
+    """Return one.
 
     Raises:
         NotFound: There is none, or it is somebody else's.
@@ -38,6 +38,16 @@ def delete(session: Session, owner_id: str, session_id: str) -> SessionRow:
     row = session.scalar(owned(SessionRow, owner_id).where(SessionRow.id == session_id))
     if row is None:
         raise NotFound("There is no such session")
+    return row
+
+
+def delete(session: Session, owner_id: str, session_id: str) -> SessionRow:
+    """End one; returns what it was.
+
+    Raises:
+        NotFound: There is none, or it is somebody else's.
+    """
+    row = get(session, owner_id, session_id)
     session.delete(row)
     return row
 

@@ -14,6 +14,8 @@ from webui.storage.sharing_tables import Audience, ShareRow
 from webui.storage.tables import GroupMemberRow, GroupRow, UserRow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
@@ -51,6 +53,17 @@ def count(session: Session, owner_id: str) -> int:
     """Return how many shares an owner has."""
     query = owned(ShareRow, owner_id).with_only_columns(func.count())
     return session.scalar(query) or 0
+
+
+def count_alike(
+    session: Session,
+    owner_id: str,
+    conversation_id: str,
+    audiences: Sequence[tuple[Audience, str | None]],
+) -> int:
+    """Return how many shares of a conversation are with these: `add` replaces them."""
+    found = list_newest(session, owner_id, conversation_id)
+    return sum((one.audience, one.user_id or one.group_id) in audiences for one in found)
 
 
 def delete(session: Session, owner_id: str, share_id: str) -> ShareRow:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, exists, select, update
 
 from webui.actor import UserRole
+from webui.storage import settings
 from webui.storage.sharing_tables import ShareRow
 from webui.storage.tables import (
     UNFINISHED,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
 
@@ -104,14 +106,27 @@ def purge_shares(session: Session, now: datetime) -> None:
 
 def list_left_guests(session: Session, now: datetime) -> list[str]:
     """Return guests who have something, and whom no sign-in lets in any more."""
-    is_in = exists().where(SessionRow.owner_id == UserRow.id, SessionRow.expires_at > now)
     has = exists().where(ConversationRow.owner_id == UserRow.id)
-    has_chosen = exists().where(SettingRow.owner_id == UserRow.id)
-    query = select(UserRow.id).where(UserRow.role == UserRole.GUEST, ~is_in, has | has_chosen)
-    return list(session.scalars(query))
+    has_chosen = exists().where(SettingRow.owner_id == UserRow.id, settings.is_own())
+    return list(session.scalars(_left_guests(now).where(has | has_chosen)))
 
 
-def empty(session: Session, user_id: str) -> None:
-    """Remove all that somebody made, and leave the account."""
-    for table in (ConversationRow, GenerationRow, JobRow, SettingRow):
+def empty(session: Session, user_id: str, now: datetime) -> bool:
+    """Remove all that a guest made who left, and leave the account.
+
+    What was chosen for the whole server hangs on the local user's row, and stays.
+
+    Returns:
+        Whether it was done: who came in again meanwhile, or is no guest any more, keeps it.
+    """
+    if session.scalar(_left_guests(now).where(UserRow.id == user_id)) is None:
+        return False
+    for table in (ConversationRow, GenerationRow, JobRow):
         session.execute(delete(table).where(table.owner_id == user_id))
+    session.execute(delete(SettingRow).where(SettingRow.owner_id == user_id, settings.is_own()))
+    return True
+
+
+def _left_guests(now: datetime) -> Select[str]:
+    is_in = exists().where(SessionRow.owner_id == UserRow.id, SessionRow.expires_at > now)
+    return select(UserRow.id).where(UserRow.role == UserRole.GUEST, ~is_in)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from webui.actor import LOCAL_NAME, LOCAL_USER_ID, UserRole
 from webui.errors import NotFound
 from webui.storage import settings
-from webui.storage.tables import UserRow
+from webui.storage.owned import owned
+from webui.storage.tables import ConversationRow, SettingRow, UserRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
@@ -67,6 +68,13 @@ def is_claimed(session: Session) -> bool:
 def num_able_administrators(session: Session) -> int:
     """Return how many administrators can come in."""
     return session.scalar(_administrators().where(UserRow.disabled_at.is_(None))) or 0
+
+
+def has_things(session: Session, user_id: str) -> bool:
+    """Whether somebody has what is removed of a guest who left."""
+    has = owned(ConversationRow, user_id).exists()
+    has_chosen = owned(SettingRow, user_id).where(settings.is_own()).exists()
+    return bool(session.scalar(select(or_(has, has_chosen))))
 
 
 def delete(session: Session, row: UserRow) -> None:

@@ -17,6 +17,7 @@ from tests.integration.api.conftest import ORIGIN, PASSWORD, Household
 from tests.oidc_provider import CLIENT, SECRET, OidcProvider
 from webui.accounts import attempts, oidc, passwords
 from webui.accounts.throttle import Throttle
+from webui.actor import Actor
 from webui.api.door import COOKIE
 from webui.api.oidc import BROWSER_COOKIE, CALLBACK
 from webui.app import create_app
@@ -526,6 +527,28 @@ async def test_accounts_are_made_for_confirmed_addresses_of_the_named_domains(
     assert (await browser.user() is not None) is is_in
 
 
+@pytest.mark.parametrize(
+    ("claims", "profile", "is_in"),
+    [
+        ({"email": "a@example.org"}, {"email": "a@evil.example", "email_verified": True}, False),
+        ({"email_verified": True}, {"email": "a@example.org"}, False),
+        ({"email": "a@example.org"}, {"email_verified": True}, False),
+        ({"email": "a@evil.example"}, {"email": "a@example.org", "email_verified": True}, True),
+        ({}, {"email": "a@example.org", "email_verified": True}, True),
+    ],
+)
+async def test_address_and_its_confirmation_are_of_one_source(
+    make_house, provider, claims, profile, is_in
+) -> None:
+    household = await make_house(
+        oidc_auto_create=True, oidc_email_domains=("example.org",), oidc_scopes="openid email"
+    )
+    provider.claims, provider.profile = claims, {"sub": "subject-1", **profile}
+    browser = Browser(household)
+    await browser.sign_in(provider)
+    assert (await browser.user() is not None) is is_in
+
+
 async def test_before_there_is_an_administrator_nobody_comes_in_so(make_house, provider) -> None:
     household = await make_house(is_filled=False, oidc_auto_create=True)
     client = Browser(household).client
@@ -566,6 +589,73 @@ async def test_person_there_is_one_person_here(household, provider) -> None:
     provider.subject = "subject-2"
     answer = await bob.come_back(provider.come_back((await bob.link()).json()["url"]))
     assert code_of(answer) == "conflict"
+
+
+async def test_link_that_its_sign_in_did_not_live_to_see_is_not_kept(
+    household, provider, monkeypatch
+) -> None:
+    browser = await signed_in_as_bob(household)
+    back = provider.come_back((await browser.link()).json()["url"])
+    oidc_of_house = household.app.state.runtime.oidc
+    exchange = Provider.exchange
+    reset = f"/api/users/{household.ids['Bob']}/password"
+
+    async def exchange_slowly(*args: Any, **more: Any) -> Any:
+        answer = await household.clients["Ann"].post(reset, json={"password": f"{PASSWORD}s"})
+        assert answer.status_code == 200, answer.text
+        return await exchange(*args, **more)
+
+    monkeypatch.setattr(Provider, "exchange", exchange_slowly)
+    answer = await browser.come_back(back)
+    assert (answer.status_code, code_of(answer)) == (401, "not_authenticated")
+    views = await oidc_of_house.list_links(Actor(household.ids["Bob"], "Bob", frozenset()))
+    assert views == []
+
+
+async def linked_to(household: Household, user_id: str) -> list[str]:
+    users = (await household.clients["Ann"].get("/api/users")).json()["users"]
+    (found,) = [one["linked_to"] for one in users if one["id"] == user_id]
+    return list(found)
+
+
+@pytest.mark.parametrize("wanted", [{}, {"unlinks": False}])
+async def test_password_set_by_an_administrator_takes_the_link_away(
+    household, provider, wanted
+) -> None:
+    await link_bob(household, provider)
+    bob = household.ids["Bob"]
+    assert await linked_to(household, bob) == [provider.issuer]
+    await household.clients["Ann"].post(f"/api/users/{bob}/password", json=wanted)
+    stays = bool(wanted)
+    assert await linked_to(household, bob) == ([provider.issuer] if stays else [])
+    said = (await actions(household))[0]
+    assert said == "Ann: reset_password Bob" + (
+        "" if stays else "; removed 1 of their links to providers"
+    )
+    browser = Browser(household)
+    await browser.sign_in(provider)
+    assert (await browser.user() is not None) is stays
+
+
+@pytest.mark.parametrize("wanted", [{}, {"unlinks": True}])
+async def test_who_had_no_password_keeps_the_link_unless_that_is_said(
+    make_house, provider, wanted
+) -> None:
+    household = await make_house(oidc_auto_create=True)
+    provider.claims = {"preferred_username": "Dora"}
+    browser = Browser(household)
+    await browser.sign_in(provider)
+    dora = (await browser.user())["id"]
+    await household.clients["Ann"].post(f"/api/users/{dora}/password", json=wanted)
+    assert await linked_to(household, dora) == ([] if wanted else [provider.issuer])
+
+
+async def test_saved_data_says_who_one_is_at_the_provider(household, provider) -> None:
+    browser = await link_bob(household, provider)
+    (link,) = (await browser.client.get("/api/me/export")).json()["links"]
+    assert (link["issuer"], link["subject"]) == (provider.issuer, "subject-1")
+    assert link["linked_at"]
+    assert (await household.clients["Cid"].get("/api/me/export")).json()["links"] == []
 
 
 async def test_unlinked_person_is_a_stranger_again(household, provider) -> None:

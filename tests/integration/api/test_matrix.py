@@ -148,6 +148,12 @@ def inventory(routes: Any) -> Iterator[tuple[str, str]]:
                 yield method, re.sub(r"\{(user|spare)_id\}", "{user_id}", route.path)
 
 
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every request count as one: the things of each row are made anew."""
+    monkeypatch.setattr("webui.api.traffic.COSTS", {})
+
+
 async def bobs(household: Household) -> dict[str, str]:
     """Return ids of things that are Bob's, and of somebody who can be spared."""
     conversation_id, _, generation_id = await household.talk("Bob", "Mine alone")

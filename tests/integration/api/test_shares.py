@@ -312,7 +312,7 @@ async def test_share_of_what_the_trash_holds_is_not_read(household: Household) -
     ("who", "change"),
     [
         ("Bob", {"is_disabled": True}),
-        ("Bob", {"role": "guest"}),
+        ("Bob", {"role": "guest", "empties": True}),
         ("Bob", {"permissions": ["chat"]}),
         ("Cid", {"role": "guest"}),
     ],
@@ -452,7 +452,9 @@ async def test_no_more_shares_than_there_may_be(
     household: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("webui.chat.sharing.MAX_SHARES", 1)
-    conversation_id, _ = await shared(household)
+    conversation_id, share_id = await shared(household)
+    again = await shared(household, conversation_id=conversation_id, is_live=True)
+    assert again == (conversation_id, share_id), "what is replaced takes no room"
     body = {"conversation_id": conversation_id, "everybody": True}
     error = (await post(household, "Bob", "/api/shares", body, 409))["error"]
     assert "1 shares" in error["message"]

@@ -375,6 +375,27 @@ async def test_nothing_of_a_guest_outlives_their_last_sign_in(house: House) -> N
     assert await token_of(house, "Gus")
 
 
+async def test_guest_who_comes_in_while_the_last_one_leaves_keeps_what_they_make(house) -> None:
+    user_id = await member(house, "Gus", UserRole.GUEST)
+    await house.database.run(conversations.create, user_id)
+    leaves = await house.identity(await token_of(house, "Gus"))
+    made, gone = [], []
+
+    async def come_in(_user_id: str) -> None:
+        made.append(await token_of(house, "Gus"))
+        made.append((await house.database.run(conversations.create, user_id)).id)
+
+    async def note_gone(gone_id: str) -> None:
+        gone.append(gone_id)
+
+    house.accounts.tell(on_shut_out=come_in, on_gone=note_gone)
+    await house.accounts.sign_out(leaves)
+    token, conversation_id = made
+    await house.database.read(conversations.get, user_id, conversation_id)
+    assert gone == []
+    assert await house.is_in(token)
+
+
 async def test_guest_who_just_stays_away_leaves_nothing_either(house: House, monkeypatch) -> None:
     user_id = await member(house, "Gus", UserRole.GUEST)
     made = await house.database.run(conversations.create, user_id)

@@ -20,7 +20,13 @@ from webui.accounts.relying_party import RelyingParty
 from webui.accounts.throttle import PAIR, TooManyAttempts
 from webui.accounts.users import UserChange
 from webui.actor import UserRole, local_actor
-from webui.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
+from webui.errors import (
+    Conflict,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    PermissionDenied,
+)
 from webui.storage import audit, credentials, users
 from webui.storage import passkeys as rows
 
@@ -352,6 +358,16 @@ async def test_what_one_sign_in_asked_for_another_cannot_add(home: Home) -> None
     await home.passkeys.add(home.ann, answer, HERE)
     with pytest.raises(ChallengeOver):
         await home.passkeys.add(home.ann, answer, HERE)
+
+
+async def test_passkey_that_its_sign_in_did_not_live_to_see_is_not_kept(home: Home) -> None:
+    bob = await home.bob()
+    options = await home.passkeys.begin_adding(bob, "Phone", OTHER, PARTY, HERE)
+    answer = Attestation(**home.device.make(options))
+    await home.house.users.reset_password(home.ann.actor, bob.actor.user_id, HERE)
+    with pytest.raises(NotAuthenticated, match="ended meanwhile"):
+        await home.passkeys.add(bob, answer, HERE)
+    assert await home.passkeys.list(bob.actor) == []
 
 
 async def test_passkey_of_one_is_not_there_for_another(home: Home) -> None:

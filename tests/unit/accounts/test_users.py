@@ -14,6 +14,7 @@ from webui.actor import (
     local_actor,
 )
 from webui.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
+from webui.storage import conversations, settings
 
 
 @pytest.fixture
@@ -70,6 +71,51 @@ async def test_demotion_holds_at_once_for_who_is_signed_in(house: House, admin) 
     assert not identity.ended.is_set()
     with pytest.raises(PermissionDenied):
         await house.users.list(identity.actor)
+
+
+@pytest.mark.parametrize("is_chat", [True, False])
+async def test_nobody_loses_what_they_have_by_becoming_a_guest_unasked(
+    house: House, admin, is_chat
+) -> None:
+    bob = await add(house, admin)
+    if is_chat:
+        await house.database.run(conversations.create, bob)
+    else:
+        await house.database.run(settings.put, bob, "parameters", {"top_k": 5})
+    to_guest = UserChange(role=UserRole.GUEST)
+    with pytest.raises(Conflict, match="Bob has chats or settings") as refusal:
+        await house.users.change(admin, bob, to_guest, HERE)
+    assert refusal.value.field == "role"
+    await house.accounts.empty_left_guests()
+    assert house.gone == []
+    given = UserChange(role=UserRole.GUEST, empties=True)
+    assert (await house.users.change(admin, bob, given, HERE)).role == "guest"
+    (entry,) = await house.users.list_audit(admin, limit=1)
+    assert entry.about == "Bob: guest, who loses chats and settings"
+    await house.users.change(admin, bob, to_guest, HERE)  # no change, so nothing to ask
+    await house.accounts.empty_left_guests()
+    assert house.gone == [bob]
+
+
+async def test_choices_of_the_server_outlive_a_first_administrator_who_becomes_a_guest(
+    house: House, admin
+) -> None:
+    await add(house, admin, role=UserRole.ADMINISTRATOR)
+    of_server = {
+        "server/banner": "Down at noon",
+        "model_options/a": {"n_ctx": 9},
+        "last_model": "a",
+    }
+    for name, value in of_server.items():
+        await house.database.run(settings.put, LOCAL_USER_ID, name, value)
+    await house.users.change(admin, LOCAL_USER_ID, UserChange(role=UserRole.GUEST), HERE)
+    await house.accounts.sign_out_everywhere(admin, HERE)
+    assert house.gone == [], "what is the server's is nothing that a guest has"
+    await house.database.run(settings.put, LOCAL_USER_ID, "parameters", {"top_k": 5})
+    await house.accounts.empty_left_guests()
+    assert house.gone == [LOCAL_USER_ID]
+    assert await house.database.read(settings.list_of_server) == of_server
+    assert await house.database.read(settings.find, LOCAL_USER_ID, "parameters") is None
 
 
 async def test_permissions_are_given_taken_and_reset(house: House, admin) -> None:

@@ -143,6 +143,7 @@ USER = UserView(
     permissions=["chat"],
     has_own_permissions=False,
     has_password=True,
+    linked_to=["https://login.example.org"],
     must_change_password=False,
     is_disabled=False,
     created_at=NOW,

@@ -384,4 +384,21 @@ async def test_log_of_somebody_who_is_gone_is_dropped():
         events.forget("o")
         events.forget("nobody")
     assert events.size_bytes == 0
-    assert events.cursor("o") == f"{events.boot}:0"
+    assert events.cursor("o") == f"{events.boot}:2", "numbers go on, and leave one out"
+
+
+async def test_who_reads_a_log_that_is_forgotten_is_ended_and_starts_anew():
+    events = log()
+    async with aclosing(events.subscribe("o")) as subscription:
+        await anext(subscription)
+        events.append("o", text("a"))
+        assert len(await anext(subscription)) == 1
+        waits = asyncio.ensure_future(anext(subscription, None))
+        await asyncio.sleep(0)
+        events.forget("o")
+        events.append("o", text("b"))
+        assert await asyncio.wait_for(waits, 5) is None, "not deaf, but over"
+    async with aclosing(events.subscribe("o", f"{events.boot}:1")) as subscription:
+        assert isinstance((await anext(subscription))[-1].event, Reset)
+        events.append("o", text("c"))
+        assert words(await anext(subscription)) == ["c"]

@@ -117,6 +117,9 @@ def test_account_is_disabled_enabled_changed_and_deleted(say: Say) -> None:
     assert "disabled" in say("list")
     assert say("enable", "Bob") == "Bob is enabled.\n"
     assert say("role", "Bob", "administrator") == "Bob is administrator.\n"
+    assert "Aborted" in say("role", "Bob", "guest", typed="n\n")
+    assert listed(say)["Bob"]["role"] == "administrator"
+    assert say("role", "Bob", "guest", "--yes") == "Bob is guest.\n"
     assert "Aborted" in say("delete", "Bob", typed="n\n")
     assert "Bob is gone" in say("delete", "Bob", typed="y\n")
     assert list(listed(say)) == ["Ann"]

@@ -72,7 +72,9 @@ async def answer_on_users(users: Users, accounts: Accounts, command: UserCommand
             made_up = await users.reset_password(actor, user.id, SENDER, password=given)
             return NewPassword(user, made_up)
         case ChangeUser():
-            wanted = UserChange(role=command.role, is_disabled=command.is_disabled)
+            wanted = UserChange(
+                role=command.role, is_disabled=command.is_disabled, empties=command.empties
+            )
             return await users.change(actor, user.id, wanted, SENDER)
         case DeleteUser():
             await users.delete(actor, user.id, SENDER)

@@ -50,6 +50,7 @@ class ChangeUser(_Command, frozen=True, tag="user change"):
     name: str
     role: UserRole | None = None
     is_disabled: bool | None = None
+    empties: bool = False
 
 
 class DeleteUser(_Command, frozen=True, tag="user delete"):

@@ -85,7 +85,7 @@ export const api = {
   users: () => get("api/users"),
   addUser: (user) => post("api/users", user),
   changeUser: (id, change) => call("PATCH", path("api", "users", id), change),
-  resetPassword: (id) => post(path("api", "users", id, "password")),
+  resetPassword: (id, wanted) => post(path("api", "users", id, "password"), wanted),
   deleteUser: (id) => call("DELETE", path("api", "users", id)),
   server: () => get("api/admin"),
   log: (lines = 200) => get(`api/admin/log?lines=${lines}`),

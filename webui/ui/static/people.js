@@ -66,9 +66,10 @@ function personRow(user, { me, canRead, draw, give: handOver }) {
   const acts = el("div", { class: "acts" }, roleOf(user, change));
   if (user.role !== "administrator") acts.append(permissionsOf(user, change));
   if (user.id !== me.id) acts.append(keysOf(user));
+  if (user.linked_to.length) acts.append(el("p", {}, t("people.linked", { issuers: user.linked_to.join(", ") })));
   acts.append(limitsOf(user));
   if (user.id !== me.id) {
-    const reset = () => api.resetPassword(user.id).then(({ password }) => handOver(user.name, password));
+    const reset = () => api.resetPassword(user.id, unlinking(user)).then(async ({ password }) => (handOver(user.name, password), draw()));
     const remove = () => (window.confirm(t("people.delete_sure", { name: user.name })) ? api.deleteUser(user.id).then(draw) : null);
     const shut = () => change({ is_disabled: !user.is_disabled });
     const read = canRead ? button(t("people.read"), () => showChats(user)) : null;
@@ -80,9 +81,20 @@ function personRow(user, { me, canRead, draw, give: handOver }) {
   return row;
 }
 
+/** Whether a new password ends links too: asked where they have been the only way in. */
+function unlinking({ name, has_password: has, linked_to: issuers }) {
+  if (has || !issuers.length) return {};
+  return { unlinks: window.confirm(t("people.unlink_too", { name, issuers: issuers.join(", ") })) };
+}
+
 function roleOf(user, change) {
   const role = choice("role", { label: t("people.role"), choices: ROLES.map((one) => [one, t(`people.${one}`)]), value: user.role });
-  role.input.addEventListener("change", () => change({ role: role.input.value }));
+  role.input.addEventListener("change", () => {
+    if (role.input.value !== "guest") return change({ role: role.input.value });
+    // Said before it is sent: what a guest has goes for good, and a select is soon slipped on.
+    if (window.confirm(t("people.guest_sure", { name: user.name }))) return change({ role: "guest", empties: true });
+    role.input.value = user.role;
+  });
   return role.node;
 }
 
