@@ -85,7 +85,8 @@ def test_linked_account_comes_in_by_the_provider_to_where_it_wanted(
     page.get_by_role("button", name="Link the account…").click()
     section = page.locator("section", has_text="Sign-in with Example")
     section.get_by_label("Password", exact=True).fill(BOB)
-    section.get_by_role("button", name="Go there and link it").click()
+    with page.expect_navigation(url=f"http://localhost:{house.port}/"):  # by way of the provider
+        section.get_by_role("button", name="Go there and link it").click()
     expect(page.locator(".side-user")).to_have_text("Bob")
     open_account(page)
     expect(page.get_by_text("Your account is linked to Example since")).to_be_visible()
