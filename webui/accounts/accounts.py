@@ -20,7 +20,7 @@ from webui.accounts.permissions import actor_of, seen, seen_by_id
 from webui.accounts.sessions import Sessions
 from webui.accounts.throttle import Throttle
 from webui.accounts.views import SessionView, UserView, session_view
-from webui.actor import local_actor
+from webui.actor import UserRole, local_actor
 from webui.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied
 from webui.storage import audit, credentials, unattended, users
 from webui.storage import sessions as session_rows
@@ -371,6 +371,7 @@ def note(session: Session, actor: Actor, action: str, about: str, sender: Sender
         actor_id=actor.user_id,
         actor_name=actor.name,
         action=action,
+        by_administrator=actor.role is UserRole.ADMINISTRATOR,
         about=about,
         address=sender.address,
     )

@@ -175,6 +175,7 @@ class AuditRow(Base, kw_only=True):
 
     Attributes:
         actor_id: Who did it; None where nobody was signed in.
+        by_administrator: Whether an administrator did it, or the command line; see `audit`.
         action: A stable word.
         about: What it was done to, in words.
         address: From where.
@@ -188,6 +189,7 @@ class AuditRow(Base, kw_only=True):
     actor_id: Mapped[str | None]
     actor_name: Mapped[str]
     action: Mapped[str]
+    by_administrator: Mapped[bool] = mapped_column(default=False)
     about: Mapped[str] = mapped_column(default="")
     address: Mapped[str] = mapped_column(default="")
 

@@ -14,7 +14,7 @@ from webui.actor import (
     local_actor,
 )
 from webui.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
-from webui.storage import conversations, settings
+from webui.storage import audit, conversations, settings
 
 
 @pytest.fixture
@@ -187,6 +187,19 @@ async def test_what_was_done_is_written_down_without_secrets(house: House, admin
     assert not any(secret in str(entries) for secret in (GOOD, OTHER, "argon2"))
     older = await house.users.list_audit(admin, limit=1, before=entries[2].position)
     assert [entry.action for entry in older] == ["claim"]
+
+
+async def test_what_administrators_did_is_kept_apart(house: House, admin) -> None:
+    user_id = await add(house, admin)
+    await sign_in(house, "Bob")
+    await house.users.reset_password(command_line_actor(), user_id, HERE, password=GOOD)
+    rows = await house.database.read(audit.list_newest, limit=9)
+    assert [(row.action, row.by_administrator) for row in rows] == [
+        ("reset_password", True),
+        ("sign_in", False),
+        ("add_user", True),
+        ("claim", True),
+    ]
 
 
 async def test_command_line_is_told_from_people_whatever_they_are_called(

@@ -152,6 +152,27 @@ def test_messages_from_before_have_no_figures_of_later_steps(path: Path, engine:
         assert connection.exec_driver_sql("SELECT reasoning FROM messages").all() == [("Hm",)]
 
 
+def test_what_administrators_did_before_is_in_their_room(path: Path, engine: Engine) -> None:
+    with engine.begin() as connection:
+        run(connection, "upgrade", "0011")
+        connection.exec_driver_sql(
+            "INSERT INTO users (id, name, role, created_at) VALUES"
+            " ('ann', 'Ann', 'administrator', '2026-01-01'), ('bob', 'Bob', 'user', '2026-01-01')"
+        )
+        for who in ("ann", "bob", "command line", "gone", None):
+            connection.exec_driver_sql(
+                "INSERT INTO audit (at, actor_id, actor_name, action, about, address)"
+                " VALUES ('2026-01-01', ?, '', 'sign_in', '', '')",
+                (who,),
+            )
+    upgraded(path, engine)
+    with engine.begin() as connection:
+        told = "SELECT by_administrator FROM audit ORDER BY position"
+        assert connection.exec_driver_sql(told).scalars().all() == [1, 0, 1, 0, 0]
+        run(connection, "downgrade", "0011")
+        assert len(connection.exec_driver_sql("SELECT * FROM audit").all()) == 5
+
+
 def test_new_file_is_not_copied(path: Path, engine: Engine) -> None:
     upgraded(path, engine)
     assert not (path.parent / "backups").exists()
