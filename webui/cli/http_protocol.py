@@ -83,6 +83,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():  # else it was refused in other words
             super().send_400_response(msg)
 
+    def cut_unread(self) -> None:
+        """Close the connection at once where the client does not read what was written to it."""
+        is_ending = self.transport.is_closing()  # with something left to write, else it were gone
+        if is_ending or self.flow.write_paused or self.transport.get_write_buffer_size():
+            self.transport.abort()
+
     def _start_timer(self) -> None:
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_timeout_s, self._end_waiting)

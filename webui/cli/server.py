@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 BACKLOG = 128
 MAX_CONNECTIONS = 512
 STREAMS_END_S = 1
+UNREAD_END_S = 0.7
 SHUTDOWN_S = 9.0
 KEEP_ALIVE_S = 15
 TICK_S = 1.0  # of the Date header
@@ -170,7 +171,12 @@ class Server(uvicorn.Server):
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_stop()
-        await super().shutdown(sockets)
+        # Uvicorn waits for who does not read, and then ends their answers as if they had failed.
+        cut = asyncio.get_running_loop().call_later(UNREAD_END_S, self._cut_unread)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cut.cancel()
 
     @override
     async def main_loop(self) -> None:
@@ -203,6 +209,11 @@ class Server(uvicorn.Server):
         timer = threading.Timer(SHUTDOWN_S, _exit_at_once, ["the end took too long"])
         timer.daemon = True
         timer.start()
+
+    def _cut_unread(self) -> None:
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, BoundedProtocol):
+                connection.cut_unread()
 
 
 class _Opened:
