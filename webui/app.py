@@ -172,7 +172,7 @@ def _construct(settings: Settings) -> Runtime:
         jobs=jobs,
         lan=Lan(settings),
         generations=generations,
-        embeddings=Embeddings(pool, quotas),
+        embeddings=Embeddings(pool, quotas, generations.requests),
         conversations=conversations,
         sharing=Sharing(database, accounts, quotas, events),
         reading=Reading(database, conversations),

@@ -38,11 +38,12 @@ SOMEBODY = "somebody who is gone"
 
 
 class RunningView(msgspec.Struct, frozen=True):
-    """A reply that is not at its end.
+    """A request that is not at its end.
 
     Attributes:
         name: Of whose it is.
         doing: `waiting`, `reading` or `writing`.
+        task: `reply`, `embed` or `rerank`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class RunningView(msgspec.Struct, frozen=True):
     doing: str
     num_tokens: int
     since_s: float
+    task: str
 
 
 class StorageView(msgspec.Struct, frozen=True):
@@ -135,7 +137,7 @@ class Administration:
         )
 
     async def list_running(self, actor: Actor) -> list[RunningView]:
-        """Return for whom replies are being written or wait.
+        """Return for whom the model works, and who waits for it.
 
         Raises:
             PermissionDenied: The actor is no administrator.
@@ -190,6 +192,7 @@ class Administration:
                 one.doing.value,
                 one.num_tokens,
                 round(one.since_s, 1),
+                one.task.value,
             )
             for one in self._generations.all_running()
         ]

@@ -7,7 +7,6 @@ reads it.
 from __future__ import annotations
 
 import secrets
-import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -15,17 +14,16 @@ import msgspec
 
 from webui.actor import Permission
 from webui.chat.prompt import api_prompt, engine_params
-from webui.chat.running import Completion
 from webui.engine.adapters import scales_of
 from webui.engine.answer_form import ANY_FORM
 from webui.engine.interface import GenerateRequest, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from webui.accounts.quotas import Admission, Quotas
     from webui.actor import Actor
-    from webui.chat.running import Running
+    from webui.chat.running import ProgramRequests
     from webui.engine.adapters import ChosenScale
     from webui.engine.answer_form import AnswerForm
     from webui.engine.interface import Delta
@@ -42,21 +40,13 @@ class Completions:
     Args:
         pool: Whose engine writes them.
         quotas: What their askers may use.
-        clock: Monotonic seconds.
+        requests: Where they are shown while they are at work.
     """
 
-    def __init__(
-        self, pool: EnginePool, quotas: Quotas, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, pool: EnginePool, quotas: Quotas, requests: ProgramRequests) -> None:
         self._pool = pool
         self._quotas = quotas
-        self._clock = clock
-        self._running: dict[str, Completion] = {}
-
-    def running(self) -> list[Running]:
-        """Return what is being written and what waits."""
-        now = self._clock()
-        return [completion.at(now) for completion in self._running.values()]
+        self._requests = requests
 
     async def complete(  # noqa: PLR0913 - each is a part of what is asked
         self,
@@ -97,21 +87,19 @@ class Completions:
         )
         admission = admission or self._quotas.admission(actor)
         meter, model = await admission.enter(), ""
-        completion = Completion(actor.user_id, self._clock())
-        self._running[request.request_id] = completion
         try:
-            engine = await self._pool.acquire(LOAD_WAIT_S)
-            actor.require_model(self._pool.current_id)
-            model = engine.info.name
-            if lora is not None:
-                scales = scales_of(engine.info.adapters, lora)
-                request = msgspec.structs.replace(request, lora_scales=scales)
-            async with aclosing(meter.watch(engine.generate(request))) as deltas:
-                async for delta in deltas:
-                    completion.take(delta)
-                    yield delta
+            with self._requests.opened(request.request_id, actor.user_id) as at_work:
+                engine = await self._pool.acquire(LOAD_WAIT_S)
+                actor.require_model(self._pool.current_id)
+                model = engine.info.name
+                if lora is not None:
+                    scales = scales_of(engine.info.adapters, lora)
+                    request = msgspec.structs.replace(request, lora_scales=scales)
+                async with aclosing(meter.watch(engine.generate(request))) as deltas:
+                    async for delta in deltas:
+                        at_work.take(delta)
+                        yield delta
         finally:
-            del self._running[request.request_id]
             admission.leave(meter.spent(model))
 
 

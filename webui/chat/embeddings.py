@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from webui.actor import Permission
 from webui.chat.generations import LOAD_WAIT_S
+from webui.chat.running import Doing, Task
 from webui.engine.interface import EmbedRequest, Priority
 from webui.errors import InvalidRequest
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from webui.accounts.quotas import Quotas
     from webui.actor import Actor
-    from webui.engine.interface import EmbedResult
+    from webui.chat.running import ProgramRequests
+    from webui.engine.interface import EmbedResult, ModelInfo
     from webui.engine.pool import EnginePool
 
 MAX_TEXTS = 2048
@@ -53,11 +55,13 @@ class Embeddings:
     Args:
         pool: Whose engine computes them.
         quotas: What people may use.
+        requests: Where they are shown while they are at work.
     """
 
-    def __init__(self, pool: EnginePool, quotas: Quotas) -> None:
+    def __init__(self, pool: EnginePool, quotas: Quotas, requests: ProgramRequests) -> None:
         self._pool = pool
         self._quotas = quotas
+        self._requests = requests
 
     async def embed(
         self, actor: Actor, texts: Sequence[str], *, size: int | None = None
@@ -125,22 +129,28 @@ class Embeddings:
         """Have the engine do it, within the limits of the actor; what is cut off is not counted."""
         admission = self._quotas.admission(actor)
         meter, spent = await admission.enter(), None
+        task = Task.EMBED if request.query is None else Task.RERANK
         try:
-            engine = await self._pool.acquire(LOAD_WAIT_S)
-            actor.require_model(self._pool.current_id)
-            info = engine.info
-            if size is not None and info.can_embed and size != info.embedding_size:
-                raise InvalidRequest(
-                    f"dimensions must be {info.embedding_size}, the size of what {info.name} makes",
-                    "Leave it out; vectors are not shortened.",
-                    field="dimensions",
-                )
-            result = await engine.embed(request)
+            with self._requests.opened(request.request_id, actor.user_id, task) as at_work:
+                engine = await self._pool.acquire(LOAD_WAIT_S)
+                actor.require_model(self._pool.current_id)
+                _check_size(size, engine.info)
+                at_work.doing = Doing.READING
+                result = await engine.embed(request)
             meter.read(result.num_tokens)
-            spent = meter.spent(info.name)
+            spent = meter.spent(engine.info.name)
             return result
         finally:
             admission.leave(spent)
+
+
+def _check_size(size: int | None, info: ModelInfo) -> None:
+    if size is not None and info.can_embed and size != info.embedding_size:
+        raise InvalidRequest(
+            f"dimensions must be {info.embedding_size}, the size of what {info.name} makes",
+            "Leave it out; vectors are not shortened.",
+            field="dimensions",
+        )
 
 
 def _request(actor: Actor, texts: Sequence[str], query: str | None) -> EmbedRequest:

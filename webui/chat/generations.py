@@ -23,6 +23,7 @@ from webui.chat.events import ConversationChanged
 from webui.chat.owner_log import Entry
 from webui.chat.prompt import engine_params
 from webui.chat.reply import Order, Reply
+from webui.chat.running import ProgramRequests
 from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
 from webui.chat.views import ErrorView, GenerationView
 from webui.engine.interface import GenerateRequest, Priority
@@ -81,6 +82,9 @@ class Generations:
         tick_s: Seconds between two savings of progress.
         retry_s: Seconds before a last saving that failed is tried again, at first.
         clock: Monotonic seconds.
+
+    Attributes:
+        requests: Those of programs, of which nothing is kept.
     """
 
     def __init__(
@@ -101,7 +105,8 @@ class Generations:
         self._clock = clock
         self._runs: dict[str, _Run] = {}
         self._ended: dict[str, tuple[float, Reply]] = {}  # by message, oldest first
-        self._completions = Completions(pool, quotas, clock=clock)
+        self.requests = ProgramRequests(clock)
+        self._completions = Completions(pool, quotas, self.requests)
         self.complete = self._completions.complete
         self._reserved: set[tuple[str, str]] = set()
         self._is_closing = False
@@ -229,8 +234,8 @@ class Generations:
                 await self._stop(run)
 
     def all_running(self) -> list[Running]:
-        """Return what is being written and what waits, of everybody."""
-        return [run.reply.running() for run in self._runs.values()] + self._completions.running()
+        """Return what is being written or read and what waits, of everybody."""
+        return [run.reply.running() for run in self._runs.values()] + self.requests.running()
 
     async def close(self) -> None:
         """End all replies, keep their text as interrupted, and wait for that; idempotent."""

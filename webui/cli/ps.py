@@ -22,27 +22,28 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @DATA_DIR
 def ps(*, as_json: bool, data_dir: Path | None) -> None:
-    """Show the loaded model and who waits for a reply or has one written."""
+    """Show the loaded model, for whom it works and who waits for it."""
     with connected(data_dir) as control:
         running = control.ask(ListRunning(), Running)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(running)))
         return
     click.echo(_told(running.status))
-    if not running.replies:
+    if not running.requests:
         click.echo("Nobody waits.")
         return
     rows = [
         (
-            reply.name,
-            "api" if reply.is_api else "chat",
-            reply.doing,
-            f"{reply.num_tokens:,}",
-            f"{reply.since_s:.1f} s",
+            request.name,
+            "api" if request.is_api else "chat",
+            request.task,
+            request.doing,
+            f"{request.num_tokens:,}",
+            f"{request.since_s:.1f} s",
         )
-        for reply in running.replies
+        for request in running.requests
     ]
-    click.echo(columns(("WHO", "BY", "STATE", "TOKENS", "TIME"), rows))
+    click.echo(columns(("WHO", "BY", "TASK", "STATE", "TOKENS", "TIME"), rows))
 
 
 def _told(status: ModelStatus) -> str:

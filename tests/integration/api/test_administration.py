@@ -45,6 +45,30 @@ async def test_running_replies_are_shown_by_name_and_without_text(household: Hou
             await asyncio.sleep(0.02)
 
 
+async def test_texts_that_are_read_for_programs_are_shown_too(household: Household) -> None:
+    await household.runtime.pool.adopt(FakeEngine(1))
+    ann, bob = household.clients["Ann"], household.clients["Bob"]
+    many = "canary " * 1000
+    asked = [
+        asyncio.create_task(bob.post("/v1/embeddings", json={"input": many})),
+        asyncio.create_task(bob.post("/v1/rerank", json={"query": "x", "documents": [many]})),
+    ]
+    async with asyncio.timeout(20):
+        while len((await ann.get("/api/admin")).json()["server"]["running"]) < 2:  # noqa: ASYNC110 - over HTTP
+            await asyncio.sleep(0.02)
+    answer = await ann.get("/api/admin")
+    running = answer.json()["server"]["running"]
+    assert {(one["name"], one["is_api"], one["task"], one["doing"]) for one in running} == {
+        ("Bob", True, "embed", "reading"),
+        ("Bob", True, "rerank", "reading"),
+    }
+    assert "canary" not in answer.text
+    for one in asked:
+        one.cancel()
+    await asyncio.wait(asked)
+    assert (await ann.get("/api/admin")).json()["server"]["running"] == []
+
+
 async def test_banner_is_seen_by_everybody_and_outlives_a_restart(household: Household) -> None:
     ann, bob = household.clients["Ann"], household.clients["Bob"]
     said = await ann.put("/api/admin/banner", json={"banner": "  Down   at noon\n"})

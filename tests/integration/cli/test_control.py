@@ -126,7 +126,7 @@ def test_ps_tells_who_runs_and_no_word_of_what_is_said(start: Callable[..., Serv
     server.send(conversation, "long 5000 words about xylophones")
     server.wait_for(lambda: server.reply(conversation)["text"] != "")
     running = json.loads(say(folder, "ps", "--json"))
-    (reply,) = running["replies"]
+    (reply,) = running["requests"]
     assert (reply["name"], reply["is_api"], reply["doing"]) == ("Ann", False, "writing")
     assert reply["num_tokens"] > 0
     assert running["status"]["state"] == "ready"

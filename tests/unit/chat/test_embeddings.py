@@ -8,6 +8,7 @@ import pytest
 
 from webui.actor import Actor, local_actor
 from webui.chat.embeddings import MAX_BYTES, MAX_QUERY_BYTES, MAX_TEXT_BYTES, MAX_TEXTS, Embeddings
+from webui.chat.running import Doing, ProgramRequests, Running, Task
 from webui.engine.fake import FakeEngine
 from webui.engine.fake_vectors import EMBEDDING_SIZE, vector
 from webui.errors import InvalidRequest, PermissionDenied
@@ -21,12 +22,17 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-def embeddings(engine: FakeEngine) -> Embeddings:
+def requests() -> ProgramRequests:
+    return ProgramRequests(lambda: 7.0)
+
+
+@pytest.fixture
+def embeddings(engine: FakeEngine, requests: ProgramRequests) -> Embeddings:
     async def acquire(_timeout: float) -> FakeEngine:
         return engine
 
     pool: Any = SimpleNamespace(acquire=acquire, current_id="one.gguf")
-    return Embeddings(pool, FreeQuotas())
+    return Embeddings(pool, FreeQuotas(), requests)
 
 
 class FreeQuotas:
@@ -90,6 +96,34 @@ async def test_requests_are_the_owners(embeddings: Embeddings, engine: FakeEngin
     await embeddings.rank(ME, "q", ["a"])
     assert {request.owner for request in asked} == {ME.user_id}
     assert len({request.request_id for request in asked}) == 2
+
+
+async def test_it_is_seen_who_waits_and_whose_texts_are_read(
+    embeddings: Embeddings, engine: FakeEngine, requests: ProgramRequests
+) -> None:
+    seen: list[Running] = []
+    acquire, embed = embeddings._pool.acquire, engine.embed
+
+    async def note_waiting(timeout_s: float) -> Any:
+        seen.extend(requests.running())
+        return await acquire(timeout_s)
+
+    async def note_reading(request: Any) -> Any:
+        seen.extend(requests.running())
+        return await embed(request)
+
+    embeddings._pool.acquire = note_waiting  # type: ignore[method-assign]
+    engine.embed = note_reading  # type: ignore[method-assign]
+    await embeddings.embed(ME, ["a"])
+    await embeddings.rank(ME, "q", ["a"])
+    assert [(one.owner, one.is_api, one.task, one.doing, one.since_s) for one in seen] == [
+        (ME.user_id, True, task, doing, 0.0)
+        for task in (Task.EMBED, Task.RERANK)
+        for doing in (Doing.WAITING, Doing.READING)
+    ]
+    with pytest.raises(InvalidRequest):
+        await embeddings.embed(ME, ["a"], size=EMBEDDING_SIZE + 1)
+    assert requests.running() == []
 
 
 async def test_other_dimensions_than_the_models_are_refused(embeddings: Embeddings) -> None:

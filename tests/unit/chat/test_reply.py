@@ -7,7 +7,7 @@ import pytest
 
 from webui.chat import events
 from webui.chat.reply import Order, Reply
-from webui.chat.running import Completion, Doing
+from webui.chat.running import Doing, ProgramRequest
 from webui.chat.views import ErrorView, LeftOutView, MessageView, TimingsView, UsageView
 from webui.engine.interface import (
     Finish,
@@ -271,7 +271,7 @@ def test_tokens_that_left_the_context_add_up_beside_the_messages():
 
 
 def test_reply_waits_until_its_prompt_is_read_and_again_when_it_gives_way():
-    reply, completion = begin(), Completion("o", 100.0)
+    reply, completion = begin(), ProgramRequest("o", 100.0)
     reply.asked("Tiny")
     seen = [(reply.running().doing, completion.doing)]
     for delta in (

@@ -81,7 +81,7 @@ class UnloadModel(_Command, frozen=True, tag="unload"):
 
 
 class ListRunning(_Command, frozen=True, tag="ps"):
-    """Return the loaded model and the replies that are being written or wait."""
+    """Return the loaded model, for whom it works and who waits for it."""
 
 
 UserCommand = AddUser | ListUsers | ResetPassword | ChangeUser | DeleteUser
@@ -113,7 +113,7 @@ class Running(msgspec.Struct, frozen=True):
     """What the server does now."""
 
     status: ModelStatus
-    replies: list[RunningView]
+    requests: list[RunningView]
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):

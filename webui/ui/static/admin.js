@@ -126,7 +126,7 @@ export class AdminPage {
     this.running.closest("table").hidden = server.running.length === 0;
     this.running.replaceChildren(
       ...server.running.map((one) => {
-        const doing = t(`admin.${one.doing}`) + (one.is_api ? ` ${t("admin.by_api")}` : "");
+        const doing = t(`admin.${one.doing}`) + (one.is_api ? ` ${t(`admin.api_${one.task}`)}` : "");
         return el("tr", {}, ...[one.name, doing, integer(one.num_tokens), duration(one.since_s)].map((text) => el("td", {}, text)));
       }),
     );
