@@ -28,6 +28,7 @@ from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
 from webui.chat.views import ErrorView, GenerationView
 from webui.engine.interface import GenerateRequest, Priority
 from webui.engine.pool_status import PoolState
+from webui.engine.waiting import MAX_WAITING
 from webui.errors import (
     Busy,
     Conflict,
@@ -118,7 +119,7 @@ class Generations:
 
         Raises:
             Conflict: A reply is being written in it, or the server is ending.
-            Busy: The owner has too many running replies.
+            Busy: The owner has too many running replies, or the queue is full.
         """
         if self._is_closing:
             raise Conflict("The server is being stopped", "Try again when it is back.")
@@ -134,6 +135,7 @@ class Generations:
                 f"{len(orders)} replies are already being written or waiting for you",
                 "Wait until one of them has ended.",
             )
+        self._check_queue(owner)
         self._reserved.add(key)
         try:
             yield
@@ -250,6 +252,17 @@ class Generations:
             if late:
                 await asyncio.wait(late)
         await self._saver.close()
+
+    def _check_queue(self, owner: str) -> None:
+        """Refuse a reply before it is saved that the engine would refuse a moment later."""
+        engine, num_waiting = self._pool.current, self._pool.num_waiting
+        if engine is not None:
+            engine.check_room(owner)
+        elif num_waiting >= MAX_WAITING:
+            raise Busy(
+                f"The queue is full: {num_waiting} replies wait for the model",
+                "Try again when it is loaded.",
+            )
 
     async def _stop(self, run: _Run) -> None:
         run.stream.cancel()

@@ -134,7 +134,7 @@ class FakeEngine:
         cut = trimmed(asked, request)
         arrived_s = time.monotonic()
         turn = asyncio.Event()
-        self._queue(turn)
+        self._queue(turn, request.owner)
         self._live.add(request_id)
         self._idle.clear()
         is_ended = False
@@ -162,6 +162,14 @@ class FakeEngine:
             self._leave(turn)
             if not self._live:
                 self._idle.set()
+
+    def check_room(self, owner: str) -> None:  # noqa: ARG002 - all have one queue
+        """Raise `Busy` where the queue is full; see `Engine.check_room`."""
+        if not self._num_free and (num := len(self._waiting)) >= self._max_waiting:
+            raise Busy(
+                f"The queue is full: {num} replies are waiting",
+                "Try again when some of them are done.",
+            )
 
     async def purge(self, owner: str, conversation_id: str | None) -> None:
         """Do nothing: it keeps nothing of what it reads."""
@@ -286,16 +294,12 @@ class FakeEngine:
             )
         return min(num_tokens, limit)
 
-    def _queue(self, turn: asyncio.Event) -> None:
+    def _queue(self, turn: asyncio.Event, owner: str) -> None:
+        self.check_room(owner)
         if self._num_free:
             self._num_free -= 1
             turn.set()
             return
-        if len(self._waiting) >= self._max_waiting:
-            raise Busy(
-                f"The queue is full: {len(self._waiting)} replies are waiting",
-                "Try again when some of them are done.",
-            )
         self._waiting.append(turn)
         self._tally.note_queue(len(self._waiting))
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from webui.engine.stats import EngineStats
 
-
 MAX_GAP_MS = 300  # between two tokens of a reply while somebody else's prompt is read
 
 
@@ -374,6 +373,9 @@ class Engine(Protocol):
             ModelNotLoaded: A worker that is being started does not come.
         """
         ...
+
+    def check_room(self, owner: str) -> None:
+        """Raise `Busy` where `generate` would refuse a reply of an owner, as far as is known here."""
 
     async def purge(self, owner: str, conversation_id: str | None) -> None:
         """Forget what was read for an owner, or only for one of its conversations."""

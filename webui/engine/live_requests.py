@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from webui.engine.mailbox import Mailbox
+from webui.engine.waiting import MAX_WAITING, MAX_WAITING_PER_OWNER
 from webui.errors import Busy, Conflict
 
 if TYPE_CHECKING:
@@ -34,12 +35,28 @@ class LiveRequests:
         self._max_requests = max_requests
         self._max_per_owner = max_per_owner
         self._num_of: Counter[str] = Counter()
+        self._replies: dict[str, str] = {}  # owners by request
         self._idle = asyncio.Event()
         self._idle.set()
         self.mailboxes: dict[str, Mailbox] = {}
 
+    def check_room(self, owner: str) -> None:
+        """Check that one more reply of an owner has room here, and in the worker's queue.
+
+        That queue is known by what it was given: what nothing was told of yet may be waiting.
+
+        Raises:
+            Busy: It has not.
+        """
+        self._check_bounds(owner)
+        waiting = [of for name, of in self._replies.items() if not self.mailboxes[name].is_started]
+        if (num := len(waiting)) >= MAX_WAITING:
+            raise Busy(f"The queue is full: {num} replies are waiting", AGAIN)
+        if (num := waiting.count(owner)) >= MAX_WAITING_PER_OWNER:
+            raise Busy(f"Your part of the queue is full: {num} replies are waiting", AGAIN)
+
     @contextmanager
-    def opened(self, request_id: str, owner: str) -> Iterator[Mailbox]:
+    def opened(self, request_id: str, owner: str, *, is_reply: bool = True) -> Iterator[Mailbox]:
         """Keep a mailbox for a request as long as somebody reads it.
 
         Raises:
@@ -48,17 +65,17 @@ class LiveRequests:
         """
         if request_id in self.mailboxes:
             raise Conflict(f"The request {request_id} is already running")
-        if (num := len(self.mailboxes)) >= self._max_requests:
-            raise Busy(f"The queue is full: {num} requests are on their way", AGAIN)
-        if (num := self._num_of[owner]) >= self._max_per_owner:
-            raise Busy(f"Your part of the queue is full: {num} requests are on their way", AGAIN)
+        self._check_bounds(owner)
         mailbox = self.mailboxes[request_id] = Mailbox()
         self._num_of[owner] += 1
+        if is_reply:
+            self._replies[request_id] = owner
         self._idle.clear()
         try:
             yield mailbox
         finally:
             del self.mailboxes[request_id]
+            self._replies.pop(request_id, None)
             self._num_of -= Counter([owner])
             if not self.mailboxes:
                 self._idle.set()
@@ -66,3 +83,9 @@ class LiveRequests:
     async def drained(self) -> None:
         """Wait until there is none."""
         await self._idle.wait()
+
+    def _check_bounds(self, owner: str) -> None:
+        if (num := len(self.mailboxes)) >= self._max_requests:
+            raise Busy(f"The queue is full: {num} requests are on their way", AGAIN)
+        if (num := self._num_of[owner]) >= self._max_per_owner:
+            raise Busy(f"Your part of the queue is full: {num} requests are on their way", AGAIN)

@@ -198,7 +198,8 @@ class LocalEngine:
         self, request: GenerateRequest | EmbedRequest, frame: bytes
     ) -> AsyncGenerator[News, None]:
         """Send a request and yield what comes for it up to its last word."""
-        with self._live.opened(request.request_id, request.owner) as mailbox:
+        is_reply = isinstance(request, GenerateRequest)
+        with self._live.opened(request.request_id, request.owner, is_reply=is_reply) as mailbox:
             try:
                 while True:
                     worker = mailbox.worker = await self._ready_worker()
@@ -210,6 +211,10 @@ class LocalEngine:
             finally:
                 if mailbox.worker is not None and not mailbox.is_over:
                     mailbox.worker.send(ipc.encode(ipc.Abort(request.request_id)))
+
+    def check_room(self, owner: str) -> None:
+        """Raise `Busy` where the queue would refuse a reply; see `Engine.check_room`."""
+        self._live.check_room(owner)
 
     async def purge(self, owner: str, conversation_id: str | None) -> None:
         """Forget what was read for an owner, or only for one of its conversations."""

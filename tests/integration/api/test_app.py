@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse
 
 from tests.tiny_gguf import write_tiny_gguf
 from webui.app import create_app, end_streams
+from webui.engine.fake import FakeEngine
 from webui.errors import StorageUnusable
 from webui.settings import Settings
 
@@ -113,6 +114,29 @@ async def test_message_is_answered_kept_and_listed(client) -> None:
     assert (await client.get(f"/api/conversations/{created['id']}")).status_code == 404
     back = await client.post(f"/api/conversations/{created['id']}/restore")
     assert back.json()["conversation"]["title"] == "Mine"
+
+
+async def test_message_for_a_full_queue_is_429_and_nothing_is_kept(tmp_path) -> None:
+    app = create_app(_settings(tmp_path))
+    async with _running(app) as client:
+        await app.state.runtime.pool.adopt(FakeEngine(50, num_slots=1, max_waiting=1))
+        names = []
+        for text in ("long 100000", "long 100000", "too many"):
+            created = (await client.post("/api/conversations")).json()["conversation"]
+            names.append(created["id"])
+            path = f"/api/conversations/{created['id']}/messages"
+            body = {"mode": "send", "parent_id": None, "text": text}
+            answer = await client.post(path, json=body)
+            if len(names) < 3:
+                assert answer.status_code == 202
+                await asyncio.sleep(0.1)  # until the engine has it
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "queue is full" in answer.json()["error"]["message"]
+        kept = (await client.get(f"/api/conversations/{names[2]}")).json()
+        assert kept["messages"] == []
+        listed = (await client.get("/api/conversations")).json()["conversations"]
+        assert {one["id"] for one in listed} == set(names[:2])
 
 
 async def test_running_reply_is_stopped_and_another_one_refused(client) -> None:

@@ -24,6 +24,7 @@ from webui.engine.interface import (
 )
 from webui.engine.pool import EnginePool
 from webui.engine.saved_states import SavedStates
+from webui.errors import Busy
 from webui.storage.database import Database
 from webui.storage.tables import UserRow
 
@@ -45,6 +46,7 @@ class ScriptedEngine:
         self.requests = []
         self.purged = []
         self.num_ended = 0
+        self.is_full = False
         self.on_request = None
         self.mailboxes = []  # of running requests
         self._backlog = asyncio.Queue()
@@ -72,6 +74,10 @@ class ScriptedEngine:
         finally:
             self.num_ended += 1
             self.mailboxes.remove(mailbox)
+
+    def check_room(self, owner):
+        if self.is_full:
+            raise Busy("The queue is full", retry_after_s=3)
 
     async def purge(self, owner, conversation_id):
         self.purged.append((owner, conversation_id))

@@ -335,6 +335,37 @@ async def test_too_many_replies_of_one_person_are_refused(house, monkeypatch):
     await house.begin(actor=house.other)
 
 
+async def test_message_for_a_full_queue_is_refused_before_anything_is_saved(house, engine, finish):
+    view = await house.conversations.create(house.me)
+    engine.is_full = True
+    house.database.writes.clear()
+    with pytest.raises(Busy, match="full") as caught:
+        await house.conversations.send(house.me, view.id, None, "Hello")
+    assert caught.value.retry_after_s == 3
+    engine.is_full = False
+    turn = await house.conversations.send(house.me, view.id, None, "Hello")
+    engine.put(Text("Hi", 1), finish)
+    await house.ended(turn)
+    engine.is_full = True
+    with pytest.raises(Busy):
+        await house.conversations.retry(house.me, view.id, turn.generation.message_id)
+    assert house.database.writes.count("ask") == len(engine.requests) == 1
+
+
+async def test_who_waits_for_a_model_fills_the_queue_too(open_house, monkeypatch):
+    monkeypatch.setattr("webui.chat.generations.MAX_WAITING", 1)
+    async with open_house(pool=EnginePool()) as house:
+        with house.pool.expecting():
+            await house.begin()
+
+            async def waits():
+                return house.pool.num_waiting == 1
+
+            await house.until(waits)
+            with pytest.raises(Busy, match="1 replies wait for the model"):
+                await house.begin(actor=house.other)
+
+
 async def test_complete_streams_and_ends_with_its_client(house, engine, finish):
     messages = [Message(Role.USER, "a")]
     params = SamplingParams(system_prompt="s", seed=3)

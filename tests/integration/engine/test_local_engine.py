@@ -349,6 +349,23 @@ async def test_full_queue_is_busy():
         await asyncio.wait(tasks)
 
 
+async def test_full_queue_is_known_before_anything_is_asked():
+    async with opened(slots=1, step_s=0.02) as engine:
+        engine.check_room("ann")
+        tasks = [
+            asyncio.create_task(collect(engine, make_request("hi", **ENDLESS))) for _ in range(70)
+        ]
+        await asyncio.sleep(0.1)
+        with pytest.raises(Busy, match="Your part of the queue is full: 6[4-9] replies") as caught:
+            engine.check_room("ann")
+        assert caught.value.retry_after_s > 0
+        engine.check_room("bob")
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        engine.check_room("ann")
+
+
 async def test_owner_with_a_full_queue_is_busy_and_others_are_not():
     async with opened(slots=1, step_s=0.02) as engine:
         tasks = [

@@ -64,10 +64,13 @@ async def test_full_queue_is_busy_and_places_fall():
     await asyncio.sleep(0)
     with pytest.raises(Busy) as caught:
         await collect(engine, make_request("echo no"))
+    with pytest.raises(Busy):
+        engine.check_room("bob")
     assert caught.value.retry_after_s > 0
     replies = [await task for task in tasks]
     places = [[d.place for d in deltas if isinstance(d, Queued)] for deltas in replies]
     assert places == [[], [1], [2, 1]]
+    engine.check_room("bob")
 
 
 async def test_rate_is_kept():

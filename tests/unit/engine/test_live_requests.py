@@ -7,6 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from webui.engine import live_requests
+from webui.engine.interface import Queued, Text
 from webui.engine.live_requests import LiveRequests
 from webui.errors import Busy, Conflict
 
@@ -30,6 +32,37 @@ def test_owner_has_a_part_and_leaves_the_rest_to_others():
         stack.enter_context(live.opened("a3", "ann"))
         assert sorted(live.mailboxes) == ["a1", "a3"]
     assert not live._num_of, "who has none is forgotten"
+
+
+def test_room_for_a_reply_is_known_by_those_of_which_nothing_was_told(monkeypatch):
+    monkeypatch.setattr(live_requests, "MAX_WAITING", 3)
+    monkeypatch.setattr(live_requests, "MAX_WAITING_PER_OWNER", 2)
+    live = LiveRequests(max_requests=5, max_per_owner=4)
+    with ExitStack() as stack:
+        stack.enter_context(live.opened("texts", "ann", is_reply=False))
+        first = stack.enter_context(live.opened("a1", "ann"))
+        live.check_room("ann")
+        stack.enter_context(live.opened("a2", "ann"))
+        with pytest.raises(Busy, match="Your part of the queue is full: 2 replies"):
+            live.check_room("ann")
+        live.check_room("bob")
+        first.put(Queued(1))
+        with pytest.raises(Busy):
+            live.check_room("ann")
+        first.put(Text("Hi", 1))
+        live.check_room("ann")
+        stack.enter_context(live.opened("b1", "bob"))
+        with live.opened("b2", "bob"), pytest.raises(Busy, match="The queue is full: 5 requests"):
+            live.check_room("cyd")
+        live.check_room("cyd")
+    with (
+        live.opened("a1", "ann"),
+        live.opened("b1", "bob"),
+        live.opened("c1", "cyd"),
+        pytest.raises(Busy, match="The queue is full: 3 replies"),
+    ):
+        live.check_room("dan")
+    assert not live._replies
 
 
 def test_request_is_on_its_way_once():
