@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from webui.engine.interface import EmbedRequest, GenerateRequest, Trimmed
+    from webui.engine.interface import EmbedRequest, GenerateRequest, Priority, Trimmed
     from webui.engine.state_files import StateFile
     from webui.engine.states import State
     from webui.errors import WebuiError
@@ -38,6 +38,21 @@ class Prepared:
     num_shared: int = 0
     num_kept: int = 0
     trimmed: Trimmed | None = None
+
+    @property
+    def request_id(self) -> str:
+        """Of the request."""
+        return self.request.request_id
+
+    @property
+    def owner(self) -> str:
+        """Of the request."""
+        return self.request.owner
+
+    @property
+    def priority(self) -> Priority:
+        """Of the request."""
+        return self.request.priority
 
 
 @dataclass(frozen=True, slots=True)

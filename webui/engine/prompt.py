@@ -50,7 +50,6 @@ class PromptMaker:
         """Return the request with the template's own stop strings and its grammar, and its tokens.
 
         Raises:
-            GrammarTooAmbiguous: The grammar or schema can be kept in too many ways at once.
             ContextLengthExceeded: The prompt is longer than the context; says by how much, of more
                 than can be counted quickly the least it can be.
             InvalidRequest: The template refuses the messages, or the grammar or schema cannot be
@@ -59,10 +58,7 @@ class PromptMaker:
         """
         self._length.forget()
         request = msgspec.structs.replace(request, grammar=grammar_of(request), json_schema="")
-        request, prompt = self._read(request)
-        # Behind what is refused for its length: nobody asks for what was made for it.
-        self._runner.prepare_sampler(request.params, request.grammar)
-        return request, prompt
+        return self._read(request)
 
     def _read(self, request: GenerateRequest) -> tuple[GenerateRequest, list[int]]:
         if request.plain_text is not None:

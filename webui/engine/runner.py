@@ -1,7 +1,7 @@
 """What the worker's loop needs of a backend: one forward pass over rows of tokens.
 
 Knows tokens and slots; knows neither requests nor owners nor sockets. One thread, the loop's,
-calls everything but `tokenize` and `prepare_sampler`, which the template thread calls meanwhile.
+calls everything but `tokenize` and what is said to be called by others meanwhile.
 """
 
 from __future__ import annotations
@@ -145,8 +145,12 @@ class ModelRunner(Protocol):
         """
         ...
 
+    def is_sampler_prepared(self, params: SamplingParams, grammar: str) -> bool:
+        """Return whether `prepare_sampler` has nothing to do; the template thread asks."""
+        ...
+
     def prepare_sampler(self, params: SamplingParams, grammar: str) -> None:
-        """Do what `open_sampler` should not wait for, or refuse; the template thread's."""
+        """Do what `open_sampler` should not wait for, or refuse; on a thread of its own."""
         ...
 
     def token_bytes(self, token: int) -> bytes:

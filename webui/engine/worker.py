@@ -1,11 +1,11 @@
 """The child process: one loop owns the model, other threads make prompts and tokens.
 
 Knows the socket and the threads; what is computed is the business of `model_loop`. The main
-thread runs the loop, a reader thread takes mail, one thread makes prompts and one the tokens of
-texts (see `preparer`), a heartbeat thread says how long the present step takes, one ends steps
-that take much longer than they should. The loop's mail queue is the only hand-over; one lock keeps
-frames of loop and heartbeat apart. A cancel that makes the running step useless ends it at once
-(`step_abort`).
+thread runs the loop, a reader thread takes mail, one thread makes prompts, one what takes long for
+a sampler, one the tokens of texts (see `preparer`), a heartbeat thread says how long the present
+step takes, one ends steps that take much longer than they should. The loop's mail queue is the only
+hand-over; one lock keeps frames of loop and heartbeat apart. A cancel that makes the running step
+useless ends it at once (`step_abort`).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from webui.engine.mail import (
     Mail,
     Prepared,
     Purged,
+    Refused,
     TextMail,
     TextsAnnounced,
     TextsPrepared,
@@ -89,13 +90,15 @@ class _Worker:
         self._link = link
         self._send_lock = threading.Lock()
         self._mail: queue.SimpleQueue[Mail | TextMail | ipc.Load | ipc.Quit] = queue.SimpleQueue()
-        self._prompts: Preparer[GenerateRequest] = Preparer("template", self._mail.put, self._send)
+        self._prompts: Preparer[GenerateRequest] = Preparer("template", self._hand_on, self._send)
+        self._samplers: Preparer[Prepared] = Preparer("samplers", self._mail.put, self._send)
         self._texts: Preparer[EmbedRequest] = Preparer("texts", self._mail.put, self._send)
         self._step_abort = StepAbort()
         self._stats: EngineStats | None = None  # made by the loop, sent by the heartbeat
         self._counted_s = 0.0
         self._sent_s = 0.0
         self._step_begun_s: float | None = None
+        self._runner: ModelRunner
 
     def serve(self, open_model: OpenModel) -> None:
         """Load what the first message names, then generate until told to quit."""
@@ -118,7 +121,11 @@ class _Worker:
             self._generate(loop)
             loop.close()
         # Who still reads a text uses the model; the end of the process frees it as well.
-        if self._prompts.stop(STOP_S) and self._texts.stop(STOP_S):
+        if (
+            self._prompts.stop(STOP_S)
+            and self._samplers.stop(STOP_S)
+            and self._texts.stop(STOP_S)
+        ):
             opened.close()
 
     def _open_loop(self, opened: OpenedModel, load: ipc.Load) -> ModelLoop:
@@ -159,6 +166,12 @@ class _Worker:
             finally:
                 maker.forget()
 
+        def make_sampler(prepared: Prepared, _arrived_s: float) -> Prepared:
+            runner.prepare_sampler(prepared.request.params, prepared.request.grammar)
+            return prepared
+
+        self._runner = runner
+        self._samplers.start(make_sampler)
         self._prompts.start(prepare)
         model = ModelDraft(opened.drafter, time.monotonic) if opened.drafter else None
         drafting = Drafting(runner, opened.max_draft, model=model, looks_up=opened.looks_up)
@@ -263,6 +276,7 @@ class _Worker:
                 self._texts.give(message.request)
             case ipc.Abort():
                 self._prompts.drop(message.request_id)
+                self._samplers.drop(message.request_id)
                 self._texts.drop(message.request_id)
                 self._step_abort.cancel(message.request_id)
                 self._mail.put(Aborted(message.request_id))
@@ -276,12 +290,21 @@ class _Worker:
             case ipc.Load():
                 self._mail.put(message)
 
+    def _hand_on(self, mail: Prepared | TextsPrepared | Refused) -> None:
+        """Give the loop what is ready; who waits for their sampler holds up nobody else."""
+        if isinstance(mail, Prepared) and not self._runner.is_sampler_prepared(
+            mail.request.params, mail.request.grammar
+        ):
+            self._samplers.give(mail)
+        else:
+            self._mail.put(mail)
+
     def _beat(self) -> None:
         told: EngineStats | None = None
         while True:
             now_s = time.monotonic()
             step_s = 0.0 if (begun_s := self._step_begun_s) is None else now_s - begun_s
-            busy_s = max(step_s, self._prompts.busy_s, self._texts.busy_s)
+            busy_s = max(step_s, self._prompts.busy_s, self._samplers.busy_s, self._texts.busy_s)
             # Text is a sign of life, too; every message wakes the web process.
             stats = self._stats if self._stats != told else None
             if stats or busy_s >= HEARTBEAT_S or now_s - self._sent_s >= HEARTBEAT_S:

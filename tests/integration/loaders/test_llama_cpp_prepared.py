@@ -1,4 +1,4 @@
-"""What takes long when a sampler is made is done on the template thread, not between steps."""
+"""What takes long when a sampler is made is done on a thread of its own, not between steps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 import llama_cpp
 import pytest
 
-from tests.integration.loaders.conftest import request_of
-from webui.engine.prompt import PromptMaker
-from webui.errors import GrammarTooAmbiguous
-from webui.loaders.llama_cpp import LlamaCppOptions, grammar, grammars
+from webui.errors import GrammarTooAmbiguous, InvalidRequest
+from webui.loaders.llama_cpp import LlamaCppOptions, dry, grammar, grammars
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.sampling_params import SamplingParams
 
@@ -64,14 +62,46 @@ def test_opening_a_sampler_makes_nothing_that_takes_long(
     assert threading.get_ident() not in made_by
 
 
-def test_every_request_is_prepared_before_the_loop_has_it(
-    runner: LlamaCppRunner, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        (SamplingParams(dry_multiplier=0.5), ""),
+        (SamplingParams(banned_strings=("e",)), ""),
+        (SamplingParams(), GRAMMAR),
+        (DEAR, GRAMMAR),
+    ],
+    ids=["DRY", "banned", "grammar", "all"],
+)
+def test_it_is_known_whose_sampler_is_still_to_be_made(
+    runner: LlamaCppRunner, params: SamplingParams, text: str
 ) -> None:
-    prepared: list[tuple[SamplingParams, str]] = []
-    monkeypatch.setattr(runner, "prepare_sampler", lambda *args: prepared.append(args))
-    request = request_of("hi", dry_multiplier=0.5)
-    PromptMaker(runner).make(request)
-    assert prepared == [(request.params, "")]
+    assert runner.is_sampler_prepared(SamplingParams(), "")
+    assert not runner.is_sampler_prepared(params, text)
+    runner.prepare_sampler(params, text)
+    assert runner.is_sampler_prepared(params, text)
+    runner.open_sampler(0, params, [0], grammar=text)
+    assert runner.is_sampler_prepared(params, text)
+
+
+@pytest.mark.parametrize(
+    ("bound", "words"),
+    [("MAX_BEGUN", "begin where [0-9,]+ tokens"), ("MAX_HELD", "stand in [0-9,]+ tokens")],
+)
+def test_breakers_that_meet_too_many_tokens_are_refused_before_anything_is_made(
+    runner: LlamaCppRunner, monkeypatch: pytest.MonkeyPatch, bound: str, words: str
+) -> None:
+    made_by: list[int] = []
+    _note(monkeypatch, llama_cpp, "llama_sampler_init_dry", made_by)
+    monkeypatch.setattr(dry, bound, 1)
+    params = SamplingParams(dry_multiplier=0.5, dry_sequence_breakers=("e", "t", "a", "ox", "xo"))
+    with pytest.raises(InvalidRequest, match=f"these {words} of this model") as caught:
+        runner.prepare_sampler(params, "")
+    assert caught.value.field == "dry_sequence_breakers"
+    assert caught.value.hint
+    assert not made_by
+    assert not runner.is_sampler_prepared(params, "")
+    monkeypatch.undo()
+    runner.prepare_sampler(params, "")
 
 
 def test_grammar_that_is_refused_is_refused_each_time(runner: LlamaCppRunner) -> None:

@@ -151,6 +151,9 @@ class FakeRunner:
             os.kill(os.getpid(), signal.SIGABRT)
         return list(text.encode())
 
+    def is_sampler_prepared(self, params: SamplingParams, grammar: str) -> bool:
+        return not (grammar or params.dry_multiplier) or (params, grammar) in self.prepared
+
     def prepare_sampler(self, params: SamplingParams, grammar: str) -> None:
         self.prepared.append((params, grammar))
 

@@ -233,17 +233,3 @@ def test_template_that_refuses_the_probe_shares_nothing():
         "{% for m in messages %}{{ m.content }}{% endfor %}"
     )
     assert Shared(template).prefix("hi") == b""
-
-
-@pytest.mark.parametrize(
-    "fields", [{}, {"messages": (), "plain_text": "x" * 200}], ids=["chat", "text"]
-)
-def test_nothing_is_made_for_a_prompt_that_is_too_long(fields):
-    runner = make_runner()
-    maker = PromptMaker(runner)
-    grammar = 'root ::= "a"\n'
-    with pytest.raises(ContextLengthExceeded):
-        maker.make(make_request("x" * 200, grammar=grammar, **fields))
-    assert runner.prepared == []
-    maker.make(make_request("hi", grammar=grammar))
-    assert [made for _, made in runner.prepared] == [grammar]

@@ -1,4 +1,4 @@
-"""Tokens that hold a banned string are found, and no others."""
+"""Tokens that hold a string are found and counted, and no others."""
 
 from __future__ import annotations
 
@@ -21,3 +21,16 @@ def test_tokens_are_those_in_which_a_string_stands(
         if any(string.encode() in said for string in strings)
     }
     assert SpelledTokens(spelled).holding(strings) == expected
+
+
+@given(SPELLED, st.text("abé ", min_size=1, max_size=4).map(str.encode))
+def test_it_is_counted_what_holds_a_string_and_what_ends_where_it_begins(
+    spelled: list[bytes], string: bytes
+) -> None:
+    held = sum(
+        said.startswith(string, place) for said in spelled for place in range(len(said))
+    )
+    begun = sum(
+        said.endswith(string[:length]) for said in spelled for length in range(1, len(string))
+    )
+    assert SpelledTokens(spelled).meeting(string) == (held, begun)

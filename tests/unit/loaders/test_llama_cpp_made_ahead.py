@@ -92,3 +92,16 @@ def test_no_more_is_on_its_way_than_is_kept_though_nobody_asks_for_it() -> None:
     assert len(alive) == MAX_KEPT
     made.close()
     assert alive == set()
+
+
+def test_it_is_known_what_is_there() -> None:
+    made = MadeAhead(Thing)
+    assert not made.has(1)
+    made.prepare(1)
+    assert made.has(1), "on its way"
+    made.get(1)
+    assert made.has(1), "in use"
+    made.get(2)
+    assert made.has(2)
+    made.close()
+    assert not made.has(1)

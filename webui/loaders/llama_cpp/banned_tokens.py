@@ -1,6 +1,7 @@
-"""Tokens that hold a banned string by themselves: never chosen, so that none is taken back.
+"""Tokens by what they say: which hold a banned string, and how many meet a breaker of DRY.
 
-What a string needs several tokens for is found out while the reply is written.
+The first are never chosen, so that none is taken back; where a string needs several tokens, that is
+found out while the reply is written.
 """
 
 from __future__ import annotations
@@ -32,6 +33,19 @@ class SpelledTokens:
         for string in strings:
             found[self._holding(string.encode())] = True
         return frozenset(np.flatnonzero(found).tolist())
+
+    def meeting(self, string: bytes) -> tuple[int, int]:
+        """Return how often a token holds a string, and how often one ends in its beginning."""
+        begins = np.flatnonzero(self._text == string[0])
+        ends = self._ends[np.searchsorted(self._ends, begins, side="right")]
+        num_begun = 0
+        for index, byte in enumerate(string[1:], 1):
+            is_at_end = begins + index == ends
+            num_begun += int(np.count_nonzero(is_at_end))
+            begins, ends = begins[~is_at_end], ends[~is_at_end]
+            goes_on = self._text[begins + index] == byte
+            begins, ends = begins[goes_on], ends[goes_on]
+        return len(begins), num_begun
 
     def _holding(self, string: bytes) -> NDArray[np.int64]:
         num = max(0, len(self._text) - len(string) + 1)

@@ -1,8 +1,9 @@
 """DRY samplers, made once for each wish and copied for each sequence.
 
 llama.cpp spells out the whole vocabulary for every breaker when it makes one: 14 ms for the usual
-four and 49,000 tokens, up to 2 s for sixteen that begin in many tokens. So the template thread
-makes them, while replies go on. A copy takes microseconds, of the largest 30 ms.
+four and 49,000 tokens. Each token that ends where a breaker begins has it read the rest of the
+breaker, again and again: sixteen that begin in many tokens would take seconds. Such are refused, and
+the others are made on a thread of their own. A copy takes microseconds, of the largest milliseconds.
 """
 
 from __future__ import annotations
@@ -11,10 +12,18 @@ import ctypes
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from webui.errors import InvalidRequest
 from webui.loaders.llama_cpp.made_ahead import MadeAhead
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
+
+    from webui.loaders.llama_cpp.banned_tokens import SpelledTokens
+
+READ_BYTES = 40  # of a breaker; llama.cpp: llama_sampler_init_dry, MAX_CHAR_LEN
+MAX_BEGUN = 20_000  # tokens that end where a breaker begins, each some ten microseconds
+MAX_HELD = 200_000  # tokens that hold a breaker, each a hundred bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +50,19 @@ class DrySamplers:
         self._vocab = vocab
         self._first: MadeAhead[DryWish, int | None] = MadeAhead(self._init, self._free)
 
-    def prepare(self, wish: DryWish) -> None:
-        """Make a sampler that `make` is going to copy; called by the template thread."""
-        self._first.prepare(wish)
+    def has(self, wish: DryWish) -> bool:
+        """Return whether `prepare` has nothing to do; any thread may ask."""
+        return self._first.has(wish)
+
+    def prepare(self, wish: DryWish, spelled: SpelledTokens) -> None:
+        """Make a sampler that `make` is going to copy; called by the thread that makes samplers.
+
+        Raises:
+            InvalidRequest: Its breakers stand in too many tokens.
+        """
+        if not self.has(wish):
+            check_breakers(wish.breakers, spelled)
+            self._first.prepare(wish)
 
     def make(self, wish: DryWish) -> int | None:
         """Return a sampler that the caller owns; None when llama.cpp makes none."""
@@ -71,3 +90,26 @@ class DrySamplers:
             len(breakers),
         )
         return handle
+
+
+def check_breakers(breakers: Sequence[str], spelled: SpelledTokens) -> None:
+    """Refuse breakers that llama.cpp would take too long, or too much memory, for.
+
+    Raises:
+        InvalidRequest: They stand in too many tokens, or begin at the end of too many.
+    """
+    met = [spelled.meeting(breaker.encode()[:READ_BYTES]) for breaker in breakers]
+    num_held = sum(held for held, _ in met)
+    num_begun = sum(begun for _, begun in met)
+    if num_held > MAX_HELD:
+        raise _refusal(f"stand in {num_held:,} tokens of this model; {MAX_HELD:,} may hold them")
+    if num_begun > MAX_BEGUN:
+        raise _refusal(f"begin where {num_begun:,} tokens of this model end; {MAX_BEGUN:,} may")
+
+
+def _refusal(what: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"dry_sequence_breakers: these {what}",
+        "Take fewer, or such as begin with a rarer character.",
+        field="dry_sequence_breakers",
+    )

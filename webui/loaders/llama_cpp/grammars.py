@@ -1,7 +1,7 @@
 """The grammars of one model that replies keep to, or kept to of late.
 
 What would stall replies is done elsewhere: the pass over the vocabulary when the model is loaded,
-reading a grammar on the template thread.
+reading a grammar on a thread of its own.
 """
 
 from __future__ import annotations
@@ -38,8 +38,12 @@ class Grammars:
         )
         self._made: MadeAhead[str, Grammar] = MadeAhead(lambda text: Grammar(self._vocab, text))
 
+    def has(self, text: str) -> bool:
+        """Return whether `read` has nothing to do; any thread may ask."""
+        return self._made.has(text)
+
     def read(self, text: str) -> None:
-        """Make a grammar that `get` is going to return; called by the template thread.
+        """Make a grammar that `get` is going to return; called by the thread that makes samplers.
 
         Raises:
             GrammarTooAmbiguous: It can be kept in too many ways at once.

@@ -1,6 +1,6 @@
-"""What a sampler needs and takes long to make: made by the template thread, used by the loop.
+"""What a sampler needs and takes long to make: made by a thread of its own, used by the loop.
 
-So replies go on meanwhile. Knows nothing of what is made.
+So replies go on meanwhile, and other prompts are read. Knows nothing of what is made.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class MadeAhead(Generic[K, V]):
 
     Args:
         make: Makes one; on either thread.
-        drop: Frees one; on the loop thread, or on the template thread what the loop never saw.
+        drop: Frees one; on the loop thread, or on that of `prepare` what the loop never saw.
     """
 
     def __init__(self, make: Callable[[K], V], drop: Callable[[V], None] = lambda _: None) -> None:
@@ -32,8 +32,13 @@ class MadeAhead(Generic[K, V]):
         self._made: dict[K, V] = {}  # on its way to the loop, the latest last
         self._kept: dict[K, V] = {}  # the one used last comes last; the loop's own
 
+    def has(self, key: K) -> bool:
+        """Return whether `prepare` has nothing to make; any thread may ask."""
+        with self._lock:
+            return key in self._kept or key in self._made
+
     def prepare(self, key: K, check: Callable[[V], None] = lambda _: None) -> None:
-        """Make what `get` is going to be asked for; called by the template thread.
+        """Make what `get` is going to be asked for; called by one thread beside the loop's.
 
         No more is on its way than is kept: requests may be refused before they ask for it.
 
@@ -41,9 +46,8 @@ class MadeAhead(Generic[K, V]):
             key: What is asked for.
             check: Refuses what was made, by an exception; not asked about what is there already.
         """
-        with self._lock:
-            if key in self._kept or key in self._made:
-                return
+        if self.has(key):
+            return
         value = self._make(key)
         check(value)
         with self._lock:

@@ -105,7 +105,8 @@ class LlamaCppRunner:
             self._vocabulary = Vocabulary(self._model)
             spelled = self._vocabulary.spelled()
             self._grammars = Grammars(self._vocabulary, spelled)
-            self._bans = MadeAhead(SpelledTokens(spelled).holding)
+            self._spelled = SpelledTokens(spelled)
+            self._bans = MadeAhead(self._spelled.holding)
             self._memory: int = llama_cpp.llama_get_memory(self._context)
             self._window: int = llama_cpp.llama_model_n_swa(self._model)
             self._can_shift = can_shift(self._model, self._memory, options)
@@ -152,18 +153,27 @@ class LlamaCppRunner:
         """Return the ids of a text; see `Vocabulary.tokenize`."""
         return self._vocabulary.tokenize(text, special=special)
 
+    def is_sampler_prepared(self, params: SamplingParams, grammar: str) -> bool:
+        """Return whether `prepare_sampler` has nothing to do."""
+        return (
+            (not grammar or self._grammars.has(grammar))
+            and (not params.banned_strings or self._bans.has(params.banned_strings))
+            and (not has_dry(params) or self._dry.has(dry_wish(params, self.info.context_length)))
+        )
+
     def prepare_sampler(self, params: SamplingParams, grammar: str) -> None:
-        """Make what takes long in `open_sampler`; called by the template thread.
+        """Make what takes long in `open_sampler`; called by a thread of its own.
 
         Raises:
             GrammarTooAmbiguous: The grammar can be kept in too many ways at once.
-            InvalidRequest: It names a token that the model does not have.
+            InvalidRequest: It names a token that the model does not have, or the breakers of DRY
+                stand in too many.
         """
         if grammar:
             self._grammars.read(grammar)
         self._bans.prepare(params.banned_strings)
         if has_dry(params):
-            self._dry.prepare(dry_wish(params, self.info.context_length))
+            self._dry.prepare(dry_wish(params, self.info.context_length), self._spelled)
 
     def bos_eos(self) -> tuple[str, str]:
         """Return how the begin and end tokens are written in a template."""
