@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from webui.actor import Permission
-from webui.chat.prompt import api_prompt, engine_params
+from webui.chat.prompt import api_prompt, engine_params, joined, shared_head
 from webui.chat.running import Completion
 from webui.engine.adapters import scales_of
 from webui.engine.answer_form import ANY_FORM
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from webui.accounts.quotas import Admission, Quotas
     from webui.actor import Actor
     from webui.chat.running import Running
+    from webui.chat.server_prompt import ServerPrompt
     from webui.engine.adapters import ChosenScale
     from webui.engine.answer_form import AnswerForm
     from webui.engine.interface import Delta
@@ -42,14 +43,21 @@ class Completions:
     Args:
         pool: Whose engine writes them.
         quotas: What their askers may use.
+        server_prompt: What they begin with whose askers send no system message.
         clock: Monotonic seconds.
     """
 
     def __init__(
-        self, pool: EnginePool, quotas: Quotas, *, clock: Callable[[], float] = time.monotonic
+        self,
+        pool: EnginePool,
+        quotas: Quotas,
+        server_prompt: ServerPrompt,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pool = pool
         self._quotas = quotas
+        self._server_prompt = server_prompt
         self._clock = clock
         self._running: dict[str, Completion] = {}
 
@@ -92,7 +100,7 @@ class Completions:
             WebuiError: What the engine raises.
         """
         actor.require(Permission.CHAT)
-        request = _request(
+        request = self._request(
             actor, messages, params, form, plain_text=plain_text, continue_last=continue_last
         )
         admission = admission or self._quotas.admission(actor)
@@ -114,27 +122,33 @@ class Completions:
             del self._running[request.request_id]
             admission.leave(meter.spent(model))
 
-
-def _request(
-    actor: Actor,
-    messages: Sequence[Message],
-    params: SamplingParams,
-    form: AnswerForm,
-    *,
-    plain_text: str | None,
-    continue_last: bool,
-) -> GenerateRequest:
-    """Return what the engine is asked for, whatever the model."""
-    return GenerateRequest(
-        request_id=secrets.token_urlsafe(16),
-        owner=actor.user_id,
-        conversation_id=None,
-        priority=Priority.API,
-        messages=() if plain_text is not None else api_prompt(messages, params.system_prompt),
-        plain_text=plain_text,
-        continue_last=continue_last,
-        params=engine_params(params),
-        grammar=form.grammar,
-        json_schema=form.json_schema,
-        grammar_triggers=form.triggers,
-    )
+    def _request(
+        self,
+        actor: Actor,
+        messages: Sequence[Message],
+        params: SamplingParams,
+        form: AnswerForm,
+        *,
+        plain_text: str | None,
+        continue_last: bool,
+    ) -> GenerateRequest:
+        """Return what the engine is asked for, whatever the model."""
+        server_prompt = self._server_prompt.text
+        system_prompt = joined(server_prompt, params.system_prompt)
+        prompt = api_prompt(messages, system_prompt) if plain_text is None else ()
+        shared = shared_head(prompt, server_prompt)
+        return GenerateRequest(
+            request_id=secrets.token_urlsafe(16),
+            owner=actor.user_id,
+            conversation_id=None,
+            priority=Priority.API,
+            messages=prompt,
+            plain_text=plain_text,
+            continue_last=continue_last,
+            params=engine_params(params),
+            grammar=form.grammar,
+            json_schema=form.json_schema,
+            grammar_triggers=form.triggers,
+            num_shared_messages=shared.num_messages,
+            num_shared_chars=shared.num_chars,
+        )

@@ -122,7 +122,6 @@ def test_refusal_names_the_server_prompt_where_that_takes_much(policy):
         assert ("shorten the server prompt" in caught.value.hint) is is_named
 
 
-
 def test_trimmed_tells_where_messages_are_missing():
     request = make_request("", messages=talk(3))
     assert trimmed(request, request) is None
