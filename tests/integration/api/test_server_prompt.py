@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.tiny_gguf import write_tiny_gguf
 from webui.engine.fake_answer import tokens
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.api.conftest import Household
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -91,3 +95,33 @@ async def test_one_too_long_for_the_model_is_named_as_what_to_shorten(household:
     answer = await household.clients["Bob"].post("/v1/chat/completions", json=body)
     assert answer.status_code == 400
     assert "have an administrator shorten the server prompt" in answer.text
+
+
+async def test_model_reads_it_once_for_all_and_ones_own_words_for_each(
+    household: Household, tmp_path: Path
+) -> None:
+    write_tiny_gguf(tmp_path / "models" / "tiny.gguf", context_length=1024)  # a token is a byte
+    ann = household.clients["Ann"]
+    loading = await ann.post("/api/models/load", json={"model_id": "tiny.gguf"})
+    assert loading.status_code == 202, loading.text
+    ready = {"state": "ready", "model_id": "tiny.gguf"}
+    async with asyncio.timeout(30):
+        while not ready.items() <= (await ann.get("/health")).json()["model"].items():  # noqa: ASYNC110 - over HTTP
+            await asyncio.sleep(0.05)
+    told = TOLD * 5
+    await put(household, "Ann", told)
+
+    async def cached(name: str, own: str) -> int:
+        client = household.clients[name]
+        await client.put("/api/parameters", json={"system_prompt": own, "max_tokens": 2})
+        conversation_id, _, _ = await household.talk(name, "short")
+        transcript = (await client.get(f"/api/conversations/{conversation_id}")).json()
+        return int(transcript["messages"][-1]["usage"]["cached_tokens"])
+
+    assert await cached("Ann", "My word is zebrafinch.") == 0
+    shared = await cached("Bob", "")
+    assert len(told) <= shared <= len(told) + 20
+    assert await cached("Gus", "My word is zebrafinch.") == shared, "no more than without"
+    assert await cached("Cid", "Quagmire.") == shared
+    await put(household, "Ann", f"Other words. {told}")
+    assert await cached("Bob", "") < 20
