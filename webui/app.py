@@ -44,6 +44,7 @@ from webui.chat.figures import Figures
 from webui.chat.generations import Generations
 from webui.chat.models import Models
 from webui.chat.parameters import Parameters
+from webui.chat.server_prompt import ServerPrompt
 from webui.chat.sharing import Sharing
 from webui.engine import saved_states
 from webui.engine.fake import FakeEngine
@@ -138,10 +139,11 @@ def _construct(settings: Settings) -> Runtime:
     jobs = Jobs(database)
     parameters = Parameters(database)
     quotas = Quotas(database)
-    generations = Generations(database, pool, events, quotas)
     states = SavedStates(pool, settings.states_dir)
+    server_prompt = ServerPrompt(database, states)
+    generations = Generations(database, pool, events, quotas, server_prompt)
     backups = Backups(settings.database_path)
-    conversations = Conversations(database, generations, parameters, events, states)
+    conversations = Conversations(database, generations, parameters, events, states, server_prompt)
     accounts = Accounts(database)
 
     async def forget(user_id: str) -> None:
@@ -178,6 +180,7 @@ def _construct(settings: Settings) -> Runtime:
         reading=Reading(database, conversations),
         models=Models(pool, catalog, jobs, database, events, settings),
         parameters=parameters,
+        server_prompt=server_prompt,
     )
 
 
@@ -190,6 +193,7 @@ async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
     await runtime.oidc.open()
     await runtime.administration.open()
     await runtime.reading.open()
+    await runtime.server_prompt.open()
     runtime.administration.log_tail.open()
     stack.callback(runtime.administration.log_tail.close)
     _start(stack, back_up_daily(runtime.backups), "backup")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from webui.chat.generations import Generations
     from webui.chat.models import Models
     from webui.chat.parameters import Parameters
+    from webui.chat.server_prompt import ServerPrompt
     from webui.chat.sharing import Sharing
     from webui.engine.pool import EnginePool
     from webui.hub.catalog import Catalog
@@ -70,6 +71,7 @@ class Runtime:
         sharing: Use cases of what others may read of it.
         models: Use cases of model files and the loaded model.
         parameters: Use cases of a person's sampling parameters.
+        server_prompt: Use cases of what the model is told in every conversation.
     """
 
     settings: Settings
@@ -99,3 +101,4 @@ class Runtime:
     sharing: Sharing
     models: Models
     parameters: Parameters
+    server_prompt: ServerPrompt

@@ -131,6 +131,7 @@ def test_nothing_runs_in_any_other_field(server: Server, page: Page) -> None:
         server.wait_for_reply(conversation_id)
         server.ask("PATCH", f"/api/conversations/{conversation_id}", {"title": title})
     server.ask("PATCH", "/api/parameters", {"system_prompt": "\n".join(SCRIPTS)})
+    server.ask("PUT", "/api/server-prompt", {"server_prompt": "\n".join(SCRIPTS)})
     server.ask("PATCH", "/api/parameters", {"stop": [one[:60] for one in SCRIPTS[:8]]})
     server.ask("PUT", "/api/admin/banner", {"banner": " ".join(SCRIPTS)[:500]})
     for payload in SCRIPTS:  # a name with markup in it is none

@@ -31,6 +31,7 @@ from webui.api import (
     oidc,
     parameters,
     passkeys,
+    server_prompt,
     session,
     sessions,
     shares,
@@ -82,6 +83,7 @@ ROUTE_GROUPS = (
     jobs,
     lan,
     parameters,
+    server_prompt,
     openai,
     vectors,
 )

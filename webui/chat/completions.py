@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from webui.actor import Permission
-from webui.chat.prompt import api_prompt, engine_params
+from webui.chat.prompt import api_prompt, engine_params, joined, shared_head
 from webui.engine.adapters import scales_of
 from webui.engine.answer_form import ANY_FORM
 from webui.engine.interface import GenerateRequest, Priority
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from webui.accounts.quotas import Admission, Quotas
     from webui.actor import Actor
     from webui.chat.running import ProgramRequests
+    from webui.chat.server_prompt import ServerPrompt
     from webui.engine.adapters import ChosenScale
     from webui.engine.answer_form import AnswerForm
     from webui.engine.interface import Delta
@@ -41,12 +42,20 @@ class Completions:
         pool: Whose engine writes them.
         quotas: What their askers may use.
         requests: Where they are shown while they are at work.
+        server_prompt: What they begin with whose askers send no system message.
     """
 
-    def __init__(self, pool: EnginePool, quotas: Quotas, requests: ProgramRequests) -> None:
+    def __init__(
+        self,
+        pool: EnginePool,
+        quotas: Quotas,
+        requests: ProgramRequests,
+        server_prompt: ServerPrompt,
+    ) -> None:
         self._pool = pool
         self._quotas = quotas
         self._requests = requests
+        self._server_prompt = server_prompt
 
     async def complete(  # noqa: PLR0913 - each is a part of what is asked
         self,
@@ -82,7 +91,7 @@ class Completions:
             WebuiError: What the engine raises.
         """
         actor.require(Permission.CHAT)
-        request = _request(
+        request = self._request(
             actor, messages, params, form, plain_text=plain_text, continue_last=continue_last
         )
         admission = admission or self._quotas.admission(actor)
@@ -102,27 +111,33 @@ class Completions:
         finally:
             admission.leave(meter.spent(model))
 
-
-def _request(
-    actor: Actor,
-    messages: Sequence[Message],
-    params: SamplingParams,
-    form: AnswerForm,
-    *,
-    plain_text: str | None,
-    continue_last: bool,
-) -> GenerateRequest:
-    """Return what the engine is asked for, whatever the model."""
-    return GenerateRequest(
-        request_id=secrets.token_urlsafe(16),
-        owner=actor.user_id,
-        conversation_id=None,
-        priority=Priority.API,
-        messages=() if plain_text is not None else api_prompt(messages, params.system_prompt),
-        plain_text=plain_text,
-        continue_last=continue_last,
-        params=engine_params(params),
-        grammar=form.grammar,
-        json_schema=form.json_schema,
-        grammar_triggers=form.triggers,
-    )
+    def _request(
+        self,
+        actor: Actor,
+        messages: Sequence[Message],
+        params: SamplingParams,
+        form: AnswerForm,
+        *,
+        plain_text: str | None,
+        continue_last: bool,
+    ) -> GenerateRequest:
+        """Return what the engine is asked for, whatever the model."""
+        server_prompt = self._server_prompt.text
+        system_prompt = joined(server_prompt, params.system_prompt)
+        prompt = api_prompt(messages, system_prompt) if plain_text is None else ()
+        shared = shared_head(prompt, server_prompt)
+        return GenerateRequest(
+            request_id=secrets.token_urlsafe(16),
+            owner=actor.user_id,
+            conversation_id=None,
+            priority=Priority.API,
+            messages=prompt,
+            plain_text=plain_text,
+            continue_last=continue_last,
+            params=engine_params(params),
+            grammar=form.grammar,
+            json_schema=form.json_schema,
+            grammar_triggers=form.triggers,
+            num_shared_messages=shared.num_messages,
+            num_shared_chars=shared.num_chars,
+        )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from webui.actor import Permission
 from webui.chat import records
 from webui.chat.events import ConversationChanged, SharesChanged
-from webui.chat.prompt import build_continuation, build_prompt, sources
+from webui.chat.prompt import build_continuation, build_prompt, joined, shared_head, sources
 from webui.chat.reply import Order
 from webui.chat.typed_text import clean_text, clean_title, title_from
 from webui.chat.views import Page, Transcript, Turn
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from webui.chat.event_log import EventLog
     from webui.chat.generations import Generations
     from webui.chat.parameters import Parameters
+    from webui.chat.server_prompt import ServerPrompt
     from webui.chat.views import ConversationView, MessageView
     from webui.engine.saved_states import SavedStates
     from webui.sampling_params import OverflowPolicy
@@ -44,6 +45,7 @@ class Conversations:
         parameters: How each person wants them sampled.
         events: Where owners hear of changes.
         states: What models have read of conversations.
+        server_prompt: What all of them begin with.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Conversations:
         parameters: Parameters,
         events: EventLog,
         states: SavedStates,
+        server_prompt: ServerPrompt,
     ) -> None:
         self._states = states
+        self._server_prompt = server_prompt
         self._database = database
         self._generations = generations
         self._parameters = parameters
@@ -217,7 +221,9 @@ class Conversations:
                 asked = await self._database.run(
                     records.ask, owner, conversation_id, question, params
                 )
-                order = _order(actor, asked, is_seed_drawn=params.seed != wanted.seed)
+                is_seed_drawn = params.seed != wanted.seed
+                said = self._server_prompt.text
+                order = _order(actor, asked, said, is_seed_drawn=is_seed_drawn)
                 generation = self._generations.start(order, admission, meter)
             except BaseException:
                 admission.withdraw()
@@ -239,14 +245,15 @@ class Conversations:
         return view
 
 
-def _order(actor: Actor, asked: records.Asked, *, is_seed_drawn: bool) -> Order:
+def _order(actor: Actor, asked: records.Asked, server_prompt: str, *, is_seed_drawn: bool) -> Order:
     """Return what is to be written; a reply without a word is begun anew, not written on."""
     reply, params = asked.reply, asked.params
+    system_prompt = joined(server_prompt, params.system_prompt)
     is_continuation = bool(reply.text.strip() or reply.reasoning.strip())
     if is_continuation:
-        prompt = build_continuation([*asked.path, reply], params.system_prompt)
+        prompt = build_continuation([*asked.path, reply], system_prompt)
     else:
-        prompt = build_prompt(asked.path, params.system_prompt)
+        prompt = build_prompt(asked.path, system_prompt)
     return Order(
         generation_id=asked.generation_id,
         owner=actor.user_id,
@@ -255,7 +262,8 @@ def _order(actor: Actor, asked: records.Asked, *, is_seed_drawn: bool) -> Order:
         prompt=prompt,
         params=params,
         is_continuation=is_continuation,
-        sources=sources(asked.path, params.system_prompt),
+        sources=sources(asked.path, system_prompt),
         is_seed_drawn=is_seed_drawn,
         models=actor.models,
+        shared=shared_head(prompt, server_prompt),
     )

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from webui.chat.event_log import EventLog
     from webui.chat.reply import Phase
     from webui.chat.running import Running
+    from webui.chat.server_prompt import ServerPrompt
     from webui.chat.views import ConversationView, MessageView
     from webui.engine.pool import EnginePool
     from webui.engine.pool_status import PoolStatus
@@ -80,6 +81,7 @@ class Generations:
         pool: Whose engine writes them.
         events: Where their owners hear of them.
         quotas: What their owners may use.
+        server_prompt: What replies to programs begin with.
         tick_s: Seconds between two savings of progress.
         retry_s: Seconds before a last saving that failed is tried again, at first.
         clock: Monotonic seconds.
@@ -88,12 +90,13 @@ class Generations:
         requests: Those of programs, of which nothing is kept.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with is given
         self,
         database: Database,
         pool: EnginePool,
         events: EventLog,
         quotas: Quotas,
+        server_prompt: ServerPrompt,
         *,
         tick_s: float = TICK_S,
         retry_s: float = RETRY_FIRST_S,
@@ -107,7 +110,7 @@ class Generations:
         self._runs: dict[str, _Run] = {}
         self._ended: dict[str, tuple[float, Reply]] = {}  # by message, oldest first
         self.requests = ProgramRequests(clock)
-        self._completions = Completions(pool, quotas, self.requests)
+        self._completions = Completions(pool, quotas, self.requests, server_prompt)
         self.complete = self._completions.complete
         self._reserved: set[tuple[str, str]] = set()
         self._is_closing = False
@@ -284,6 +287,8 @@ class Generations:
             continue_last=order.is_continuation,
             params=engine_params(order.params),
             is_seed_drawn=order.is_seed_drawn,
+            num_shared_messages=order.shared.num_messages,
+            num_shared_chars=order.shared.num_chars,
         )
         append, owner = self._events.append, order.owner
         async with aclosing(meter.watch(engine.generate(request))) as deltas:

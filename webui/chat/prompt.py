@@ -34,6 +34,17 @@ class Said(Protocol):
     def reasoning(self) -> str: ...
 
 
+@dataclass(frozen=True, slots=True)
+class SharedHead:
+    """So much at the beginning of a prompt is the same for everybody, see `GenerateRequest`."""
+
+    num_messages: int = 0
+    num_chars: int = 0
+
+
+NOTHING_SHARED = SharedHead()
+
+
 def build_prompt(path: Sequence[Said], system_prompt: str) -> tuple[Message, ...]:
     """Return the messages that ask for a new reply to the end of `path`.
 
@@ -60,6 +71,26 @@ def sources(path: Sequence[Said], system_prompt: str) -> tuple[tuple[str, ...], 
     The same for `build_continuation`, whose last message is one of its own.
     """
     return tuple(tuple(turn.ids) for turn in _turns(path, system_prompt))
+
+
+def joined(server_prompt: str, own: str) -> str:
+    """Return what a conversation begins with: the administrator's words, then its owner's.
+
+    They are one text, because many chat templates take one system message alone.
+    """
+    return BETWEEN.join(part for part in (server_prompt, own) if part.strip())
+
+
+def shared_head(prompt: Sequence[Message], server_prompt: str) -> SharedHead:
+    """Return how much of a prompt is the administrator's: what it begins with word for word."""
+    first = prompt[0] if prompt else None
+    if not server_prompt or first is None or first.role is not Role.SYSTEM:
+        return NOTHING_SHARED
+    if first.text == server_prompt:
+        return SharedHead(num_messages=1)
+    if first.text.startswith(server_prompt):
+        return SharedHead(num_chars=len(server_prompt))
+    return NOTHING_SHARED
 
 
 def api_prompt(messages: Sequence[Message], system_prompt: str) -> tuple[Message, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict, assert_never
 import msgspec
 
 from webui.chat import events
+from webui.chat.prompt import NOTHING_SHARED
 from webui.chat.reply_parser import Kind, ReplyParser
 from webui.chat.running import Doing, Running, doing_after
 from webui.chat.views import ErrorView, LeftOutView, MessageView, TimingsView, UsageView
@@ -33,6 +34,7 @@ from webui.engine.interface import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from webui.chat.prompt import SharedHead
     from webui.chat.reply_parser import Piece
     from webui.engine.interface import Delta
     from webui.messages import Message
@@ -53,6 +55,7 @@ class Order:
         sources: Of which saved messages each of the prompt is made.
         is_seed_drawn: Nobody asked for the seed in the parameters.
         models: Ids of the models that may write it; None means any.
+        shared: How much of the prompt is the administrator's.
     """
 
     generation_id: str
@@ -65,6 +68,7 @@ class Order:
     sources: tuple[tuple[str, ...], ...] = ()
     is_seed_drawn: bool = False
     models: frozenset[str] | None = None
+    shared: SharedHead = NOTHING_SHARED
 
 
 class _Ids(TypedDict):

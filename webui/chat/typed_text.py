@@ -6,6 +6,7 @@ A value file: it judges and cleans; it knows neither conversations nor storage.
 from __future__ import annotations
 
 from webui.errors import InvalidRequest
+from webui.sampling_params import MAX_SYSTEM_PROMPT_CHARS
 
 MAX_TEXT_BYTES = 1_000_000
 MAX_TITLE_CHARS = 200
@@ -46,6 +47,23 @@ def clean_title(title: str) -> str:
             f"The title has {len(cleaned)} characters; at most {MAX_TITLE_CHARS} fit",
             "Shorten it.",
             field="title",
+        )
+    return cleaned
+
+
+def clean_server_prompt(text: str) -> str:
+    """Return the text without control characters and the spaces around it; it may be empty.
+
+    Raises:
+        InvalidRequest: It is too long or not valid Unicode.
+    """
+    cleaned = _valid(text, "server_prompt").strip()
+    if len(cleaned) > MAX_SYSTEM_PROMPT_CHARS:
+        raise InvalidRequest(
+            f"The server prompt has {len(cleaned):,} characters; at most "
+            f"{MAX_SYSTEM_PROMPT_CHARS:,} fit",
+            "Shorten it.",
+            field="server_prompt",
         )
     return cleaned
 

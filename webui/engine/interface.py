@@ -77,6 +77,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
             and on disk; False leaves no trace.
         num_shared_messages: So many messages at the beginning are the administrator's and the
             same for everybody; what was read of them serves all owners.
+        num_shared_chars: So many characters at the beginning of the next message are, too.
         lora_scales: How strongly each adapter works; None takes what is set for the model.
     """
 
@@ -94,6 +95,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     is_seed_drawn: bool = False
     keep_state: bool = True
     num_shared_messages: int = 0
+    num_shared_chars: int = 0
     lora_scales: Scales | None = None
 
 

@@ -13,20 +13,17 @@ import msgspec
 from webui.engine.answer_grammar import grammar_of
 from webui.engine.chat_template import ChatTemplate
 from webui.engine.overflow import ContextOverflow
+from webui.engine.prompt_border import PromptBorder
 from webui.engine.prompt_cut import PromptCut, num_leading_system, too_long
-from webui.engine.states import num_common
 from webui.engine.text_length import TextLength
 from webui.errors import ContextLengthExceeded, InvalidRequest
-from webui.messages import Message, Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from webui.engine.interface import GenerateRequest
     from webui.engine.runner import ModelRunner
-
-# In place of what follows the administrator's messages: the two have no beginning in common.
-PROBES = ("A word", "7 numbers")
+    from webui.messages import Message
 
 
 class PromptMaker:
@@ -44,7 +41,7 @@ class PromptMaker:
         self._template = ChatTemplate(runner.chat_template, bos, eos, bos_id=bos_id)
         self._length = TextLength(runner.tokenize, self._max_tokens)
         self._cut = PromptCut(self._max_tokens, self._render, self._length)
-        self._latest_border: tuple[tuple[Message, ...], list[int]] = (), []
+        self._shared, self._kept = PromptBorder(self._render), PromptBorder(self._render)
 
     def make(self, request: GenerateRequest) -> tuple[GenerateRequest, list[int]]:
         """Return the request with the template's own stop strings and its grammar, and its tokens.
@@ -92,12 +89,19 @@ class PromptMaker:
         )
 
     def num_shared(self, request: GenerateRequest, prompt: Sequence[int]) -> int:
-        """Return how many tokens at its beginning depend on the administrator's messages alone.
+        """Return how many tokens at its beginning depend on the administrator's words alone.
 
         They are what a prompt has in common with two others that go on with something else
-        behind those messages; so nothing of what anybody typed is ever among them.
+        behind those words; so nothing of what anybody typed is ever among them.
         """
-        return self._border(request, request.num_shared_messages, prompt)
+        if request.plain_text is not None:
+            return 0
+        return self._shared.find(
+            request.messages,
+            prompt,
+            num_messages=request.num_shared_messages,
+            num_chars=request.num_shared_chars,
+        )
 
     def num_kept(self, request: GenerateRequest, prompt: Sequence[int]) -> int:
         """Return how many tokens at its beginning stay when the context is shifted.
@@ -107,20 +111,8 @@ class PromptMaker:
         if request.params.context_overflow != ContextOverflow.SHIFT.value:
             return 0
         num_system = num_leading_system(request.messages)
-        return self._border(request, num_system, prompt) or int(self._runner.add_bos)
-
-    def _border(self, request: GenerateRequest, num: int, prompt: Sequence[int]) -> int:
-        """Return how many tokens depend on nothing but the first `num` messages."""
-        first = request.messages[:num]
-        if not first or num >= len(request.messages) or request.plain_text is not None:
-            return 0
-        if self._latest_border[0] != first:
-            try:
-                one, other = (self._render((*first, Message(Role.USER, p))) for p in PROBES)
-            except InvalidRequest:  # the template takes no such conversation
-                return 0
-            self._latest_border = first, one[: num_common(one, other)]
-        return num_common(self._latest_border[1], prompt)
+        num_kept = self._kept.find(request.messages, prompt, num_messages=num_system)
+        return num_kept or int(self._runner.add_bos)
 
     def _plain(self, text: str, request: GenerateRequest) -> list[int]:
         """Return the tokens of a text that is no conversation."""

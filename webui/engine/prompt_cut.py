@@ -29,6 +29,7 @@ LEAST_REPLY_SHARE = 16  # a conversation is cut that leaves less of the context 
 OVERFLOW_FIELD = "context_overflow"
 OVERFLOW_CONTROL = "Parameters, “When the context is full”"
 FAR_TOO_LONG = 2  # as a multiple of the context
+SHORTEN_SHARED = "have an administrator shorten the server prompt"
 
 
 class Render(Protocol):
@@ -95,15 +96,16 @@ class PromptCut:
         return self._context_length - min(request.params.max_tokens, share)
 
     def _refusal(self, request: GenerateRequest, num_tokens: str) -> ContextLengthExceeded:
-        what = "The last message and the system prompt"
-        hint = "Shorten it, or load the model with a longer context."
+        what, ways = "The last message and the system prompt", ["Shorten it"]
         if request.continue_last:
             what = "The last message, the system prompt and the reply so far"
-            hint = "Begin a new conversation, or load the model with a longer context."
+            ways = ["Begin a new conversation"]
+        if _has_much_shared(request, self._context_length):
+            ways.append(SHORTEN_SHARED)
         return ContextLengthExceeded(
             f"{what} alone have {num_tokens} tokens; the context of this model holds "
             f"{self._context_length}",
-            hint,
+            f"{', '.join(ways)}, or load the model with a longer context.",
             field="messages",
         )
 
@@ -125,10 +127,12 @@ class PromptCut:
             kept = request.messages[: left_out.start] + request.messages[left_out.stop :]
             too_many = self._num_tokens(request, kept) - room
             if too_many <= 0:
+                is_head_kept = left_out.start > request.num_shared_messages
                 return msgspec.structs.replace(
                     request,
                     messages=kept,
                     num_shared_messages=min(request.num_shared_messages, left_out.start),
+                    num_shared_chars=request.num_shared_chars if is_head_kept else 0,
                 )
             tighter += too_many
         return None
@@ -196,12 +200,21 @@ def too_long(
     if not is_plain and num_turns > 1:
         where = OVERFLOW_FIELD if request.priority is Priority.API else OVERFLOW_CONTROL
         ways.append(f"let older turns be left out ({where})")
+    if _has_much_shared(request, context_length):
+        ways.append(SHORTEN_SHARED)
     return ContextLengthExceeded(
         f"The {'prompt' if is_plain else 'conversation'} has {num_tokens} tokens; the context of "
         f"this model holds {context_length}",
         f"{', '.join(ways[:-1])} or {ways[-1]}.",
         field="prompt" if is_plain else "messages",
     )
+
+
+def _has_much_shared(request: GenerateRequest, context_length: int) -> bool:
+    """Return whether the administrator's words take a good part of the context, about a quarter."""
+    shared = request.messages[: request.num_shared_messages]
+    num_chars = sum(len(message.text) for message in shared) + request.num_shared_chars
+    return num_chars > context_length
 
 
 def num_leading_system(messages: Sequence[Message]) -> int:

@@ -120,6 +120,8 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("PUT", "/api/parameters", {}, (401, 200, 200, 200, 200)),
     ("PATCH", "/api/parameters", {"top_k": 5}, (401, 200, 200, 200, 200)),
     ("DELETE", "/api/parameters", None, (401, 200, 200, 200, 200)),
+    ("GET", "/api/server-prompt", None, (401, 200, 200, 200, 200)),
+    ("PUT", "/api/server-prompt", {"server_prompt": "x"}, (401, 403, 403, 200, 403)),
     ("GET", "/api/models", None, (401, 200, 200, 200, 200)),
     ("GET", "/api/models/stats", None, (401, 200, 200, 200, 200)),
     ("GET", "/metrics", None, (401, 200, 200, 200, 200)),

@@ -13,6 +13,7 @@ from webui.chat.event_log import EventLog
 from webui.chat.events import Done, Failed, Reasoning, Reset, Text
 from webui.chat.generations import Generations
 from webui.chat.parameters import Parameters
+from webui.chat.server_prompt import ServerPrompt
 from webui.engine.interface import (
     EngineState,
     Finish,
@@ -122,15 +123,24 @@ class House:
         self.events = EventLog(pace_s=pace_s)
         self.parameters = Parameters(self.database)
         self.quotas = Quotas(self.database)
+        states = SavedStates(pool, None)
+        self.server_prompt = ServerPrompt(self.database, states)
         self.generations = Generations(
-            self.database, pool, self.events, self.quotas, tick_s=0.01, retry_s=0.01
+            self.database,
+            pool,
+            self.events,
+            self.quotas,
+            self.server_prompt,
+            tick_s=0.01,
+            retry_s=0.01,
         )
         self.conversations = Conversations(
             self.database,
             self.generations,
             self.parameters,
             self.events,
-            SavedStates(pool, None),
+            states,
+            self.server_prompt,
         )
         self.me = local_actor()
         self.other = Actor("other", "Other", frozenset(Permission))

@@ -33,6 +33,9 @@ from tests.integration.loaders.watched_runner import (
 from tests.tiny_gguf import write_tiny_gguf
 from webui.engine.interface import Finish, GrammarTrigger, Priority, Shifted
 from webui.engine.mail import Purged
+from webui.engine.prompt import PromptMaker
+from webui.engine.states import SHARED_OWNER
+from webui.messages import Message, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -268,6 +271,37 @@ def test_prompt_that_another_owner_sent_is_read_anew(runner: WatchedRunner) -> N
     # Who is told that a part was kept learns what somebody else has asked.
     assert cached == [0, 0, 0, len(prompt) - 1]
     assert len({tuple(runner.seen[name].values()) for name in "1234"}) == 1
+
+
+def test_nothing_of_ones_own_words_is_in_what_everybody_is_given(runner: WatchedRunner) -> None:
+    server = "so be it " * 17 + "so be it"
+    maker, loop, got = PromptMaker(runner), runner.new_loop(), {}
+
+    def cached(name: str, own: str) -> int:
+        head = {"num_shared_chars": len(server)} if own else {"num_shared_messages": 1}
+        system = Message(Role.SYSTEM, f"{server}\n\n{own}" if own else server)
+        messages = (system, Message(Role.USER, "hi"))
+        request = ask(name, f"owner {name}", max_tokens=4, messages=messages, **head)
+        request, prompt = maker.make(request)
+        send(loop, request, prompt, maker.num_shared(request, prompt))
+        finish(loop, got)
+        end = got[name][-1]
+        assert isinstance(end, Finish)
+        return end.usage.cached_tokens
+
+    own = f"My word is {CANARIES[0]}."
+    told = [cached("1", own), cached("2", f"My sign is {CANARIES[1]}."), cached("3", own)]
+    assert told[0] == 0
+    assert told[1] == told[2] >= 48
+    assert cached("4", "") >= told[1]
+    assert cached("5", own) == told[1]
+    assert runner.seen["1"] == runner.seen["3"] == runner.seen["5"]
+    shared = [state.prefix for state in loop._cache.in_ram if state.prefix.owner == SHARED_OWNER]
+    texts = [b"".join(map(runner.token_bytes, prefix.tokens)).decode() for prefix in shared]
+    assert any(server in text for text in texts)
+    for text in texts:
+        assert not any(word in text for word in ("My", "word", "sign", "hi", *CANARIES))
+    runner.check_nothing_is_left()
 
 
 def test_cancel_at_every_step_frees_the_sequence(runner: WatchedRunner) -> None:

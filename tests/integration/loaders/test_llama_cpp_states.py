@@ -18,6 +18,7 @@ from tests.integration.loaders.conftest import request_of, spec_of, text_of
 from webui.engine.ipc import CacheSpec
 from webui.engine.process import Limits, LocalEngine
 from webui.engine.runner import Row
+from webui.engine.states import SHARED_OWNER
 from webui.loaders.llama_cpp import LlamaCppOptions
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.loaders.llama_cpp.state_key import state_key
@@ -292,3 +293,43 @@ async def test_administrators_prompt_is_read_once_for_all(best_model: Path, tmp_
         assert cached[0] == 0
         assert cached[1] == cached[2] == finish.usage.cached_tokens > 48
         assert late == replies[1][0]
+
+
+async def test_administrators_prompt_is_read_once_whatever_ones_own_is(
+    best_model: Path, tmp_path: Path
+) -> None:
+    server = ("You are a kind teacher. " * 10).strip()
+
+    def ask(owner: str, own: str) -> object:
+        head = {"num_shared_chars": len(server)} if own else {"num_shared_messages": 1}
+        system = Message(Role.SYSTEM, f"{server}\n\n{own}" if own else server)
+        return msgspec.structs.replace(
+            request_of("", request_id=owner, temperature=0, max_tokens=8),
+            owner=owner,
+            messages=(system, Message(Role.USER, "Question")),
+            **head,
+        )
+
+    own = "My word is zebrafinch, and I say it at every hour of the day and of the night."
+    usage, said = {}, {}
+    async with opened(best_model, tmp_path) as engine:
+        for owner, words in (("ann", own), ("bob", "My sign is quagmire."), ("cid", own)):
+            said[owner], finish = await text_of(engine, ask(owner, words))
+            usage[owner] = finish.usage
+        _, finish = await text_of(engine, ask("dan", ""))
+        usage["dan"] = finish.usage
+        said["eve"], finish = await text_of(engine, ask("eve", own))
+        usage["eve"] = finish.usage
+    assert usage["ann"].cached_tokens == 0
+    shared = usage["bob"].cached_tokens
+    assert 48 <= shared <= usage["dan"].cached_tokens
+    assert usage["dan"].prompt_tokens - shared < 40, "all that stands before the question"
+    # Who says what somebody else said before gets no more than others.
+    assert usage["cid"].cached_tokens == usage["eve"].cached_tokens == shared
+    assert said["cid"] == said["eve"] == said["ann"]
+    async with opened(best_model, tmp_path) as engine:
+        _, finish = await text_of(engine, ask("fay", own))
+        assert finish.usage.cached_tokens == shared, "it outlives the worker"
+        await engine.purge(SHARED_OWNER, None)
+        _, finish = await text_of(engine, ask("gus", own))
+        assert finish.usage.cached_tokens == 0

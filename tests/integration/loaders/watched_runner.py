@@ -110,10 +110,12 @@ def ask(name: str, owner: str, **fields: Any) -> GenerateRequest:
     )
 
 
-def send(loop: GenerationLoop, request: GenerateRequest, prompt: Sequence[int]) -> None:
+def send(
+    loop: GenerationLoop, request: GenerateRequest, prompt: Sequence[int], num_shared: int = 0
+) -> None:
     """Hand a request and its prompt to a loop."""
     loop.take(Announced(request.request_id))
-    assert loop.take(Prepared(request, list(prompt), 0.0)) == []
+    assert loop.take(Prepared(request, list(prompt), 0.0, num_shared)) == []
 
 
 def abort(loop: GenerationLoop, name: str) -> None:

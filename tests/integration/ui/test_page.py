@@ -90,6 +90,7 @@ async def test_page_is_drawn_and_small(client: httpx.AsyncClient) -> None:
         "chathtml",
         "modelhtml",
         "params-temperature",
+        "serverprompthtml",
         "options-of",
         "usage-own",
     ):

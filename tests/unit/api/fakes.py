@@ -409,6 +409,7 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
         ),
         models=FakeModels(),
         parameters=FakeParameters(get=SamplingParams(), reset=SamplingParams()),
+        server_prompt=FakeServerPrompt(set="Be kind."),
         jobs=Recorder(list=[JOB_ROW], cancel=None),
         pool=SimpleNamespace(
             status=STATUS,
@@ -487,6 +488,12 @@ class FakeAdministration(Recorder):
 
     def log(self, actor: Any, num_lines: int) -> list[str]:
         return ["a line"] * min(num_lines, 2)
+
+
+class FakeServerPrompt(Recorder):
+    """Has a text already."""
+
+    text = "Be brief."
 
 
 class FakeReading(Recorder):

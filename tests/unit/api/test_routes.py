@@ -148,6 +148,8 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("GET", "/api/jobs"),
         ("POST", "/api/jobs/{job_id}/cancel"),
         ("GET", "/api/parameters"),
+        ("GET", "/api/server-prompt"),
+        ("PUT", "/api/server-prompt"),
         ("POST", "/v1/embeddings"),
         ("POST", "/v1/rerank"),
         ("PUT", "/api/parameters"),
@@ -204,6 +206,7 @@ FOR_PEOPLE = {
     "/api/passkeys/{passkey_id}",
     "/api/audit",
     "/api/parameters",
+    "/api/server-prompt",
     "/api/oidc/link",
 }
 
@@ -260,6 +263,16 @@ async def test_server_as_a_whole_is_shown_backed_up_and_labelled(client, runtime
     assert (made.status_code, made.json()["backup"]["name"]) == (201, "x.db")
     assert (await client.put("/api/admin/banner", json={"banner": "Hi"})).json() == {"banner": "Hi"}
     assert runtime.administration.calls == [("look",), ("back_up",), ("set_banner", "Hi")]
+
+
+async def test_server_prompt_is_told_and_set(client, runtime) -> None:
+    told = await client.get("/api/server-prompt")
+    assert told.json() == {"server_prompt": "Be brief."}
+    kept = await client.put("/api/server-prompt", json={"server_prompt": "Be kind"})
+    assert kept.json() == {"server_prompt": "Be kind."}
+    assert runtime.server_prompt.calls[-1][:2] == ("set", "Be kind")
+    for wrong in ({}, {"server_prompt": None}, {"server_prompt": 5}, {"server_prompt": "", "x": 1}):
+        assert (await client.put("/api/server-prompt", json=wrong)).status_code == 422
 
 
 async def test_sign_ins_of_everybody_are_listed_and_ended(client, runtime) -> None:

@@ -1,10 +1,15 @@
 from dataclasses import dataclass
 
+import pytest
+
 from webui.chat.prompt import (
+    SharedHead,
     api_prompt,
     build_continuation,
     build_prompt,
     engine_params,
+    joined,
+    shared_head,
     sources,
 )
 from webui.messages import Message, Role
@@ -88,3 +93,47 @@ def test_each_message_of_a_prompt_knows_what_it_was_made_of():
     assert len(build_prompt(path, "be kind")) == 3
     assert sources(path, "be kind") == ((), ("1", "3"), ("4",))
     assert sources(path, "") == (("1", "3"), ("4",))
+
+
+def test_administrators_words_come_before_ones_own_in_one_message():
+    assert joined("be brief", "be kind") == "be brief\n\nbe kind"
+    assert joined("be brief", " \n") == "be brief"
+    assert joined("", "be kind") == "be kind"
+    assert joined("", "") == ""
+
+
+QUESTION = Message(Role.USER, "a")
+
+
+@pytest.mark.parametrize(
+    ("own", "shared"),
+    [("", SharedHead(num_messages=1)), ("be kind", SharedHead(num_chars=8))],
+)
+def test_shared_is_what_the_administrator_said_and_no_more(own, shared):
+    prompt = build_prompt([Row("user", "a")], joined("be brief", own))
+    assert shared_head(prompt, "be brief") == shared
+    assert shared_head(api_prompt([QUESTION], joined("be brief", own)), "be brief") == shared
+
+
+@pytest.mark.parametrize(
+    ("prompt", "server_prompt"),
+    [
+        ((), "be brief"),
+        ((QUESTION,), "be brief"),
+        ((QUESTION,), "a"),
+        ((Message(Role.SYSTEM, "be kind"), QUESTION), "be brief"),
+        ((Message(Role.SYSTEM, "be kind"), QUESTION), ""),
+        ((Message(Role.SYSTEM, "be"), QUESTION), "be brief"),
+    ],
+)
+def test_nothing_is_shared_of_what_does_not_begin_with_the_administrators_words(
+    prompt, server_prompt
+):
+    assert shared_head(prompt, server_prompt) == SharedHead()
+
+
+def test_system_words_of_a_saved_message_are_not_the_administrators():
+    """They are joined to them, for neighbours of one role are; no face saves any today."""
+    prompt = build_prompt([Row("system", "secret"), Row("user", "a")], "be brief")
+    assert said(prompt)[0] == ("system", "be brief\n\nsecret")
+    assert shared_head(prompt, "be brief") == SharedHead(num_chars=8)

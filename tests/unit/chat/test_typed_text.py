@@ -1,7 +1,14 @@
 import pytest
 
-from webui.chat.typed_text import MAX_TEXT_BYTES, clean_text, clean_title, title_from
+from webui.chat.typed_text import (
+    MAX_TEXT_BYTES,
+    clean_server_prompt,
+    clean_text,
+    clean_title,
+    title_from,
+)
 from webui.errors import InvalidRequest
+from webui.sampling_params import MAX_SYSTEM_PROMPT_CHARS
 
 
 @pytest.mark.parametrize("text", ["", "  \n\t", "\0\x01", "\u3000"])
@@ -48,3 +55,13 @@ def test_title_is_one_bounded_line():
 def test_title_from_first_words_ends_at_a_border(text, title):
     assert title_from(text) == title
     assert len(title) <= 60
+
+
+def test_server_prompt_is_bounded_and_may_be_empty():
+    assert clean_server_prompt(" \n a\0\n\n b\t\n") == "a\n\n b"
+    assert clean_server_prompt(" \0\n") == ""
+    assert clean_server_prompt(" " + "é" * MAX_SYSTEM_PROMPT_CHARS + "\n")
+    for wrong, said in (("é" * (MAX_SYSTEM_PROMPT_CHARS + 1), "200,001"), ("a\ud800", "half")):
+        with pytest.raises(InvalidRequest, match=said) as caught:
+            clean_server_prompt(wrong)
+        assert caught.value.field == "server_prompt"

@@ -104,6 +104,24 @@ def test_nothing_of_a_person_counts_as_the_administrators_after_a_cut():
     assert made.num_shared_messages == 1
 
 
+@pytest.mark.parametrize(("system", "num_chars"), [("Be kind.\n\nOwn words", 8), ("", 0)])
+def test_beginning_of_a_message_is_the_administrators_as_long_as_the_message_is_sent(
+    system, num_chars
+):
+    made, _, told = cut(talk(40, system=system), "drop_oldest", num_shared_chars=8)
+    assert told is not None
+    assert made.num_shared_chars == num_chars
+
+
+@pytest.mark.parametrize("policy", ["stop", *CUTTING])
+def test_refusal_names_the_server_prompt_where_that_takes_much(policy):
+    for size, is_named in ((20, False), (450, True)):
+        messages = talk(0, system="s" * size + " own" * 100)
+        with pytest.raises(ContextLengthExceeded) as caught:
+            cut(messages, policy, num_shared_chars=size)
+        assert ("shorten the server prompt" in caught.value.hint) is is_named
+
+
 def test_trimmed_tells_where_messages_are_missing():
     request = make_request("", messages=talk(3))
     assert trimmed(request, request) is None

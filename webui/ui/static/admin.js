@@ -1,6 +1,6 @@
 /**
  * The Admin tab: who runs and waits, who is signed in, people, groups and limits, the disk, backups,
- * the line that everybody sees, the log.
+ * what the model is told, the line that everybody sees, the log.
  *
  * Asks while it is on the screen, and draws what the server says; shows no text of any chat.
  */
@@ -12,6 +12,7 @@ import { GroupsSection } from "./groups.js";
 import { LongList } from "./long_list.js";
 import { showPeople } from "./people.js";
 import { QuotasSection } from "./quotas.js";
+import { ServerPromptSection } from "./server_prompt.js";
 import { button } from "./sheet.js";
 import { SignedInSection } from "./signed_in.js";
 import { t } from "./strings.js";
@@ -33,6 +34,7 @@ export class AdminPage {
     this.log = el("pre", { class: "admin-log", tabindex: "0", "aria-label": t("admin.log") });
     this.banner = field("banner", { label: t("admin.banner"), hint: t("admin.banner_hint"), required: false, maxlength: "500" });
     this.quotas = new QuotasSection();
+    this.serverPrompt = new ServerPromptSection();
     this.signedIn = new SignedInSection();
     this.groups = new GroupsSection({ changed: () => this.quotas.load().catch(toastError) });
     this.node = el("div", { class: "admin account" }, el("h1", {}, t("admin.title")), ...this.#sections());
@@ -60,6 +62,7 @@ export class AdminPage {
       section("people.title", el("p", {}, t("admin.people")), button(t("admin.people_open"), () => this.#openPeople())),
       this.groups.node,
       this.quotas.node,
+      this.serverPrompt.node,
       section("admin.backups", this.backups, button(t("admin.back_up"), backUp)),
       section("admin.everybody", formOf({ fields: [this.banner], action: t("admin.banner_save"), send: api.setBanner, done: told })),
       section("admin.reading", el("p", {}, t("admin.reading_text")), this.#reading()),
@@ -103,6 +106,7 @@ export class AdminPage {
     this.#timer = setInterval(() => document.hidden || this.#ask(), ASK_EVERY_MS);
     this.#ask();
     this.#askPeople();
+    this.serverPrompt.load().catch(toastError);
     this.#askLog().catch(toastError);
   }
 

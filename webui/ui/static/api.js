@@ -94,6 +94,8 @@ export const api = {
   chatsOf: (userId, before = null) => get(`${path("api", "users", userId, "conversations")}${before ? `?before=${encodeURIComponent(before)}` : ""}`),
   chatOf: (userId, id) => get(path("api", "users", userId, "conversations", id)),
   setBanner: ({ banner }) => call("PUT", "api/admin/banner", { banner }),
+  serverPrompt: () => get("api/server-prompt"),
+  setServerPrompt: (text) => call("PUT", "api/server-prompt", { server_prompt: text }),
   limits: () => get("api/limits"),
   setLimits: (limits) => call("PUT", "api/limits", { limits }),
   limitsOf: (id) => get(path("api", "users", id, "limits")),

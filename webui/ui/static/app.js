@@ -15,6 +15,7 @@ import { ModelPage } from "./model.js";
 import { Models } from "./models.js";
 import { showPeople } from "./people.js";
 import { showShared } from "./received.js";
+import { ServerPromptNote } from "./server_prompt.js";
 import { Shares } from "./shares.js";
 import { Shell } from "./shell.js";
 import { isWriting, showShortcuts, startShortcuts } from "./shortcuts.js";
@@ -49,7 +50,9 @@ class App {
     this.sidebar = new Sidebar(this.conversations, this.shares, { go: (id) => this.go(id), hrefOf, showShortcuts, showDevices, userMenu: () => this.#userMenu() });
     this.modelPage = new ModelPage(this.models);
     this.adminPage = new AdminPage();
-    this.shell = new Shell({ sidebar: this.sidebar.node, chat: this.chat.node, model: this.modelPage.node, admin: this.adminPage.node });
+    this.serverPrompt = new ServerPromptNote();
+    const { sidebar, chat, modelPage, adminPage, serverPrompt } = this;
+    this.shell = new Shell({ sidebar: sidebar.node, chat: chat.node, model: modelPage.node, admin: adminPage.node, server_prompt: serverPrompt.node });
   }
 
   start() {
@@ -210,7 +213,7 @@ performance.mark("usable"); // what the bench reads
 
 /**
  * Gradio made a mount: move the living part there. `trigger` sends an event to Python.
- * Called by `js_on_load` of the page's gr.HTML components with "sidebar", "chat", "model" or "admin".
+ * Called by `js_on_load` of the page's gr.HTML components with the name of one of the shell's parts.
  */
 export function adopt(name, element, { trigger = null } = {}) {
   const mount = element.querySelector(".mount") ?? element;

@@ -9,11 +9,12 @@ import { t } from "./strings.js";
 
 let made = 0;
 
-/** A labelled field; a password can be shown. `more` are attributes of the input. */
-export function field(name, { label, type = "text", value = "", hint = null, ...more }) {
+/** A labelled field, of several `lines` if wanted; a password can be shown. `more` are attributes of the input. */
+export function field(name, { label, type = "text", value = "", hint = null, lines = 1, ...more }) {
   const id = `field-${name}-${(made += 1)}`;
   const note = el("p", { class: "field-note", id: `${id}-note` }, hint);
-  const input = el("input", { id, name, type, required: true, "aria-describedby": note.id, ...more });
+  const kind = lines > 1 ? { rows: lines } : { type };
+  const input = el(lines > 1 ? "textarea" : "input", { id, name, ...kind, required: true, "aria-describedby": note.id, ...more });
   input.value = value;
   const row = el("div", { class: "field-input" }, input, type === "password" ? eye(input) : null);
   const say = (text) => {

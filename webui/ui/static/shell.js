@@ -15,7 +15,7 @@ export class Shell {
   #tabs = new Map();
   #adopted = new Set();
 
-  /** `parts`: name → living node, for "sidebar", "chat", "model" and "admin". */
+  /** `parts`: name → living node, for "sidebar", "chat", "model", "admin" and "server_prompt". */
   constructor(parts) {
     this.parts = parts;
     this.node = document.getElementById("shell");

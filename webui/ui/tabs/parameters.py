@@ -16,7 +16,7 @@ from webui.errors import InvalidRequest
 from webui.loaders import LOADERS
 from webui.sampling_params import SamplingParams
 from webui.ui.form import Form, heading, state
-from webui.ui.tab import Tab
+from webui.ui.tab import Tab, mount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 
 class ParametersTab(Tab):
-    """Sampling parameters and the system prompt."""
+    """Sampling parameters and the system prompt, below what the server says before it."""
 
     id: ClassVar[str] = "parameters"
+    server_prompt: gr.HTML
     state: gr.HTML
     reset_all: gr.Button
 
@@ -48,6 +49,7 @@ class ParametersTab(Tab):
                 self.reset_all = gr.Button(
                     self.strings("form.reset_all"), size="sm", elem_id="params-reset-all"
                 )
+            self.server_prompt = mount("server_prompt", elem_id="serverprompthtml")
             self.form.build()
 
     @override
