@@ -44,9 +44,7 @@ def test_as_many_work_at_once_as_may(choosers: Choosers, num_threads: int) -> No
 def test_no_thread_is_woken_for_what_one_does(
     choosers: Choosers, num_threads: int, num_items: int
 ) -> None:
-    seen = choosers.each(
-        lambda _: threading.get_ident(), range(num_items), num_threads=num_threads
-    )
+    seen = choosers.each(lambda _: threading.get_ident(), range(num_items), num_threads=num_threads)
     assert set(seen) == {threading.get_ident()}
 
 

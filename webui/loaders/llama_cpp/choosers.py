@@ -51,10 +51,7 @@ class Choosers:
         finally:
             wait(others)
         done += [other.result() for other in others]
-        results: list[ResultT] = []
-        for place in range(len(items)):
-            results.append(done[place % num][place // num])
-        return results
+        return [done[place % num][place // num] for place in range(len(items))]
 
     def close(self) -> None:
         """End the threads; idempotent."""
