@@ -220,8 +220,7 @@ class Sequence:
         """Wait again; what was read counts no more."""
         assert self.phase in {Phase.PREFILL, Phase.DECODE}
         self.seed.lose(self.num_read, is_shifted=self._num_shifted > 0)
-        self.slot = -1
-        self.num_read = 0
+        self.slot, self.num_read = -1, 0
         self.num_given_up += 1
         self.phase = Phase.WAITING
         self._prefill_told = -1
@@ -232,15 +231,17 @@ class Sequence:
         return self._context_length - len(self.tokens)
 
     @property
+    def has_first(self) -> bool:
+        """Whether its first words wait to be told."""
+        return bool(self._text) and self._num_untold == self.num_reply - len(self._held)
+
+    @property
     def num_told(self) -> int:
         """Tokens that are never taken back."""
         return len(self.tokens) - len(self._held)
 
     def shift(self, start: int, stop: int) -> None:
-        """Note that a range of its tokens left the cells and those behind moved forward.
-
-        From now on these are not what the tokens alone would give, and of no use to others.
-        """
+        """Note that a range of its tokens left the cells; the rest is of no use to others now."""
         assert self.phase is Phase.DECODE
         assert 0 <= start < stop < len(self.tokens)
         num = stop - start
@@ -250,8 +251,7 @@ class Sequence:
         self._num_shifted += num
         self._num_untold_shifted += num
         self.rewinds.shift(num, stop)
-        self.num_shared = 0
-        self.doubted_until = 0
+        self.num_shared = self.doubted_until = 0
         self.keeps_state = False
         self.draft = None
 

@@ -533,10 +533,11 @@ def test_row_without_usable_probabilities_fails_its_request_alone():
                 said[output.request_id] += output.delta.text
     assert said["bad"] == "abNaN!"
     outputs = [o for m in told if isinstance(m, Outputs) for o in m.items]
-    assert "".join(o.delta.text for o in outputs if isinstance(o.delta, Text)).count("abcdefgh")
+    good = [o.delta.text for o in outputs if o.request_id == "good" and isinstance(o.delta, Text)]
+    assert "".join(good) == "abcdefgh"
     assert [o.request_id for o in outputs if isinstance(o.delta, Finish)] == ["good"]
     assert runner._samplers == {}
-    again = run(loop, [Job("ann", good, 20, (), 0)])
+    again = run(loop, [Job("ann", tuple(b"user: say abcdefgh\nassistant: "), 20, (), 0)])
     assert text_of(again["0"]) == "abcdefgh"
 
 
@@ -633,8 +634,9 @@ def test_text_before_a_failed_step_is_told():
     told = []
     while loop.has_work:
         told += loop.step()
-    assert [type(message) for message in told] == [Outputs, RequestError]
-    assert told[0].items[-1].delta == Text("abcde", 5)
+    assert [type(message) for message in told] == [Outputs, Outputs, RequestError]
+    texts = [output.delta for message in told[:2] for output in message.items[-1:]]
+    assert texts == [Text("a", 1), Text("bcde", 4)]
 
 
 def test_row_that_fails_a_step_by_what_was_asked_ends_alone():
