@@ -45,6 +45,7 @@ from webui.chat.generations import Generations
 from webui.chat.models import Models
 from webui.chat.parameters import Parameters
 from webui.chat.sharing import Sharing
+from webui.chat.trash import Trash
 from webui.engine import saved_states
 from webui.engine.fake import FakeEngine
 from webui.engine.ipc import CacheSpec
@@ -175,6 +176,7 @@ def _construct(settings: Settings) -> Runtime:
         embeddings=Embeddings(pool, quotas),
         conversations=conversations,
         sharing=Sharing(database, accounts, quotas, events),
+        trash=Trash(database),
         reading=Reading(database, conversations),
         models=Models(pool, catalog, jobs, database, events, settings),
         parameters=parameters,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from webui.chat.models import Models
     from webui.chat.parameters import Parameters
     from webui.chat.sharing import Sharing
+    from webui.chat.trash import Trash
     from webui.engine.pool import EnginePool
     from webui.hub.catalog import Catalog
     from webui.jobs import Jobs
@@ -68,6 +69,7 @@ class Runtime:
         embeddings: Use cases of vectors and ranking.
         conversations: Use cases of the conversation tree.
         sharing: Use cases of what others may read of it.
+        trash: Use cases of what was deleted of it.
         models: Use cases of model files and the loaded model.
         parameters: Use cases of a person's sampling parameters.
     """
@@ -97,5 +99,6 @@ class Runtime:
     embeddings: Embeddings
     conversations: Conversations
     sharing: Sharing
+    trash: Trash
     models: Models
     parameters: Parameters

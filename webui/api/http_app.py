@@ -34,6 +34,7 @@ from webui.api import (
     session,
     sessions,
     shares,
+    trash,
     usage,
     users,
 )
@@ -74,6 +75,7 @@ ROUTE_GROUPS = (
     audit,
     admin,
     conversations,
+    trash,
     shares,
     generations,
     events,
