@@ -12,6 +12,7 @@ import contextlib
 import logging
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
@@ -25,6 +26,7 @@ from webui.accounts.oidc import Oidc
 from webui.accounts.passkeys import Passkeys
 from webui.accounts.proxy_sign_in import ProxySignIn
 from webui.accounts.quotas import Quotas
+from webui.accounts.sessions import Lifetime
 from webui.accounts.sign_ins import SignIns
 from webui.accounts.usage import Usage
 from webui.accounts.users import Users
@@ -143,7 +145,7 @@ def _construct(settings: Settings) -> Runtime:
     states = SavedStates(pool, settings.states_dir)
     backups = Backups(settings.database_path)
     conversations = Conversations(database, generations, parameters, events, states)
-    accounts = Accounts(database)
+    accounts = Accounts(database, lifetime=_lifetime(settings))
 
     async def forget(user_id: str) -> None:
         events.forget(user_id)
@@ -181,6 +183,11 @@ def _construct(settings: Settings) -> Runtime:
         models=Models(pool, catalog, jobs, database, events, settings),
         parameters=parameters,
     )
+
+
+def _lifetime(settings: Settings) -> Lifetime:
+    idle, longest = settings.session_idle_days, settings.session_days
+    return Lifetime(timedelta(days=idle), timedelta(days=longest))
 
 
 async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:
