@@ -12,6 +12,7 @@ import contextlib
 import logging
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
@@ -25,6 +26,7 @@ from webui.accounts.oidc import Oidc
 from webui.accounts.passkeys import Passkeys
 from webui.accounts.proxy_sign_in import ProxySignIn
 from webui.accounts.quotas import Quotas
+from webui.accounts.sessions import Lifetime
 from webui.accounts.sign_ins import SignIns
 from webui.accounts.usage import Usage
 from webui.accounts.users import Users
@@ -46,6 +48,7 @@ from webui.chat.models import Models
 from webui.chat.parameters import Parameters
 from webui.chat.server_prompt import ServerPrompt
 from webui.chat.sharing import Sharing
+from webui.chat.trash import Trash
 from webui.engine import saved_states
 from webui.engine.fake import FakeEngine
 from webui.engine.ipc import CacheSpec
@@ -144,7 +147,7 @@ def _construct(settings: Settings) -> Runtime:
     generations = Generations(database, pool, events, quotas, server_prompt)
     backups = Backups(settings.database_path)
     conversations = Conversations(database, generations, parameters, events, states, server_prompt)
-    accounts = Accounts(database)
+    accounts = Accounts(database, lifetime=_lifetime(settings))
 
     async def forget(user_id: str) -> None:
         events.forget(user_id)
@@ -177,11 +180,17 @@ def _construct(settings: Settings) -> Runtime:
         embeddings=Embeddings(pool, quotas, generations.requests),
         conversations=conversations,
         sharing=Sharing(database, accounts, quotas, events),
+        trash=Trash(database),
         reading=Reading(database, conversations),
         models=Models(pool, catalog, jobs, database, events, settings),
         parameters=parameters,
         server_prompt=server_prompt,
     )
+
+
+def _lifetime(settings: Settings) -> Lifetime:
+    idle, longest = settings.session_idle_days, settings.session_days
+    return Lifetime(timedelta(days=idle), timedelta(days=longest))
 
 
 async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:

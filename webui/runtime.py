@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from webui.chat.parameters import Parameters
     from webui.chat.server_prompt import ServerPrompt
     from webui.chat.sharing import Sharing
+    from webui.chat.trash import Trash
     from webui.engine.pool import EnginePool
     from webui.hub.catalog import Catalog
     from webui.jobs import Jobs
@@ -69,6 +70,7 @@ class Runtime:
         embeddings: Use cases of vectors and ranking.
         conversations: Use cases of the conversation tree.
         sharing: Use cases of what others may read of it.
+        trash: Use cases of what was deleted of it.
         models: Use cases of model files and the loaded model.
         parameters: Use cases of a person's sampling parameters.
         server_prompt: Use cases of what the model is told in every conversation.
@@ -99,6 +101,7 @@ class Runtime:
     embeddings: Embeddings
     conversations: Conversations
     sharing: Sharing
+    trash: Trash
     models: Models
     parameters: Parameters
     server_prompt: ServerPrompt

@@ -91,6 +91,15 @@ class Settings(BaseSettings):
         description="Requests a second that one person, or one address of strangers, may send; "
         "0 counts none.",
     )
+    session_idle_days: int = Field(
+        default=14, ge=1, le=3650, description="Days without use after which a sign-in ends."
+    )
+    session_days: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        description="Days after which a sign-in ends, however much it is used.",
+    )
     trusted_user_header: UserHeader | None = Field(
         default=None,
         description="Header in which a trusted proxy says who is signed in, such as Remote-User.",

@@ -17,7 +17,7 @@ from webui.accounts.identity import Identity, Sender, Source
 from webui.accounts.known_keys import KnownKeys
 from webui.accounts.passwords import Passwords
 from webui.accounts.permissions import actor_of, seen, seen_by_id
-from webui.accounts.sessions import Sessions
+from webui.accounts.sessions import Lifetime, Sessions
 from webui.accounts.throttle import Throttle
 from webui.accounts.views import SessionView, UserView, session_view
 from webui.actor import UserRole, local_actor
@@ -69,6 +69,7 @@ class Accounts:
         database: Where accounts are kept.
         passwords: How passwords are hashed.
         throttle: How fast they may be guessed.
+        lifetime: How long sign-ins last.
     """
 
     def __init__(
@@ -77,8 +78,9 @@ class Accounts:
         *,
         passwords: Passwords | None = None,
         throttle: Throttle | None = None,
+        lifetime: Lifetime | None = None,
     ) -> None:
-        self.sessions = Sessions(database)
+        self.sessions = Sessions(database, lifetime=lifetime or Lifetime())
         self.keys = KnownKeys(database)
         self.passwords = passwords or Passwords()
         self._database = database

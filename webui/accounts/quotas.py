@@ -91,7 +91,7 @@ class Quotas:
         if stored + num_bytes > limit:
             raise QuotaExceeded(
                 f"your conversations take {stored:,} bytes of the {limit:,} that they may take",
-                f"Delete some that you need no more. {ASK}",
+                f"Delete some that you need no more, and empty the trash. {ASK}",
                 remaining=max(0, limit - stored),
             )
 

@@ -30,11 +30,23 @@ if TYPE_CHECKING:
     from webui.storage.database import Database
     from webui.storage.tables import SignInWay, UserRow
 
-IDLE, GUEST_IDLE = timedelta(days=30), timedelta(hours=12)
-LONGEST = timedelta(days=180)
+GUEST_IDLE = timedelta(hours=12)
 SAVE_EVERY = timedelta(minutes=5)
 MAX_TOKEN_CHARS = 100
 MAX_WRONG = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long a sign-in lasts: without use, and however much it is used."""
+
+    idle: timedelta = timedelta(days=14)
+    longest: timedelta = timedelta(days=30)
+
+    def end(self, role: UserRole, created_at: datetime, now: datetime) -> datetime:
+        """Return when one ends that is used now; a guest's ends soon after."""
+        idle = min(self.idle, GUEST_IDLE) if role is UserRole.GUEST else self.idle
+        return min(now + idle, created_at + self.longest)
 
 
 @dataclass(slots=True)
@@ -54,11 +66,18 @@ class Sessions:
     Args:
         database: Where they are kept.
         clock: Aware time.
+        lifetime: How long they last.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime] = utc_now,
+        lifetime: Lifetime = Lifetime(),  # noqa: B008 - a value
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._lifetime = lifetime
         self._known: dict[str, _Known] = {}  # by hash of the token
         self._reading: dict[str, asyncio.Task[_Known | None]] = {}
         self._wrong: OrderedDict[str, None] = OrderedDict()  # hashes that no sign-in has
@@ -100,7 +119,7 @@ class Sessions:
             address=sender.address,
             created_at=now,
             last_used_at=now,
-            expires_at=now + _idle(user.role),
+            expires_at=self._lifetime.end(user.role, now, now),
             way=way,
         )
         rows.add(session, row)
@@ -156,8 +175,8 @@ class Sessions:
         if not is_moved and abs(now - known.saved_at) < SAVE_EVERY:
             return
         known.saved_at, known.address = now, sender.address
-        idle = _idle(known.identity.actor.role)
-        known.expires_at = min(now + idle, known.created_at + LONGEST)
+        role = known.identity.actor.role
+        known.expires_at = self._lifetime.end(role, known.created_at, now)
         use = {known.identity.id: (now, known.expires_at, known.address)}
         if await self._database.run(credentials.note_use, use, {}):
             self.end(known.identity.id)  # it made room for later ones
@@ -183,10 +202,6 @@ def check_vouched(sender: Sender, name: str) -> None:
             "the proxy says that somebody else is signed in there",
             "Sign in under the name that the proxy knows you by, or sign out there.",
         )
-
-
-def _idle(role: UserRole) -> timedelta:
-    return GUEST_IDLE if role is UserRole.GUEST else IDLE
 
 
 def _find(session: Session, token_hash: str) -> tuple[SessionRow, Person] | None:

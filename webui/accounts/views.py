@@ -209,7 +209,7 @@ class StoredView(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         user: Their name.
-        text_bytes: Of their conversations, as their limit counts them: without what is in the trash.
+        text_bytes: Of their conversations, as their limit counts them: with what is in the trash.
     """
 
     user_id: str

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
 from webui.errors import WebuiError
-from webui.storage import credentials, unattended
+from webui.storage import credentials, trash, unattended
 from webui.storage.tables import utc_now
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EVERY_S = 3600.0
-TRASH_KEPT = timedelta(days=30)
+EMPTY_KEPT = timedelta(days=1)
 
 
 async def keep_house(
@@ -50,7 +50,8 @@ async def clear(database: Database, accounts: Accounts) -> None:
         StorageFull: The disk is full.
     """
     now = utc_now()
-    await database.run(unattended.purge_trash, now - TRASH_KEPT)
+    await database.run(unattended.purge_trash, now - trash.KEPT)
+    await database.run(unattended.purge_empty, now - EMPTY_KEPT)
     await database.run(credentials.delete_expired, now)
     await database.run(unattended.purge_shares, now)
     await accounts.empty_left_guests()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from webui.api.traffic import Traffic
 
 COOKIE = "hearthside"
-COOKIE_S = 180 * 24 * 3600
+COOKIE_S = 400 * 24 * 3600  # the most that browsers keep; the server says when it is over
 TICKET = "hearthside-passkey"
 TICKET_S = 300
 BROWSER_COOKIE = "hearthside_oidc"

@@ -6,6 +6,7 @@ a `repr` or a path of an unexpected exception.
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
     from starlette.types import Scope
+
+logger = logging.getLogger(__name__)
 
 MAX_FIELD_CHARS = 100
 OPENAI_PREFIX = "/v1"
@@ -152,6 +155,7 @@ def status_of(error: errors.WebuiError, path: str) -> int:
 def error_body(error: errors.WebuiError, path: str, request_id: str = "") -> dict[str, Any]:
     """Return the JSON of an error in the dialect of the path."""
     quota = _quota(error) if isinstance(error, errors.QuotaExceeded) else {}
+    error = _without_paths(error)
     if is_openai(path):
         return {
             "error": {
@@ -225,6 +229,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _answer_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.WebuiError)
+    if isinstance(error, errors.StorageUnusable):
+        logger.error("%s", errors.in_one_line(error.message, error.hint))
     return error_response(error, request.scope)
 
 
@@ -242,6 +248,16 @@ async def _answer_starlette(request: Request, error: Exception) -> Response:
     else:
         ours = errors.NotFound("there is nothing at this address")
     return error_response(ours, request.scope)
+
+
+def _without_paths(error: errors.WebuiError) -> errors.WebuiError:
+    """Return what people may read of an error that names files of the machine."""
+    if not isinstance(error, errors.StorageUnusable):
+        return error
+    return errors.StorageUnusable(
+        "the database of this server cannot be used; it was left as it is",
+        "The server's log says why, and how an administrator puts it right.",
+    )
 
 
 def _quota(error: errors.QuotaExceeded) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from webui.api import (
     session,
     sessions,
     shares,
+    trash,
     usage,
     users,
 )
@@ -75,6 +76,7 @@ ROUTE_GROUPS = (
     audit,
     admin,
     conversations,
+    trash,
     shares,
     generations,
     events,

@@ -114,6 +114,22 @@ class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
     context_overflow: str | None = None
 
 
+class DeletedView(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation in the trash; `ends_at` is when it goes for good by itself."""
+
+    id: str
+    title: str
+    deleted_at: datetime
+    ends_at: datetime
+
+
+class TrashView(msgspec.Struct, frozen=True):
+    """The conversations deleted last, and how many there are in all."""
+
+    conversations: list[DeletedView]
+    total: int
+
+
 class GenerationView(msgspec.Struct, frozen=True, omit_defaults=True):
     """A running reply and the message it writes.
 

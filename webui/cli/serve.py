@@ -69,6 +69,18 @@ class UnknownModel(NotFound):
     help="What one person or strange address may send; 0 counts none [50].",
 )
 @click.option(
+    "--session-idle-days",
+    type=int,
+    metavar="NUMBER",
+    help="Days without use after which a sign-in ends [14].",
+)
+@click.option(
+    "--session-days",
+    type=int,
+    metavar="NUMBER",
+    help="Days after which a sign-in ends, however much it is used [30].",
+)
+@click.option(
     "--trusted-user-header", metavar="HEADER", help="In which that proxy says who is signed in."
 )
 @click.option(

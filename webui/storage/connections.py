@@ -95,6 +95,7 @@ def _execute(connection: SQLiteConnection, statements: list[str]) -> None:
 def _engine(path: Path, mode: str, num_connections: int) -> Engine:
     return create_engine(
         URL.create("sqlite", database=file_uri(path, mode), query={"uri": "true"}),
+        hide_parameters=True,  # else an error's text in the log holds what people wrote
         connect_args={"isolation_level": None, "check_same_thread": False},
         poolclass=QueuePool,
         pool_size=num_connections,

@@ -235,7 +235,7 @@ class _WriterLane(_Lane):
             StorageBusy: It did.
         """
         if self._held_at - asked_at >= self._patience_s:
-            raise held(self._path)
+            raise held()
         try:
             return self.work(work)
         except DBAPIError as error:

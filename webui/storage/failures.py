@@ -59,18 +59,18 @@ def is_held(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES
 
 
-def held(path: Path) -> StorageBusy:
-    """Return the error of a database that another program holds."""
+def held() -> StorageBusy:
+    """Return the error of a database that another program holds; people read it, so no path."""
     return StorageBusy(
-        f"Another program holds the database {path}; this was not saved",
+        "Another program holds the database; this was not saved",
         "What was saved before is safe. Close the other program and try again.",
     )
 
 
-def full(path: Path) -> StorageFull:
-    """Return the error of a disk without room."""
+def full() -> StorageFull:
+    """Return the error of a disk without room; people read it, so no path."""
     return StorageFull(
-        f"The disk of {path.parent} is full; this was not saved",
+        "The disk of this server is full; this was not saved",
         "What was saved before is safe. Make room and try again.",
     )
 
@@ -132,7 +132,7 @@ def _meaning(path: Path, error: BaseException | None) -> WebuiError | None:
         reason = error.strerror or str(error)
         if error.errno in FILE_ERRNOS:
             return not_a_folder(path, error.filename)
-        return full(path) if error.errno in FULL_ERRNOS else inaccessible(path, reason)
+        return full() if error.errno in FULL_ERRNOS else inaccessible(path, reason)
     # pysqlite's own errors, and those of others, have no code of SQLite's.
     extended = getattr(error, "sqlite_errorcode", None)
     return None if extended is None else _meaning_of_code(path, extended, str(error))
@@ -141,9 +141,9 @@ def _meaning(path: Path, error: BaseException | None) -> WebuiError | None:
 def _meaning_of_code(path: Path, extended: int, reason: str) -> WebuiError | None:
     code = extended & 0xFF
     if {code, extended} & FULL_CODES:
-        return full(path)
+        return full()
     if code in BUSY_CODES:
-        return held(path)
+        return held()
     if code in DAMAGE_CODES:
         return damaged(path, reason)
     return inaccessible(path, reason) if code in ACCESS_CODES else None

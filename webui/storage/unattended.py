@@ -99,6 +99,17 @@ def purge_trash(session: Session, before: datetime) -> None:
     session.execute(delete(ConversationRow).where(ConversationRow.deleted_at < before))
 
 
+def purge_empty(session: Session, before: datetime) -> None:
+    """Remove conversations that were begun before a moment and never held a message.
+
+    No list shows them, and a title takes room that no limit counts.
+    """
+    holds = exists().where(MessageRow.conversation_id == ConversationRow.id)
+    session.execute(
+        delete(ConversationRow).where(ConversationRow.created_at < before, ~holds)
+    )
+
+
 def purge_shares(session: Session, now: datetime) -> None:
     """Remove shares that have run out; nobody reads them any more."""
     session.execute(delete(ShareRow).where(ShareRow.expires_at <= now))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import LargeBinary, cast, func
 
 from webui.storage.owned import owned
-from webui.storage.tables import ConversationRow, MessageRow, UsageRow, UserRow
+from webui.storage.tables import MessageRow, UsageRow, UserRow
 
 if TYPE_CHECKING:
     from datetime import date
@@ -74,12 +74,10 @@ def list_since(session: Session, owner_id: str, first_day: date) -> list[Spent]:
 
 
 def stored_bytes(session: Session, owner_id: str) -> int:
-    """Return about how many bytes the text of somebody's conversations takes, deleted ones not."""
+    """Return about how many bytes the text of somebody's conversations takes, the trash included."""
     texts = (MessageRow.text, MessageRow.reasoning)
     sizes = sum((func.length(cast(text, LargeBinary)) for text in texts), start=0)
     query = (
-        owned(MessageRow, owner_id)
-        .where(ConversationRow.deleted_at.is_(None))
-        .with_only_columns(func.coalesce(func.sum(sizes), 0))
+        owned(MessageRow, owner_id).with_only_columns(func.coalesce(func.sum(sizes), 0))
     )
     return int(session.scalar(query) or 0)

@@ -112,6 +112,9 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("POST", "/api/conversations/{conversation_id}/messages", SEND, (401, 404, 404, 404, 202)),
     ("DELETE", "/api/conversations/{conversation_id}", None, (401, 404, 404, 404, 204)),
     ("POST", "/api/conversations/{conversation_id}/restore", None, (401, 404, 404, 404, 200)),
+    ("GET", "/api/trash", None, (401, 200, 200, 200, 200)),
+    ("DELETE", "/api/trash/{conversation_id}", None, (401, 404, 404, 404, 204)),
+    ("DELETE", "/api/trash", None, (401, 200, 200, 200, 200)),
     ("POST", "/api/generations/{generation_id}/stop", None, (401, 404, 404, 404, 202)),
     ("GET", "/api/events", None, (401, 200, 200, 200, 200)),
     ("GET", "/api/jobs", None, (401, 200, 200, 200, 200)),
@@ -203,7 +206,7 @@ async def test_every_route_as_everybody(household: Household) -> None:
                 await household.sign_in(name)
         await household.sign_in("Bob")
         ids = await bobs(household) if "{" in path else {}
-        if path.endswith("/restore"):
+        if path in OF_THE_TRASH:
             await household.runtime.database.run(
                 conversations.delete, ids["user_id"], ids["conversation_id"]
             )
@@ -214,6 +217,12 @@ async def test_every_route_as_everybody(household: Household) -> None:
                 wrong.append(f"{method} {path} as {name or 'stranger'}: {got}, not {status}")
     assert not wrong, "\n".join(wrong)
 
+
+# A conversation is put there first.
+OF_THE_TRASH = {
+    "/api/conversations/{conversation_id}/restore",
+    "/api/trash/{conversation_id}",
+}
 
 # What a key opens that opens all that keys may: its owner's things, and what is everybody's.
 OPEN_TO_KEYS = {
@@ -263,7 +272,7 @@ async def test_every_route_by_keys(household: Household, monkeypatch: pytest.Mon
     for method, path, body, wanted in ROUTES:
         for name in ("Ann", "Bob"):
             ids = await bobs(household) if "{" in path else {}
-            if path.endswith("/restore"):
+            if path in OF_THE_TRASH:
                 await household.runtime.database.run(
                     conversations.delete, ids["user_id"], ids["conversation_id"]
                 )

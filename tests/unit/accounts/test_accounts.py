@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,11 +16,15 @@ from webui.accounts.sessions import GUEST_IDLE, MAX_WRONG
 from webui.accounts.throttle import PAIR, TooManyAttempts
 from webui.accounts.users import UserChange
 from webui.actor import LOCAL_USER_ID, Permission, UserRole
-from webui.administration.housekeeping import TRASH_KEPT, clear
+from webui.administration.housekeeping import EMPTY_KEPT, clear
 from webui.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
-from webui.storage import conversations, users
+from webui.messages import Role
+from webui.storage import conversations, messages, trash, users
 from webui.storage.sessions import MAX_SESSIONS
 from webui.storage.tables import utc_now
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 FAR = Sender("203.0.113.7", "Safari, iPhone")
 
@@ -414,12 +419,36 @@ async def test_guest_who_just_stays_away_leaves_nothing_either(house: House, mon
 
 async def test_trash_is_kept_for_thirty_days(house: House, monkeypatch) -> None:
     made = await house.database.run(conversations.create, LOCAL_USER_ID)
+    await house.database.run(say, made.id)
     await house.database.run(conversations.delete, LOCAL_USER_ID, made.id)
     await clear(house.database, house.accounts)
     await house.database.run(conversations.restore, LOCAL_USER_ID, made.id)
     await house.database.run(conversations.delete, LOCAL_USER_ID, made.id)
-    later = utc_now() + TRASH_KEPT
+    later = utc_now() + trash.KEPT
     monkeypatch.setattr("webui.administration.housekeeping.utc_now", lambda: later)
     await clear(house.database, house.accounts)
     with pytest.raises(NotFound):
         await house.database.run(conversations.restore, LOCAL_USER_ID, made.id)
+
+
+async def test_conversation_that_never_held_a_message_goes_after_a_day(
+    house: House, monkeypatch
+) -> None:
+    empty, used = [
+        (await house.database.run(conversations.create, LOCAL_USER_ID)).id for _ in range(2)
+    ]
+    await house.database.run(say, used)
+    await clear(house.database, house.accounts)
+    await house.database.read(conversations.get, LOCAL_USER_ID, empty)
+    later = utc_now() + EMPTY_KEPT
+    monkeypatch.setattr("webui.administration.housekeeping.utc_now", lambda: later)
+    await clear(house.database, house.accounts)
+    await house.database.read(conversations.get, LOCAL_USER_ID, used)
+    with pytest.raises(NotFound):
+        await house.database.read(conversations.get, LOCAL_USER_ID, empty)
+
+
+def say(session: Session, conversation_id: str) -> None:
+    messages.add(
+        session, LOCAL_USER_ID, conversation_id, parent_id=None, role=Role.USER, text="Hi"
+    )

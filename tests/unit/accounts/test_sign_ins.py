@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.accounts.conftest import GOOD, HERE, OTHER, House
 from webui.accounts.identity import Sender
-from webui.accounts.sessions import GUEST_IDLE, IDLE
+from webui.accounts.sessions import GUEST_IDLE, Lifetime
 from webui.accounts.sign_ins import SignIns
 from webui.actor import Permission, UserRole
 from webui.errors import NotFound, PermissionDenied
@@ -82,7 +82,7 @@ async def test_last_used_come_first_and_what_ran_out_is_not_there(home: Home) ->
     assert [one.name for one in listed.keys] == ["Used", "Never used", "Short"]
     later = SignIns(home.house.database, home.house.accounts, lambda: now + timedelta(hours=2))
     assert [one.id for one in (await later.list(home.ann)).keys] == [used.view.id, never.view.id]
-    much_later = now + IDLE + timedelta(days=1)
+    much_later = now + Lifetime().idle + timedelta(days=1)
     later = SignIns(home.house.database, home.house.accounts, lambda: much_later)
     assert (await later.list(home.ann)).sessions == []
 
@@ -141,7 +141,7 @@ async def test_what_a_guest_made_goes_when_an_administrator_ends_the_last(home: 
     with pytest.raises(NotFound):
         await home.house.database.read(conversations.get, guest.id, made.id)
     assert home.house.gone == [guest.id]
-    assert GUEST_IDLE < IDLE
+    assert GUEST_IDLE < Lifetime().idle
 
 
 async def test_nobody_else_sees_or_ends_any(home: Home) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import struct
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ from webui.chat.shared_views import (
 )
 from webui.chat.views import (
     ConversationView,
+    DeletedView,
     GenerationView,
     JobView,
     MessageView,
@@ -59,6 +60,7 @@ from webui.chat.views import (
     Page,
     StarterView,
     Transcript,
+    TrashView,
     Turn,
 )
 from webui.engine.interface import EmbedResult, Finish, FinishReason, Text, Timings, Usage
@@ -86,6 +88,9 @@ CONVERSATION = ConversationView(
     created_at=NOW,
     updated_at=NOW,
     running=False,
+)
+DELETED = DeletedView(
+    id="c1", title="Hello", deleted_at=NOW, ends_at=NOW + timedelta(days=30)
 )
 MESSAGE = MessageView(
     id="m1",
@@ -374,6 +379,7 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
             continue_reply=TURN,
             edit=Turn([MESSAGE], CONVERSATION, None, "boot:2"),
         ),
+        trash=Recorder(get=TrashView([DELETED], 1), delete=None, empty=3),
         sharing=Recorder(
             choices=CHOICES,
             share=[SHARE],

@@ -44,6 +44,15 @@ async def test_error_of_a_use_case_has_its_number(client, runtime, error, status
     assert body["request_id"] == answer.headers["x-request-id"]
 
 
+async def test_path_of_the_data_folder_is_told_in_the_log_alone(client, runtime, caplog) -> None:
+    runtime.conversations.error = errors.StorageUnusable("/home/x/data is odd", "Move /home/x.")
+    answer = await client.get("/api/conversations")
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "storage_unusable"
+    assert "/home" not in answer.text
+    assert "/home/x/data is odd" in caplog.text
+
+
 def test_invalid_request_is_400_in_the_openai_dialect() -> None:
     error = errors.InvalidRequest("too hot", "Cool it.", field="temperature")
     assert status_of(error, "/v1/chat/completions") == 400

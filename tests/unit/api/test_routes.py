@@ -122,6 +122,9 @@ def test_every_route_asks_who_acts_or_is_on_the_public_list(app: FastAPI) -> Non
         ("GET", "/api/usage"),
         ("GET", "/api/usage/all"),
         ("GET", "/api/shares"),
+        ("GET", "/api/trash"),
+        ("DELETE", "/api/trash"),
+        ("DELETE", "/api/trash/{conversation_id}"),
         ("POST", "/api/shares"),
         ("DELETE", "/api/shares/{share_id}"),
         ("GET", "/api/shares/choices"),
@@ -169,6 +172,8 @@ FOR_PEOPLE = {
     "/api/limits",
     "/api/limits/all",
     "/api/defaults",
+    "/api/trash",
+    "/api/trash/{conversation_id}",
     "/api/shares",
     "/api/shares/choices",
     "/api/shares/received",
@@ -389,6 +394,16 @@ async def test_conversation_is_deleted_and_restored(client, runtime) -> None:
     back = await client.post("/api/conversations/c1/restore")
     assert back.json() == {"conversation": VIEW_OF_CONVERSATION}
     assert runtime.conversations.calls == [("delete", "c1"), ("restore", "c1")]
+
+
+async def test_trash_is_listed_and_ended(client, runtime) -> None:
+    answer = await client.get("/api/trash")
+    times = {"deleted_at": "2026-11-23T00:00:00Z", "ends_at": "2026-12-23T00:00:00Z"}
+    assert answer.json() == {"conversations": [{"id": "c1", "title": "Hello", **times}], "total": 1}
+    gone = await client.delete("/api/trash/c1")
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert (await client.delete("/api/trash")).json() == {"deleted": 3}
+    assert runtime.trash.calls == [("get",), ("delete", "c1"), ("empty",)]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path(webui.storage.__file__).parent
 DOORS = {"owned.py", "unattended.py", "credentials.py", "received.py", "everybodys.py", "tables.py"}
-QUERIES = {"select", "update", "delete", "insert", "exists", "aliased", "query", "get", "get_one"}
+QUERIES = {"select", "update", "delete", "insert", "exists", "aliased", "query", "get", "get_one",
+    "select_from", "join", "outerjoin", "merge", "with_entities",
+}
 OWNED = {table.__name__ for table in OWNERS}
 TABLES = {mapper.local_table.name: mapper.class_ for mapper in Base.registry.mappers}
 
@@ -57,6 +59,9 @@ def test_every_query_for_a_person_begins_at_the_door(path: Path) -> None:
         "select(func.count(JobRow.id))",
         "sqlalchemy.update(GenerationRow).values(x=1)",
         "session.query(SettingRow)",
+        "select(func.count()).select_from(MessageRow)",
+        "query.join(ConversationRow)",
+        "session.merge(JobRow(id=id))",
         "session.execute(text('SELECT 1'))",
     ],
 )

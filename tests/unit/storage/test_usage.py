@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from webui.messages import Role
-from webui.storage import conversations, messages, usage, users
+from webui.storage import conversations, messages, trash, usage, users
 from webui.storage.usage import Spent
 
 if TYPE_CHECKING:
@@ -62,4 +62,6 @@ def test_text_that_is_kept_is_counted_in_bytes(session: Session) -> None:
             messages.add(session, owner, row.id, parent_id=None, role=Role.USER, text=text)
     assert usage.stored_bytes(session, "ann") == 3 + 6 + 4
     conversations.delete(session, "bob", row.id)
+    assert usage.stored_bytes(session, "bob") == 13, "what can be brought back is still there"
+    trash.delete(session, "bob", row.id)
     assert usage.stored_bytes(session, "bob") == 9

@@ -118,6 +118,10 @@ export const api = {
   deleteConversation: (id) => call("DELETE", path("api", "conversations", id)),
   restoreConversation: (id) => post(path("api", "conversations", id, "restore")),
 
+  trash: () => get("api/trash"),
+  emptyTrash: () => call("DELETE", "api/trash"),
+  deleteForGood: (id) => call("DELETE", path("api", "trash", id)),
+
   shares: () => get("api/shares"),
   shareChoices: (conversationId) => get(`api/shares/choices?conversation_id=${encodeURIComponent(conversationId)}`),
   share: (what) => post("api/shares", what),

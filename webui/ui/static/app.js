@@ -25,6 +25,7 @@ import { t } from "./strings.js";
 import { startTheme } from "./theme.js";
 import { Transcript } from "./transcript.js";
 import { toast, toastError } from "./toast.js";
+import { showTrash } from "./trash.js";
 
 const PLACE = "place";
 
@@ -164,10 +165,12 @@ class App {
   #userMenu() {
     const { user, is_claimed: isClaimed } = this.me ?? {};
     if (!user) return [{ label: t("app.reconnecting"), icon: "retry", run: () => this.#whoAmI() }];
-    if (!isClaimed) return [{ label: t("account.first"), icon: "people", run: () => location.assign(`${root}first-run`) }];
+    const trash = { label: t("trash.open"), icon: "delete", run: () => showTrash(this.conversations, (id) => this.go(id)) };
+    if (!isClaimed) return [trash, { label: t("account.first"), icon: "people", run: () => location.assign(`${root}first-run`) }];
     const isAdministrator = user.role === "administrator";
     return [
       { label: t("account.own"), icon: "person", run: () => showAccount(user) },
+      trash,
       ...(isAdministrator ? [{ label: t("people.title"), icon: "people", run: () => showPeople(user, { canRead: this.adminPage.reads.checked }) }] : []),
       { label: t("account.sign_out"), icon: "sign_out", run: () => api.signOut().then(() => location.assign(`${root}sign-in`), toastError) },
     ];

@@ -14,6 +14,7 @@ import { t } from "./strings.js";
 import { toast, toastError } from "./toast.js";
 
 const ROLES = ["administrator", "user", "guest"];
+const LOG_PAGE = 50; // as many as the server tells at once
 export const PERMISSIONS = ["chat", "load_models", "download_models", "api_keys", "sharing"];
 
 /** Show the sheet; `me` is the administrator who looks, `closed` is called at the end. */
@@ -153,9 +154,14 @@ function keysOf(user) {
 /** Who did something; the machine's own command line looks like nobody's name. */
 const actor = ({ actor_kind: kind, actor_name: name }) => (kind === "person" ? el("b", {}, name) : el("kbd", {}, t(`people.${kind}`)));
 
-async function drawLog(log) {
-  const { entries } = await api.audit();
-  log.replaceChildren(
+/** The newest of the log; what is older comes when it is wanted. */
+async function drawLog(log, before = null) {
+  const { entries } = await api.audit(before);
+  if (before === null) log.replaceChildren();
+  log.append(
     ...entries.map((entry) => el("li", {}, el("time", {}, moment(entry.at)), " ", actor(entry), " ", [entry.action, entry.about].filter(Boolean).join(": "), entry.address ? el("small", {}, ` ${entry.address}`) : null)),
   );
+  if (entries.length < LOG_PAGE) return;
+  const more = el("li", {}, button(t("people.more_log"), () => drawLog(log, entries.at(-1).position).then(() => more.remove())));
+  log.append(more);
 }
