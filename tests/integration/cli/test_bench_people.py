@@ -21,3 +21,18 @@ def test_replies_of_those_who_stay_are_whole(monkeypatch: pytest.MonkeyPatch) ->
     cores = [float(found) for found in re.findall(r"web process (\d+\.\d+) cores", done.output)]
     assert len(cores) == 2
     assert all(0 < one < 2 for one in cores)
+
+
+@pytest.mark.parametrize(
+    "num_people", [20, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(300)])]
+)
+def test_many_who_chat_at_once_leave_the_web_process_half_a_core(
+    monkeypatch: pytest.MonkeyPatch, num_people: int
+) -> None:
+    """Replies of 40 tokens a second each, events and saving included; counted in CPU seconds."""
+    monkeypatch.setattr(people, "WARM_UP_S", 1.0)
+    flags = ["--people", str(num_people), "--seconds", "8", "--rate", "40", "--drop", "0"]
+    done = CliRunner().invoke(people.people, [*flags, "--hold", "0"], catch_exceptions=False)
+    assert f"all read: {num_people} of {num_people} replies whole" in done.output
+    cores = [float(found) for found in re.findall(r"web process (\d+\.\d+) cores", done.output)]
+    assert max(cores) <= 0.5 * num_people / 100 + 0.05  # what a server does by itself, besides
