@@ -20,7 +20,7 @@ from webui.chat import events as chat_events
 from webui.cli.commands import commands
 from webui.errors import WebuiError
 from webui.loaders import LOADERS
-from webui.loaders.llama_cpp.options import LoraAdapter
+from webui.loaders.llama_cpp.lora_adapter import LoraAdapter
 from webui.sampling_params import SamplingParams
 from webui.settings import ENV_PREFIX, Settings
 

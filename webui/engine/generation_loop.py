@@ -186,6 +186,7 @@ class GenerationLoop:
             told += news
             failures += failed
             self._keeper.spill()
+            self._keeper.move_out()
         return [Outputs(told), *failures] if told else failures
 
     def _add(self, mail: Prepared) -> list[ToParent]:

@@ -96,6 +96,15 @@ class ResidentSlots:
         ]
         return [slot for _, _, slot in sorted(holding) if self._free[slot].tokens]
 
+    def idle(self) -> list[Displaced]:
+        """Return what free slots hold, left longest ago first."""
+        holding = [
+            (kept.left, Displaced(slot, kept.prefix))
+            for slot, kept in self._free.items()
+            if kept.prefix is not None
+        ]
+        return [resident for _, resident in sorted(holding, key=lambda item: item[0])]
+
     def unkept(self) -> list[Displaced]:
         """Return what free slots hold whose state is not on disk, left latest first."""
         worth = [

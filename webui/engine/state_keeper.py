@@ -96,6 +96,23 @@ class StateKeeper:
                 self._is_dirty = True
         self._budget.pause(paused_s)
 
+    def move_out(self) -> None:
+        """Take what lies idle out of a pool that all share, one at a time, while somebody writes.
+
+        Attention runs up to the highest cell in use. What takes too long to copy stays until its
+        cells are needed.
+        """
+        if self._runner.info.kv_cells is None or not self._scheduler.num_decoding:
+            return
+        for resident in self._scheduler.residents.idle():
+            if not self._is_soon_copied(resident):
+                continue
+            if len(resident.prefix.tokens) >= MIN_STATE_TOKENS or resident.prefix.is_unfinished:
+                self.save([resident])
+            self._scheduler.lose_cells(resident.slot)
+            self._runner.forget(resident.slot, 0)
+            return
+
     def spill(self) -> None:
         """Write a state that was not used for a while to disk; called while others work.
 

@@ -181,6 +181,10 @@ def test_replies_in_one_pool_do_not_see_each_other(best_model: Path) -> None:
             shared.forward([Row(slot, prompts[slot], 0, sample=False)])
         assert [greedy(shared, prompt, 8) for prompt in prompts] == alone
         assert shared.info.context_length == apart.info.context_length
+        assert (apart.info.kv_cells, shared.info.kv_cells) == (
+            None,
+            shared.info.num_slots * shared.info.context_length,
+        )
         assert shared.info.memory.kv_bytes == apart.info.memory.kv_bytes
     finally:
         apart.close()

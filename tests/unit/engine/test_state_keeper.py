@@ -272,6 +272,30 @@ def replace_options(**fields):
     return OPTIONS.model_copy(update=fields)
 
 
+@pytest.mark.parametrize("kv_cells", [None, 900])
+def test_idle_chat_does_not_stay_in_a_shared_pool_while_others_write(kv_cells):
+    """Attention runs up to the highest cell in use; what was read is kept all the same."""
+    runner = FakeRunner(OPTIONS.model_copy(update={"slots": 3, "kv_cells": kv_cells}))
+    loop = make_loop(runner)
+    for owner, token in (("ann", A), ("cid", C)):
+        cached(loop, job(owner, [token] * 100))
+    assert sum(map(bool, runner._cells.values())) == 2, "nobody writes: they stay where they are"
+    cached(loop, job("bob", [B] * 60, num=9, ignores_eos=True))
+    assert sum(map(bool, runner._cells.values())) == (3 if kv_cells is None else 1)
+    assert runner.num_saved == (0 if kv_cells is None else 2)
+    assert cached(loop, job("ann", [A] * 100 + [C] * 5)) == 100
+
+
+def test_idle_chat_that_takes_long_to_copy_stays_in_a_shared_pool():
+    runner = FakeRunner(OPTIONS.model_copy(update={"slots": 2, "kv_cells": 900}))
+    loop = make_loop(runner)
+    cached(loop, job("ann", [A] * 100))
+    loop._keeper._token_s = 1.0
+    cached(loop, job("bob", [B] * 60, num=9, ignores_eos=True))
+    assert runner.num_saved == 0
+    assert cached(loop, job("ann", [A] * 100 + [C] * 5)) == 100
+
+
 @pytest.mark.parametrize("num_owners", [2, 6])
 def test_what_everybody_reads_is_read_once(num_owners):
     runner = FakeRunner(replace_options(slots=num_owners))

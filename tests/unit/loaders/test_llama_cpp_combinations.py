@@ -91,6 +91,26 @@ def test_scale_that_has_no_effect_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"kv_cells": 4096}, "no effect with kv_unified false"),
+        ({"kv_cells": 4096, "kv_unified": True, "context_length": 4097}, "one context of 4,097"),
+        ({"kv_cells": 32, "kv_unified": True, "slots": 33}, "each of 33 replies"),
+    ],
+)
+def test_cells_that_cannot_be_are_refused(options: dict[str, object], said: str) -> None:
+    with pytest.raises(LoadFailed, match=said) as caught:
+        check_options(options_of(**options))
+    assert caught.value.hint
+    assert caught.value.field == "kv_cells"
+
+
+@pytest.mark.parametrize("context_length", [0, 4096])
+def test_cells_for_one_context_are_enough(context_length: int) -> None:
+    check_options(options_of(kv_cells=4096, kv_unified=True, context_length=context_length))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
         ({"speculation": "draft"}, "needs a draft model"),
         ({"speculation": "ngram", "flash_attn": "off"}, "ngram does not go with"),
         (
@@ -292,7 +312,8 @@ def test_each_option_that_shapes_states_changes_their_key(tmp_path: Path) -> Non
     assert state_key(path, options_of(threads=3, gpu_layers=7, context_length=64)) == keys[-1]
     assert state_key(path, options_of(slots=9)) != keys[-1]
     pooled = [state_key(path, options_of(kv_unified=True, slots=slots)) for slots in (1, 9)]
-    assert pooled[0] == pooled[1] != state_key(path, options_of(slots=1))
+    pooled.append(state_key(path, options_of(kv_unified=True, kv_cells=4096)))
+    assert pooled[0] == pooled[1] == pooled[2] != state_key(path, options_of(slots=1))
     with_draft = options_of(flash_attn="on", speculation="draft", draft_model="small")
     assert state_key(path, with_draft) == state_key(path, options_of(flash_attn="on"))
 

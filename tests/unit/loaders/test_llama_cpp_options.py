@@ -52,6 +52,7 @@ RARE = {
     "cpu_moe",
     "n_cpu_moe",
     "kv_unified",
+    "kv_cells",
     "numa",
     "rope_scaling",
     "rope_freq_base",

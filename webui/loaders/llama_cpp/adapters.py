@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from webui.engine.adapters import Scales
     from webui.loaders.llama_cpp.native_log import NativeLog
-    from webui.loaders.llama_cpp.options import LoraAdapter
+    from webui.loaders.llama_cpp.lora_adapter import LoraAdapter
 
 # What llama.cpp says, as people would. Source: llama.cpp, src/llama-adapter.cpp.
 REASONS = {

@@ -40,6 +40,7 @@ def check_options(options: LlamaCppOptions) -> None:
             field="lora",
         )
     _check_split(options)
+    _check_cells(options)
     scale = options.rope_freq_scale
     if scale and options.rope_scaling == "none":
         raise LoadFailed(
@@ -91,6 +92,27 @@ def _check_split(options: LlamaCppOptions) -> None:
             "The shares of all graphics cards (tensor_split) are 0",
             "Leave tensor_split empty, or give one card a share.",
             field="tensor_split",
+        )
+
+
+def _check_cells(options: LlamaCppOptions) -> None:
+    num_cells = options.kv_cells
+    if not num_cells:
+        return
+    if not options.kv_unified:
+        raise LoadFailed(
+            f"A cache of {num_cells:,} tokens for all replies (kv_cells) has no effect with "
+            "kv_unified false",
+            "Set kv_unified to true, or kv_cells to 0.",
+            field="kv_cells",
+        )
+    least = max(options.context_length, options.slots)
+    if num_cells < least:
+        raise LoadFailed(
+            f"A cache of {num_cells:,} tokens (kv_cells) does not hold one context of "
+            f"{options.context_length:,} tokens, or a token for each of {options.slots} replies",
+            f"Set kv_cells to {least:,} or more, or to 0; or take a shorter context.",
+            field="kv_cells",
         )
 
 

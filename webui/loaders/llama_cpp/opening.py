@@ -68,11 +68,19 @@ HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class OpenedContext:
-    """A context and what it came to: handle, tokens a slot may hold, bytes of its cache."""
+    """A context and what it came to.
+
+    Attributes:
+        context: Its handle.
+        context_length: Tokens that a slot may hold.
+        kv_bytes: Of its cache.
+        kv_cells: Tokens that all slots may hold together, where they share one cache.
+    """
 
     context: int
     context_length: int
     kv_bytes: int
+    kv_cells: int | None
 
 
 def open_model(
@@ -123,7 +131,7 @@ def open_model(
 
 
 def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> OpenedContext:
-    """Make the context: every slot has a cache of its own of the whole context length.
+    """Make the context: a cache of the whole context length for every slot, or one for all.
 
     Raises:
         LoadFailed: The length is more than the model knows or the memory holds.
@@ -131,7 +139,8 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
     token_bytes = _kv_bytes_per_token(model, options)
     length = _choose_context_length(model, options, token_bytes)
     params = llama_cpp.llama_context_default_params()
-    params.n_ctx = length * options.slots
+    num_cells = _num_cells(options, length)
+    params.n_ctx = num_cells
     params.n_seq_max = options.slots
     # It asserts that each sequence can have a token in one step.
     params.n_batch = max(options.slots, min(options.batch_size, length))
@@ -155,7 +164,8 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
     return OpenedContext(
         context=context,
         context_length=min(length, llama_cpp.llama_n_ctx_seq(context)),
-        kv_bytes=log.kv_bytes or token_bytes * length * options.slots,
+        kv_bytes=log.kv_bytes or token_bytes * num_cells,
+        kv_cells=num_cells if options.kv_unified else None,
     )
 
 
@@ -183,18 +193,23 @@ def _choose_context_length(model: int, options: LlamaCppOptions, token_bytes: in
     asked = options.context_length
     check_context(options, trained)
     if not asked:
-        usual = min(trained, DEFAULT_CONTEXT_LENGTH)
-        fits = usual * options.slots * token_bytes <= free_bytes * KV_SHARE
-        asked = usual if fits else min(trained, SHORT_CONTEXT_LENGTH)
-    needed_bytes = asked * options.slots * token_bytes
+        usual = min(trained, DEFAULT_CONTEXT_LENGTH, options.kv_cells or trained)
+        fits = _num_cells(options, usual) * token_bytes <= free_bytes * KV_SHARE
+        asked = usual if fits else min(usual, SHORT_CONTEXT_LENGTH)
+    needed_bytes = _num_cells(options, asked) * token_bytes
     if needed_bytes > free_bytes and not llama_cpp.llama_supports_gpu_offload():
         raise LoadFailed(
-            f"A context of {asked:,} tokens for {options.slots} replies takes "
+            f"A cache for {_num_cells(options, asked):,} tokens of {options.slots} replies takes "
             f"{needed_bytes / GIB:.1f} GiB, and {free_bytes / GIB:.1f} GiB are free",
             "Take a shorter context or fewer parallel replies.",
             field="context_length",
         )
     return asked
+
+
+def _num_cells(options: LlamaCppOptions, length: int) -> int:
+    """Return the tokens that all slots may hold together, of contexts of some length."""
+    return options.kv_cells or length * options.slots
 
 
 def _kv_bytes_per_token(model: int, options: LlamaCppOptions) -> int:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import psutil
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from webui.engine.adapters import MAX_ADAPTERS, MAX_LORA_SCALE
+from webui.engine.adapters import MAX_ADAPTERS
 from webui.errors import WebuiError
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
+from webui.loaders.llama_cpp.lora_adapter import MAX_PATH_CHARS, LoraAdapter
 from webui.sampling_params import Control
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ MIN_CONTEXT_LENGTH = 32  # a question of one word in a chat template takes about
 MIN_ROPE_SCALE = 1 / 512  # smaller ones stretch a context beyond what llama.cpp counts in 32 bits
 MIN_ROPE_BASE = 1.0  # below it positions would turn the faster the less they should
 DEFAULT_CONTEXT_LENGTH = 8192
-MAX_PATH_CHARS = 1024
 MAX_GPUS = 16
 MAX_DRAFT = 62  # with the token before it a step stays below 64 tokens, see `engine.drafting`
 
@@ -59,15 +59,6 @@ def _nought_or(least: float) -> AfterValidator:
 
 
 Share = Annotated[float, Field(ge=0, le=1_000_000)]
-
-
-class LoraAdapter(BaseModel):
-    """A file that changes what a model says, and how strongly."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    path: str = Field(min_length=1, max_length=MAX_PATH_CHARS)
-    scale: float = Field(default=1.0, ge=-MAX_LORA_SCALE, le=MAX_LORA_SCALE)
 
 
 class LlamaCppOptions(BaseModel):
@@ -227,6 +218,15 @@ class LlamaCppOptions(BaseModel):
         title="One cache for all replies",
         description="Let all replies share one pool of memory; each then looks at the cells of "
         "all, which is slower with several and lets rounding depend on who else is there.",
+    )
+    kv_cells: Annotated[int, _nought_or(MIN_CONTEXT_LENGTH)] = Field(
+        default=0,
+        ge=0,
+        le=MAX_CONTEXT_LENGTH,
+        title="Tokens of the one cache",
+        description="How many tokens one cache for all replies holds, all taken together, at least "
+        "one context; so many long replies share less memory, and wait for each other where it "
+        "is full. 0 takes a context for each reply.",
     )
     numa: Literal["disabled", "distribute", "isolate", "numactl"] = Field(
         default="disabled",

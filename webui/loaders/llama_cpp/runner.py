@@ -107,6 +107,7 @@ class LlamaCppRunner:
             name=name,
             context_length=opened.context_length,
             num_slots=options.slots,
+            kv_cells=opened.kv_cells,
             num_threads=num_threads(options),
             memory=Memory(
                 weights_bytes=llama_cpp.llama_model_size(self._model) + self.adapters.num_bytes,
