@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CHAT_TOKENS = 1000
 REPLY_TOKENS = 96
-SETTLE_S = 2.0  # the worker tells its figures every second
+SETTLE_S = 3.0  # until the worker has told figures of after the last chat left its slot
 GRAMMAR_TOKENS = 3000
 GRAMMAR = r"""
 root ::= line+
