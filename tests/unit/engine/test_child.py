@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections import deque
 from types import SimpleNamespace
 
 import pytest
@@ -34,6 +35,19 @@ def worker_in(tmp_path, num_kills: int | None, **patience: float) -> WorkerProce
 def count(tmp_path, num_kills: int | None) -> None:
     if num_kills is not None:
         (tmp_path / "box" / "memory.events").write_text(f"oom 9\noom_kill {num_kills}\n")
+
+
+class Looks(deque[int | None]):
+    """The last two looks at the count; tells when there were so many."""
+
+    def __init__(self, looked: asyncio.Event) -> None:
+        super().__init__([3], maxlen=2)
+        self._looked = looked
+
+    def append(self, num: int | None) -> None:
+        super().append(num)
+        if list(self) == [4, 4]:
+            self._looked.set()
 
 
 def ended(code: int) -> SimpleNamespace:
@@ -94,10 +108,10 @@ async def test_what_was_ended_long_before_says_nothing_of_this_end(tmp_path) -> 
     worker = worker_in(tmp_path, 3, tick_s=0.001)
     worker._process = ended(-signal.SIGKILL)
     count(tmp_path, 4)
+    looked = asyncio.Event()
+    worker._oom_kills = Looks(looked)
     watch = asyncio.create_task(worker._watch_over())
-    async with asyncio.timeout(5):
-        while list(worker._oom_kills) != [4, 4]:
-            await asyncio.sleep(0)
+    await asyncio.wait_for(looked.wait(), 5)
     watch.cancel()
     await asyncio.wait({watch})
     assert worker._obituary().message == "The engine stopped: killed by SIGKILL."

@@ -65,7 +65,11 @@ def test_cores_are_those_of_the_tightest_group(tmp_path, membership, files, core
     ("membership", "files", "num"),
     [
         (UNIFIED, {"app/worker/memory.events": "oom 5\noom_kill 3\noom_group_kill 9\n"}, 3),
-        (UNIFIED, {"app/worker/memory.events": "oom_kill 0\n", "app/memory.events": "oom_kill 7\n"}, 0),
+        (
+            UNIFIED,
+            {"app/worker/memory.events": "oom_kill 0\n", "app/memory.events": "oom_kill 7\n"},
+            0,
+        ),
         (UNIFIED, {"app/memory.events": "oom_kill 7\n"}, 7),
         (UNIFIED, {"app/worker/memory.events": "oom 5\n"}, None),
         (HYBRID, {"memory/jail/memory.oom_control": "under_oom 0\noom_kill 2\n"}, 2),

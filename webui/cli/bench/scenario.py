@@ -68,9 +68,7 @@ def at_least(metric: str, limit: float, reference: str = "", *, slack: float = S
     return Bar(metric, limit, is_floor=True, reference=reference, slack=slack)
 
 
-def at_most(
-    metric: str, limit: float, reference: str = "", *, slack: float | None = None
-) -> Bar:
+def at_most(metric: str, limit: float, reference: str = "", *, slack: float | None = None) -> Bar:
     """Return the bar of a figure of which less is better.
 
     Of a small limit the usual slack would be a large part: below 1 it is 3 % of the limit.

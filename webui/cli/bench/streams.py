@@ -79,9 +79,7 @@ class Stream:
         owner_index: Which of its owners asks.
     """
 
-    def __init__(
-        self, server: Served, body: Mapping[str, object], owner_index: int = 0
-    ) -> None:
+    def __init__(self, server: Served, body: Mapping[str, object], owner_index: int = 0) -> None:
         self._port = server.port
         self._headers = server.headers(owner_index)
         self._body = json.dumps(body)

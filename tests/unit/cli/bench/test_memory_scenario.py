@@ -60,7 +60,8 @@ def test_model_and_cached_chats_are_not_counted(measure):
     assert measure(engine) == pytest.approx(800 - 90 - 300 - 40 - 250)
     *chats, last = engine.requests
     assert len({chat.owner for chat in chats}) == WorkerMemory.NUM_CHATS
-    assert WorkerMemory.NUM_CHATS > WorkerMemory().shape(1).num_streams  # some must leave their slot
+    num_slots = WorkerMemory().shape(1).num_streams
+    assert len(chats) > num_slots  # some must leave theirs
     assert not any(chat.grammar for chat in chats)
     assert last.grammar == GRAMMAR
 

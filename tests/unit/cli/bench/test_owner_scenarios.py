@@ -60,7 +60,9 @@ class Stream:
     def __init__(self, streams, owner):
         self.streams, self.owner = streams, owner
         is_flood = owner == PoolFilled.FLOODING
-        self.is_refused = owner == streams.refused or (is_flood and streams.num_live >= streams.room)
+        self.is_refused = owner == streams.refused or (
+            is_flood and streams.num_live >= streams.room
+        )
         self.is_heard = not is_flood and owner != streams.unheard
         if is_flood and not self.is_refused:
             streams.num_live += 1
