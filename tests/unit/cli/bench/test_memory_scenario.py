@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from webui.cli.bench import memory_scenario
-from webui.cli.bench.memory_scenario import GRAMMAR, WorkerMemory
+from webui.cli.bench.memory_scenario import GRAMMAR, WorkerMemory, _resident_of_model
 from webui.cli.bench.scenario import Contest
 from webui.engine.grammar import check_grammar
 from webui.engine.interface import Finish, FinishReason, Memory, Text, Timings, Usage
@@ -45,6 +45,7 @@ def measure(monkeypatch):
             yield engine
 
         memory = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=resident_bytes))
+        monkeypatch.setattr(memory_scenario.psutil, "LINUX", False)
         monkeypatch.setattr(memory_scenario, "own_engine", own_engine)
         monkeypatch.setattr(memory_scenario, "SETTLE_S", 0.0)
         monkeypatch.setattr(memory_scenario.psutil, "Process", lambda pid: memory)
@@ -64,6 +65,28 @@ def test_model_and_cached_chats_are_not_counted(measure):
     assert len(chats) > num_slots  # some must leave theirs
     assert not any(chat.grammar for chat in chats)
     assert last.grammar == GRAMMAR
+
+
+def mapped(path: str, size_mb: int, rss_mb: int) -> SimpleNamespace:
+    return SimpleNamespace(path=path, size=size_mb * MB, rss=rss_mb * MB)
+
+
+@pytest.mark.parametrize(
+    ("maps", "known_mb"),
+    [
+        # Weights, KV cache and compute buffers, all of them there.
+        ([("/m.gguf", 90, 90), ("[anon]", 300, 300), ("[anon]", 40, 40)], 430),
+        # What was never written to is not there; the two buffers lie side by side.
+        ([("/m.gguf", 90, 60), ("[anon]", 340, 305)], 365),
+        # A large mapping beside them is not theirs.
+        ([("[anon]", 340, 340), ("[anon]", 512, 100)], 340),
+        # Small mappings, the heap and other files are the worker's own.
+        ([("[anon]", 340, 310), ("[anon]", 39, 39), ("[heap]", 90, 90), ("/lib.so", 90, 90)], 310),
+    ],
+)
+def test_buffers_count_as_far_as_they_are_there(maps, known_mb):
+    found = [mapped(*one) for one in maps]
+    assert _resident_of_model(found, MODEL, Path("/m.gguf")) == known_mb * MB
 
 
 def test_empty_cache_gives_no_figure(measure):
