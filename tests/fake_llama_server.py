@@ -1,7 +1,8 @@
 """A stand-in for llama-server: its command line, its log and its streaming protocol, no model.
 
-Run as a program. What the question holds decides the answer: `REFUSE` is a 400, `BREAK` an error
-within the stream, `ENDLESS` goes on until the client hangs up; else `max_tokens` pieces come.
+Run as a program. What the question holds decides the answer: `REFUSE` is a 400, `BUSY` a 429, `FULL`
+the same within the stream, `BREAK` another error there, `ENDLESS` goes on until the client hangs up;
+else `max_tokens` pieces come.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ class Handler(BaseHTTPRequestHandler):
         if "REFUSE" in question:
             self._answer(400, {"error": {"message": "no"}})
             return
+        if "BUSY" in question:
+            self._answer(429, {"error": {"message": "later", "code": "busy"}})
+            return
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
@@ -44,6 +48,9 @@ class Handler(BaseHTTPRequestHandler):
     def _stream(self, question: str, num_tokens: int) -> None:
         self._event({"choices": [{"delta": {"role": "assistant", "content": None}, "index": 0}]})
         self._chunk(b":\n\n")
+        if "FULL" in question:
+            self._event({"error": {"code": "busy", "message": "later"}})
+            return
         if "BREAK" in question:
             self._event({"error": {"code": 500, "message": "broken"}})
             return

@@ -73,7 +73,7 @@ class Sessions:
         self,
         database: Database,
         clock: Callable[[], datetime] = utc_now,
-        lifetime: Lifetime = Lifetime(),  # noqa: B008 - a value
+        lifetime: Lifetime = Lifetime(),
     ) -> None:
         self._database = database
         self._clock = clock

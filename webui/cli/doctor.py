@@ -20,6 +20,7 @@ import click
 import psutil
 
 import webui
+from webui.engine.cores import num_cores
 from webui.errors import WebuiError
 from webui.hub.catalog import Catalog
 from webui.settings import Settings, load
@@ -148,6 +149,7 @@ def _memory() -> dict[str, Any]:
     return {
         "cores": psutil.cpu_count(logical=False),
         "threads": psutil.cpu_count(),
+        "usable_cores": num_cores(),
         "total_bytes": memory.total,
         "available_bytes": memory.available,
     }

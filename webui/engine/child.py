@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from typing_extensions import override
 import webui
 from webui.engine import ipc
 from webui.engine.activity import Activity
+from webui.engine.control_group import ControlGroup
 from webui.engine.interface import MAX_GAP_MS
 from webui.engine.last_words import LastWords
 from webui.errors import EngineDied, LoadFailed
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 READ_BYTES = 64 * 1024
+LESS_MEMORY = "Load the model with a shorter context or fewer parallel replies, or a smaller one."
 # Ends that somebody else made: what the worker said before has nothing to do with them.
 KILLED = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 KEPT_VARIABLES = frozenset(
@@ -82,6 +85,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         on_requests: Called with what belongs to requests.
         on_progress: Called with the loaded fraction, the same again while the load goes on.
         on_stats: Called with the worker's figures when they are new.
+        group: Control group of the worker, which is ours; None looks it up.
     """
 
     def __init__(
@@ -90,6 +94,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
         on_requests: Callable[[ipc.OfRequests], None],
         on_progress: Callable[[float], None],
         on_stats: Callable[[EngineStats], None],
+        *,
+        group: ControlGroup | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._patience = patience
@@ -107,6 +113,9 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._fraction = 0.0
         self._num_silent = 0
         self._reason = ""  # why we killed it
+        self._group = group or ControlGroup()
+        # As of the last two looks: the last one may have been when it had just been killed.
+        self._oom_kills = deque([self._group.num_oom_kills()], maxlen=2)
         self._watch: asyncio.Task[None]
 
     @property
@@ -245,6 +254,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             if not self._loaded.done() and activity.has_moved():
                 self._on_progress(self._fraction)
             self._num_silent += 1
+            self._oom_kills.append(self._group.num_oom_kills())
             is_loaded = self._loaded.done()
             limit_s = self._patience.silence_s if is_loaded else self._patience.load_silence_s
             if self._num_silent * self._patience.tick_s >= limit_s:
@@ -281,8 +291,12 @@ class WorkerProcess(asyncio.BufferedProtocol):
 
     def _obituary(self) -> EngineDied:
         code = self._process.returncode
+        is_killed = code == -signal.SIGKILL and not self._reason
+        lacked_memory = self._lacked_memory() if is_killed else False
         if self._reason or code is None:
             manner = self._reason or "it does not end"
+        elif lacked_memory:
+            manner = "memory ran out, and the system ended it"
         elif code < 0:
             manner = f"killed by {_signal_name(-code)}"
         else:
@@ -291,14 +305,24 @@ class WorkerProcess(asyncio.BufferedProtocol):
         last = self._last_words.last_line() if is_own_end else ""
         said = f" Its last words: {last}" if last else ""
         hint = "Send the message again."
-        if code == -signal.SIGKILL and not self._reason:
+        if lacked_memory:
+            hint = f"{LESS_MEMORY} Then send the message again."
+        elif lacked_memory is None:
             hint += " If the system ran out of memory, load the model with a shorter context."
-        if code == -signal.SIGILL:
+        elif code == -signal.SIGILL:
             hint = (
                 "llama.cpp was compiled for another processor: delete the folder .venv and start "
                 "Hearthside again."
             )
         return EngineDied(f"The engine stopped: {manner}.{said}", hint)
+
+    def _lacked_memory(self) -> bool | None:
+        """Return whether the system has just ended a process of the group for want of memory.
+
+        None where it does not say.
+        """
+        before, now = self._oom_kills[0], self._group.num_oom_kills()
+        return None if before is None or now is None else now > before
 
 
 def _spawn(module: str, link: int) -> subprocess.Popen[bytes]:

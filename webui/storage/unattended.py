@@ -105,9 +105,7 @@ def purge_empty(session: Session, before: datetime) -> None:
     No list shows them, and a title takes room that no limit counts.
     """
     holds = exists().where(MessageRow.conversation_id == ConversationRow.id)
-    session.execute(
-        delete(ConversationRow).where(ConversationRow.created_at < before, ~holds)
-    )
+    session.execute(delete(ConversationRow).where(ConversationRow.created_at < before, ~holds))
 
 
 def purge_shares(session: Session, now: datetime) -> None:

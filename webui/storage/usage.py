@@ -77,7 +77,5 @@ def stored_bytes(session: Session, owner_id: str) -> int:
     """Return about how many bytes the text of somebody's conversations takes, the trash included."""
     texts = (MessageRow.text, MessageRow.reasoning)
     sizes = sum((func.length(cast(text, LargeBinary)) for text in texts), start=0)
-    query = (
-        owned(MessageRow, owner_id).with_only_columns(func.coalesce(func.sum(sizes), 0))
-    )
+    query = owned(MessageRow, owner_id).with_only_columns(func.coalesce(func.sum(sizes), 0))
     return int(session.scalar(query) or 0)

@@ -37,6 +37,7 @@ def test_doctor_without_a_data_folder_reports_and_makes_none(tmp_path: Path) -> 
     assert found["llama.cpp"]["version"] == "0.3.36"
     assert "built_with" in found["llama.cpp"]
     assert found["memory"]["total_bytes"] > 0
+    assert 1 <= found["memory"]["usable_cores"] <= found["memory"]["threads"]
     assert found["disk"]["data_free_bytes"] > 0
     assert found["database"]["exists"] is False
     assert not (tmp_path / "data").exists()

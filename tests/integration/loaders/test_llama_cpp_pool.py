@@ -79,7 +79,9 @@ def test_any_load_ends_and_leaves_nothing(best_model: Path, soak: bool) -> None:
                 name = f"r{next(numbers)}"
                 length = chance.choice([1, 20, 200])
                 asked = ask(name, f"owner {chance.randrange(3)}", max_tokens=length)
-                send(loop, asked, [chance.randrange(3, 60) for _ in range(chance.randrange(1, 240))])
+                send(
+                    loop, asked, [chance.randrange(3, 60) for _ in range(chance.randrange(1, 240))]
+                )
                 running.add(name)
             if chance.random() < 0.02:
                 gone = chance.choice(sorted(running))

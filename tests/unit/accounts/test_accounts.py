@@ -449,6 +449,4 @@ async def test_conversation_that_never_held_a_message_goes_after_a_day(
 
 
 def say(session: Session, conversation_id: str) -> None:
-    messages.add(
-        session, LOCAL_USER_ID, conversation_id, parent_id=None, role=Role.USER, text="Hi"
-    )
+    messages.add(session, LOCAL_USER_ID, conversation_id, parent_id=None, role=Role.USER, text="Hi")

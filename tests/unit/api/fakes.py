@@ -89,9 +89,7 @@ CONVERSATION = ConversationView(
     updated_at=NOW,
     running=False,
 )
-DELETED = DeletedView(
-    id="c1", title="Hello", deleted_at=NOW, ends_at=NOW + timedelta(days=30)
-)
+DELETED = DeletedView(id="c1", title="Hello", deleted_at=NOW, ends_at=NOW + timedelta(days=30))
 MESSAGE = MessageView(
     id="m1",
     parent_id=None,

@@ -7,7 +7,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import psutil
 import pytest
 from pydantic import ValidationError
 
@@ -119,16 +118,16 @@ def test_option_out_of_bounds_is_refused(options: dict[str, object]) -> None:
         LlamaCppOptions.model_validate(options)
 
 
-@pytest.mark.parametrize(("cores", "threads"), [(8, 7), (2, 1), (1, 1), (None, 1)])
+@pytest.mark.parametrize(("cores", "threads"), [(8, 7), (2, 1), (1, 1)])
 def test_one_core_is_left_free_by_default(
-    monkeypatch: pytest.MonkeyPatch, cores: int | None, threads: int
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
 ) -> None:
-    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 99 if logical else cores)
+    monkeypatch.setattr("webui.loaders.llama_cpp.options.num_cores", lambda: cores)
     assert num_threads(LlamaCppOptions()) == threads
     assert num_threads_batch(LlamaCppOptions()) == threads
     assert num_threads_batch(LlamaCppOptions(threads=3)) == 3
     assert num_threads_batch(LlamaCppOptions(threads=3, threads_batch=5)) == 5
-    assert max_threads(LlamaCppOptions()) == (cores or 1)
+    assert max_threads(LlamaCppOptions()) == cores
 
 
 def test_threads_that_were_set_are_not_chosen_anew() -> None:

@@ -22,8 +22,21 @@ if TYPE_CHECKING:
 
 FOLDER = Path(webui.storage.__file__).parent
 DOORS = {"owned.py", "unattended.py", "credentials.py", "received.py", "everybodys.py", "tables.py"}
-QUERIES = {"select", "update", "delete", "insert", "exists", "aliased", "query", "get", "get_one",
-    "select_from", "join", "outerjoin", "merge", "with_entities",
+QUERIES = {
+    "select",
+    "update",
+    "delete",
+    "insert",
+    "exists",
+    "aliased",
+    "query",
+    "get",
+    "get_one",
+    "select_from",
+    "join",
+    "outerjoin",
+    "merge",
+    "with_entities",
 }
 OWNED = {table.__name__ for table in OWNERS}
 TABLES = {mapper.local_table.name: mapper.class_ for mapper in Base.registry.mappers}

@@ -1,7 +1,8 @@
 """`webui bench engine`: Hearthside beside llama-server, the same model, in turns A B A B.
 
 Starts both itself. A bar is met when the worse end of the 90 % bootstrap interval of the paired
-ratio misses it by no more than 0.03. Without a llama-server there is no figure at all.
+ratio misses it by no more than 0.03, or 3 % of a ceiling below 1. Without a llama-server there is no
+figure at all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Hearthside's engine without HTTP, where each request names its owner.
 
-A server without accounts has one local user. These requests take the same path from
-`LocalEngine` on: queue, scheduler, prefix cache and worker process are the server's.
+For what cannot be asked over HTTP. These requests take the same path from `LocalEngine` on: queue,
+scheduler, prefix cache and worker process are the server's.
 """
 
 from __future__ import annotations
@@ -85,9 +85,24 @@ async def ask_as(
     Raises:
         WebuiError: The engine refused or broke off.
     """
+    return await time_reply(engine, request_as(owner, text, max_tokens, system=system), on_text)
+
+
+def request_as(
+    owner: str, text: str, max_tokens: int, *, system: str = "", grammar: str = ""
+) -> GenerateRequest:
+    """Return a request of an owner.
+
+    Args:
+        owner: Who asks.
+        text: The question.
+        max_tokens: Length of the reply.
+        system: A system message before it, the administrator's.
+        grammar: What the reply keeps to.
+    """
     before = (Message(Role.SYSTEM, system),) if system else ()
     number = next(_numbers)
-    request = GenerateRequest(
+    return GenerateRequest(
         request_id=f"bench-{number}",
         owner=owner,
         conversation_id=None,
@@ -95,8 +110,8 @@ async def ask_as(
         messages=(*before, Message(Role.USER, text)),
         num_shared_messages=len(before),
         params=SamplingParams(max_tokens=max_tokens, seed=number, ignore_eos=True, **SAMPLING),
+        grammar=grammar,
     )
-    return await time_reply(engine, request, on_text)
 
 
 async def time_reply(

@@ -1,23 +1,25 @@
-"""Scenarios with several owners, and those that look at the worker process.
+"""Scenarios with several owners on one model, of whom one asks for much.
 
-Ours are asked through `LocalEngine`, where each request names its owner; the peer, which knows
-no owners, over HTTP.
+Owners come over HTTP, each with an API key; the peer knows no owners. Only an administrator's
+prompt is given to `LocalEngine` itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import statistics
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ClassVar
 
-import psutil
 from typing_extensions import override
 
 from webui.cli.bench.own_engine import ask_as, ask_behind, own_engine
+from webui.cli.bench.own_server import own_server
 from webui.cli.bench.peers import Shape
 from webui.cli.bench.scenario import (
     BELOW_HTTP,
+    SEVERAL_OVER_HTTP,
     Contest,
     Scenario,
     at_least,
@@ -26,17 +28,18 @@ from webui.cli.bench.scenario import (
     prompt,
 )
 from webui.cli.bench.statistics import Pair
-from webui.cli.bench.streams import Stream, aggregate_tokens_per_s
-from webui.errors import WebuiError
+from webui.cli.bench.streams import Stream, aggregate_tokens_per_s, ask_all
+from webui.errors import Busy, WebuiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from webui.cli.bench.served import Served
     from webui.cli.bench.streams import Reply
-    from webui.engine.interface import Engine
 
 REPLY_TOKENS = 96
 RETRY_S = 1.0
+LOOK_S = 0.5  # at whether it is all over
 
 
 class OwnerShare(Scenario):
@@ -44,7 +47,7 @@ class OwnerShare(Scenario):
 
     name = "owner_share"
     title = "1 owner with 8 requests beside 3 owners with 1"
-    path: ClassVar[str] = BELOW_HTTP
+    path: ClassVar[str] = SEVERAL_OVER_HTTP
     SINGLE = "slowest single owner's tok/s"
     AGGREGATE = "aggregate tok/s"
     bars = (
@@ -53,39 +56,35 @@ class OwnerShare(Scenario):
     )
     has_peer: ClassVar[bool] = False
     NUM_MANY = 8
+    MANY = 0
+    SINGLES = (1, 2, 3)
+    APART = range(4, 4 + NUM_MANY + 3)  # who never crowd and are never crowded
 
     @override
     def shape(self, threads: int | None) -> Shape:
-        return Shape(threads, num_streams=self.NUM_MANY + 3, context_length=1024)
+        return Shape(threads, num_streams=len(self.APART), context_length=1024)
 
     @override
     def run(self, contest: Contest) -> Iterator[Mapping[str, Pair]]:
-        return iter(asyncio.run(self._measure(contest)))
-
-    async def _measure(self, contest: Contest) -> list[Mapping[str, Pair]]:
-        pairs: list[Mapping[str, Pair]] = []
-        singles = ["b", "c", "d"]
-        async with own_engine(contest.model, self.shape(contest.threads)) as engine:
-            await ask_as(engine, "a", "Hello", 8)
-            for pair in range(contest.num_pairs):
-                seed = 1000 * (pair + 1)
-                even = await _ask_together(engine, ["a", *singles], seed)
-                crowded = await _ask_together(engine, ["a"] * self.NUM_MANY + singles, seed + 100)
-                owners = [f"owner {number}" for number in range(self.NUM_MANY + len(singles))]
-                apart = await _ask_together(engine, owners, seed + 200)
+        options, num_owners = self.shape(contest.threads).load_options(), self.APART.stop
+        with own_server(contest.model, options, num_owners=num_owners) as server:
+            _ask_together(server, range(num_owners), 1)  # the server then knows their keys
+            for pair in range(1, contest.num_pairs + 1):
+                seed = 1000 * pair
+                even = _ask_together(server, [self.MANY, *self.SINGLES], seed)
+                many = [self.MANY] * self.NUM_MANY
+                crowded = _ask_together(server, [*many, *self.SINGLES], seed + 100)
+                apart = _ask_together(server, self.APART, seed + 200)
                 shares = [
                     Pair(now.tokens_per_s, before.tokens_per_s)
-                    for now, before in zip(crowded[-3:], even[-3:], strict=True)
+                    for now, before in zip(crowded[self.NUM_MANY :], even[1:], strict=True)
                 ]
-                pairs.append(
-                    {
-                        self.SINGLE: min(shares, key=lambda share: share.quotient),
-                        self.AGGREGATE: Pair(
-                            aggregate_tokens_per_s(crowded), aggregate_tokens_per_s(apart)
-                        ),
-                    }
-                )
-        return pairs
+                yield {
+                    self.SINGLE: min(shares, key=lambda share: share.quotient),
+                    self.AGGREGATE: Pair(
+                        aggregate_tokens_per_s(crowded), aggregate_tokens_per_s(apart)
+                    ),
+                }
 
 
 class SharedPrompt(Scenario):
@@ -118,7 +117,7 @@ class SharedPrompt(Scenario):
                     system = prompt(1000, seed)
                     texts = [prompt(16, seed + 1 + index) for index in range(self.NUM_OWNERS)]
                     ours = await ask_behind(engine, owners, texts, REPLY_TOKENS, system)
-                    theirs = await asyncio.to_thread(_ask_peer_behind, peer.port, texts, system)
+                    theirs = await asyncio.to_thread(_ask_peer_behind, peer, texts, system)
                     first_s = [
                         statistics.median(r.first_token_s for r in replies[1:])
                         for replies in (ours, theirs)
@@ -128,16 +127,21 @@ class SharedPrompt(Scenario):
 
 
 class PoolFilled(Scenario):
-    """One owner keeps every slot and the queue full; three others ask again and again."""
+    """One owner keeps every slot and all that it may queue full; three others ask again and again.
+
+    That it is full shows in what is refused: requests of that owner, and nobody else's.
+    """
 
     name = "pool_filled"
-    title = "pool filled by one owner all the time"
-    path: ClassVar[str] = BELOW_HTTP
+    title = "pool and queue filled by one owner all the time"
+    path: ClassVar[str] = SEVERAL_OVER_HTTP
     ERRORS = "errors of others"
-    bars = (at_most(ERRORS, 0, slack=0),)
+    REFUSED = "refused requests of that owner"
+    bars = (at_most(ERRORS, 0, slack=0), at_least(REFUSED, 1, slack=0))
     has_peer: ClassVar[bool] = False
-    NUM_FLOODING = 32
-    OTHERS = ("b", "c", "d")
+    NUM_FLOODING = 80  # of one owner 64 may wait, and 4 are written
+    FLOODING = 0
+    OTHERS = (1, 2, 3)
 
     @override
     def shape(self, threads: int | None) -> Shape:
@@ -145,93 +149,86 @@ class PoolFilled(Scenario):
 
     @override
     def run(self, contest: Contest) -> Iterator[Mapping[str, Pair]]:
-        num_errors = asyncio.run(self._count_errors(contest))
-        return iter([{self.ERRORS: Pair(num_errors)}])
-
-    async def _count_errors(self, contest: Contest) -> int:
-        """Return errors of the others; one who got no reply in all that time counts as one."""
-        end_s = time.monotonic() + contest.soak_s
-        async with own_engine(contest.model, self.shape(contest.threads)) as engine:
-            flood = [
-                asyncio.create_task(_flood(engine, "a", 1000 * number, end_s))
-                for number in range(1, self.NUM_FLOODING + 1)
-            ]
+        options, num_owners = self.shape(contest.threads).load_options(), 1 + len(self.OTHERS)
+        is_over = threading.Event()
+        with (
+            own_server(contest.model, options, num_owners=num_owners) as server,
+            ThreadPoolExecutor(self.NUM_FLOODING + len(self.OTHERS)) as threads,
+        ):
             try:
-                counts = await asyncio.gather(
-                    *(_ask_again_and_again(engine, owner, end_s) for owner in self.OTHERS)
-                )
+                flood = [
+                    threads.submit(_flood, server, self.FLOODING, 1000 * number, is_over)
+                    for number in range(1, self.NUM_FLOODING + 1)
+                ]
+                others = [
+                    threads.submit(_ask_again_and_again, server, owner, is_over)
+                    for owner in self.OTHERS
+                ]
+                is_over.wait(contest.soak_s)
             finally:
-                for task in flood:
-                    task.cancel()
-                await asyncio.wait(flood)
-        return sum(counts)
+                is_over.set()
+            num_errors, num_refused = (
+                sum(done.result() for done in several) for several in (others, flood)
+            )
+        yield {self.ERRORS: Pair(num_errors), self.REFUSED: Pair(num_refused)}
 
 
-class WorkerMemory(Scenario):
-    """What the worker process takes besides weights, KV cache and compute buffers."""
-
-    name = "worker_memory"
-    title = "memory of the worker beyond weights + KV + compute buffers"
-    path: ClassVar[str] = BELOW_HTTP
-    MEGABYTES = "MB"
-    bars = (at_most(MEGABYTES, 150, slack=0),)
-    has_peer: ClassVar[bool] = False
-
-    @override
-    def shape(self, threads: int | None) -> Shape:
-        return Shape(threads, num_streams=4, context_length=4096)
-
-    @override
-    def run(self, contest: Contest) -> Iterator[Mapping[str, Pair]]:
-        return iter([{self.MEGABYTES: Pair(asyncio.run(self._measure(contest)))}])
-
-    async def _measure(self, contest: Contest) -> float:
-        async with own_engine(contest.model, self.shape(contest.threads)) as engine:
-            await _ask_together(engine, ["a", "b", "c", "d"], 1, prompt_tokens=1000)
-            memory = engine.info.memory
-            known_bytes = memory.weights_bytes + memory.kv_bytes + memory.compute_bytes
-            resident_bytes: int = psutil.Process(engine.pid).memory_info().rss
-            return (resident_bytes - known_bytes) / 1e6
+def _ask_together(server: Served, owners: Sequence[int], seed: int) -> list[Reply]:
+    seeds = range(seed, seed + len(owners))
+    return ask_all(server, [chat_body(prompt(64, one), REPLY_TOKENS, one) for one in seeds], owners)
 
 
-async def _ask_together(
-    engine: Engine, owners: list[str], seed: int, *, prompt_tokens: int = 64
-) -> list[Reply]:
-    asked = (
-        ask_as(engine, owner, prompt(prompt_tokens, seed + index), REPLY_TOKENS)
-        for index, owner in enumerate(owners)
-    )
-    return list(await asyncio.gather(*asked))
-
-
-def _ask_peer_behind(port: int, texts: list[str], system: str) -> list[Reply]:
+def _ask_peer_behind(peer: Served, texts: list[str], system: str) -> list[Reply]:
     """Ask the peer as `ask_behind` asks our engine."""
     before = [{"role": "system", "content": system}]
     bodies = [chat_body(text, REPLY_TOKENS, seed, before=before) for seed, text in enumerate(texts)]
-    first = Stream(port, bodies[0])
+    first = Stream(peer, bodies[0])
     first.wait_tokens(1)
-    others = [Stream(port, body) for body in bodies[1:]]
+    others = [Stream(peer, body) for body in bodies[1:]]
     return [stream.result() for stream in (first, *others)]
 
 
-async def _flood(engine: Engine, owner: str, seed: int, end_s: float) -> None:
-    """Ask for long replies one after another, whatever happens to them."""
-    while time.monotonic() < end_s:
+def _flood(server: Served, owner: int, seed: int, is_over: threading.Event) -> int:
+    """Ask for long replies one after another, whatever happens; returns how many were refused."""
+    num_refused = 0
+    while not is_over.is_set():
         seed += 1
         try:
-            await ask_as(engine, owner, prompt(300, seed), 1600)
-        except WebuiError:
-            await asyncio.sleep(RETRY_S)
+            _ask_until(server, chat_body(prompt(300, seed), 1600, seed), owner, is_over)
+        except Busy:
+            num_refused += 1
+            is_over.wait(RETRY_S)
+        except (WebuiError, OSError):
+            is_over.wait(RETRY_S)
+    return num_refused
 
 
-async def _ask_again_and_again(engine: Engine, owner: str, end_s: float) -> int:
-    """Return how many short requests of an owner failed."""
+def _ask_again_and_again(server: Served, owner: int, is_over: threading.Event) -> int:
+    """Return how many short requests failed; without a reply in all that time it is one."""
     num_errors = num_replies = 0
-    while time.monotonic() < end_s:
+    while not is_over.is_set():
         try:
-            await ask_as(engine, owner, prompt(64, num_replies), 32)
-            num_replies += 1
-        except WebuiError:
+            body = chat_body(prompt(64, num_replies), 32, num_replies)
+            num_replies += _ask_until(server, body, owner, is_over)
+        except (WebuiError, OSError):
             num_errors += 1
-            await asyncio.sleep(RETRY_S)
+            is_over.wait(RETRY_S)
     return num_errors or int(num_replies == 0)
+
+
+def _ask_until(
+    server: Served, body: Mapping[str, object], owner: int, is_over: threading.Event
+) -> bool:
+    """Wait for a reply, but not longer than until it is all over; returns whether it came.
+
+    Raises:
+        Busy: The server has no room for it.
+        EngineError: It failed.
+    """
+    stream = Stream(server, body, owner)
+    while not stream.has_ended(LOOK_S):
+        if is_over.is_set():
+            stream.cancel()
+            return False
+    stream.result()
+    return True

@@ -1,35 +1,26 @@
-"""The processes that are measured: a Hearthside of our own and llama-server, both on free ports.
+"""The peer, llama-server: how it is found, loaded as we are, started and ended.
 
-Knows how each is started, loaded alike and ended; sends no prompts. Touches neither the user's
-data folder nor a running server.
+Knows its command line and its log; sends no prompts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import re
-import signal
-import socket
 import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from webui.cli.bench.served import Served, end, free_port, is_ready
 from webui.errors import LoadFailed
 from webui.hub.catalog import Catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
-START_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 15
 INFO_TIMEOUT_S = 60
-STDERR = 2
 PORT = "PORT"  # in commands that are shown
 BATCH_SIZE = 2048
 UBATCH_SIZE = 512
@@ -67,14 +58,6 @@ class Shape:
         if self.threads is not None:
             options |= {"threads": self.threads, "threads_batch": self.threads}
         return options
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A server that answers `/v1/chat/completions` on this machine."""
-
-    port: int
-    pid: int
 
 
 def peer_command(binary: Path, model: Path, shape: Shape, port: int | str = PORT) -> list[str]:
@@ -136,45 +119,13 @@ def peer_server(binary: Path, model: Path, shape: Shape) -> Iterator[Served]:
         command = peer_command(binary, model, shape, port)
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process:
             try:
-                if not _is_ready(process, port, lambda health: health.get("status") == "ok"):
+                if not is_ready(process, port, lambda health: health.get("status") == "ok"):
                     log.seek(0)
                     lines = log.read().decode("utf-8", "replace").strip().splitlines() or ["silent"]
                     raise LoadFailed(f"llama-server did not get ready: {lines[-1]}")
                 yield Served(port, process.pid)
             finally:
-                _end(process)
-
-
-@contextlib.contextmanager
-def own_server(
-    model: Path, options: Mapping[str, int | str], data_dir: Path | None = None
-) -> Iterator[Served]:
-    """Start a Hearthside with nothing but this model, wait until it is loaded, and end it.
-
-    Args:
-        model: GGUF file.
-        options: Of our llama.cpp loader.
-        data_dir: Kept when it ends; None takes a fresh one each time.
-
-    Raises:
-        LoadFailed: It did not get ready.
-    """
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        flags = ["--port", str(port), "--data-dir", str(data_dir or folder)]
-        flags += ["--models-dir", str(model.parent), "--no-ui", "--no-browser"]
-        command = [sys.executable, "-m", "webui", "serve", *flags]
-        # Standard output is for figures alone.
-        with subprocess.Popen(command, stdout=STDERR) as process:
-            try:
-                # A kept folder remembers the model and how it was loaded.
-                if _wait_for_model_state(process, port, "none", "ready") == "none":
-                    body = {"model_id": model.name, "options": dict(options)}
-                    _ask(port, "POST", "/api/models/load", body)
-                    _wait_for_model_state(process, port, "ready")
-                yield Served(port, process.pid)
-            finally:
-                _end(process)
+                end(process)
 
 
 def find_model(name: str | None, models_dir: Path) -> Path:
@@ -194,63 +145,3 @@ def find_model(name: str | None, models_dir: Path) -> Path:
             f"there is no model in {models_dir}", "Start “webui --starter” once, or use --model."
         )
     return usable[0].path
-
-
-def free_port() -> int:
-    """Return a loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _ask(port: int, method: str, path: str, body: object = None) -> dict[str, Any]:
-    """Send one JSON request and return the answer.
-
-    Raises:
-        LoadFailed: The server refused.
-        OSError: Nobody listens yet.
-    """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    with contextlib.closing(connection):
-        connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
-        response = connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
-    if response.status >= http.HTTPStatus.BAD_REQUEST:
-        raise LoadFailed(f"{path} answered {response.status}: {answer}")
-    return answer
-
-
-def _wait_for_model_state(process: subprocess.Popen[bytes], port: int, *wanted: str) -> str:
-    """Wait until the model is in one of the states, and return that.
-
-    Raises:
-        LoadFailed: It did not get there.
-    """
-    states = {*wanted, "failed"}
-    if _is_ready(process, port, lambda health: health["model"]["state"] in states):
-        state: str = _ask(port, "GET", "/health")["model"]["state"]
-        if state in wanted:
-            return state
-    raise LoadFailed("the server for the measurement did not get ready", "See its output above.")
-
-
-def _is_ready(
-    process: subprocess.Popen[bytes], port: int, is_wanted: Callable[[dict[str, Any]], bool]
-) -> bool:
-    """Wait until `/health` is as wanted; False when the process ended or the time is over."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError, LoadFailed):
-            if is_wanted(_ask(port, "GET", "/health")):
-                return True
-        time.sleep(0.1)
-    return False
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()

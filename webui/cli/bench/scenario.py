@@ -8,13 +8,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from webui.cli.bench.peers import own_server, peer_server
+from webui.cli.bench.own_server import own_server
+from webui.cli.bench.peers import peer_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from webui.cli.bench.peers import Served, Shape
+    from webui.cli.bench.peers import Shape
+    from webui.cli.bench.served import Served
     from webui.cli.bench.statistics import Estimate, Pair
 
 SLACK = 0.03
@@ -26,7 +28,8 @@ SAMPLING = {
     "repeat_penalty": 1.0,
 }
 OVER_HTTP = "HTTP, one owner"
-# /v1 has one local user; several owners need the seam where each request names its own.
+SEVERAL_OVER_HTTP = "HTTP, an API key for each owner"
+# For what cannot be had over HTTP: an administrator's prompt, other ways to guess, memory by kind.
 BELOW_HTTP = "LocalEngine, one owner each"
 WORDS = (
     "time year people way day man thing woman life child world school state family student group "
@@ -65,8 +68,12 @@ def at_least(metric: str, limit: float, reference: str = "", *, slack: float = S
     return Bar(metric, limit, is_floor=True, reference=reference, slack=slack)
 
 
-def at_most(metric: str, limit: float, reference: str = "", *, slack: float = SLACK) -> Bar:
-    """Return the bar of a figure of which less is better."""
+def at_most(metric: str, limit: float, reference: str = "", *, slack: float | None = None) -> Bar:
+    """Return the bar of a figure of which less is better.
+
+    Of a small limit the usual slack would be a large part: below 1 it is 3 % of the limit.
+    """
+    slack = SLACK * min(1.0, limit) if slack is None else slack
     return Bar(metric, limit, is_floor=False, reference=reference, slack=slack)
 
 
@@ -91,9 +98,13 @@ class Contest:
     draft: Path | None = None
 
     @contextlib.contextmanager
-    def both(self, shape: Shape) -> Iterator[tuple[Served, Served]]:
-        """Start Hearthside and the peer; the one that is not asked idles."""
-        with own_server(self.model, shape.load_options()) as ours, self.peer_alone(shape) as peer:
+    def both(self, shape: Shape, *, num_owners: int = 1) -> Iterator[tuple[Served, Served]]:
+        """Start Hearthside, with so many owners, and the peer; the one that is not asked idles."""
+        options = shape.load_options()
+        with (
+            own_server(self.model, options, num_owners=num_owners) as ours,
+            self.peer_alone(shape) as peer,
+        ):
             yield ours, peer
 
     @contextlib.contextmanager

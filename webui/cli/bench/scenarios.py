@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webui.cli.bench.owner_scenarios import OwnerShare, PoolFilled, SharedPrompt, WorkerMemory
+from webui.cli.bench.memory_scenario import WorkerMemory
+from webui.cli.bench.owner_scenarios import OwnerShare, PoolFilled, SharedPrompt
 from webui.cli.bench.served_scenarios import (
     BusyCore,
     IdleChats,

@@ -1,4 +1,7 @@
-"""Scenarios over HTTP with one owner, which is all that `/v1` knows on a server without accounts."""
+"""Scenarios over HTTP beside the peer, or beside another server of our own.
+
+Where several people are meant, each asks with a key of their own; the peer knows no people.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,24 @@ from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
-from webui.cli.bench.peers import Shape, own_server
-from webui.cli.bench.scenario import Contest, Scenario, at_least, at_most, chat_body, prompt
+from webui.cli.bench.own_server import own_server
+from webui.cli.bench.peers import Shape
+from webui.cli.bench.scenario import (
+    SEVERAL_OVER_HTTP,
+    Contest,
+    Scenario,
+    at_least,
+    at_most,
+    chat_body,
+    prompt,
+)
 from webui.cli.bench.statistics import Pair, percentile
 from webui.cli.bench.streams import Stream, aggregate_tokens_per_s, ask, ask_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from webui.cli.bench.peers import Served
+    from webui.cli.bench.served import Served
     from webui.cli.bench.streams import Reply
 
 PEER = "llama-server"
@@ -46,7 +58,7 @@ class OneStream(Scenario):
             _warm_up(servers)
             for seed in range(1, contest.num_pairs + 1):
                 body = chat_body(prompt(LONG_PROMPT, seed), 128, seed)
-                ours, peer = (ask(server.port, body) for server in servers)
+                ours, peer = (ask(server, body) for server in servers)
                 yield {
                     FIRST_TOKEN: Pair(ours.first_token_s, peer.first_token_s),
                     DECODE: Pair(ours.tokens_per_s, peer.tokens_per_s),
@@ -56,6 +68,7 @@ class OneStream(Scenario):
 class SeveralStreams(Scenario):
     """So many people who ask in the same moment."""
 
+    path: ClassVar[str] = SEVERAL_OVER_HTTP
     AGGREGATE = "aggregate tok/s"
     GAP = "p95 gap s"
     bars = (at_least(AGGREGATE, 1.0, PEER), at_most(GAP, 1.0, PEER))
@@ -71,12 +84,13 @@ class SeveralStreams(Scenario):
 
     @override
     def run(self, contest: Contest) -> Iterator[Mapping[str, Pair]]:
-        with contest.both(self.shape(contest.threads)) as servers:
-            _warm_up(servers)
+        shape, owners = self.shape(contest.threads), range(self._num_streams)
+        with contest.both(shape, num_owners=len(owners)) as servers:
+            _warm_up(servers, num_owners=len(owners))
             for pair in range(1, contest.num_pairs + 1):
                 seeds = range(100 * pair, 100 * pair + self._num_streams)
                 bodies = [chat_body(prompt(64, seed), 96, seed) for seed in seeds]
-                ours, peer = (ask_all(server.port, bodies) for server in servers)
+                ours, peer = (ask_all(server, bodies, owners) for server in servers)
                 yield {
                     self.AGGREGATE: Pair(
                         aggregate_tokens_per_s(ours), aggregate_tokens_per_s(peer)
@@ -90,6 +104,7 @@ class IdleChats(Scenario):
 
     name = "idle_chats"
     title = "1 stream while 8 idle 2k-token chats are cached"
+    path: ClassVar[str] = SEVERAL_OVER_HTTP
     bars = (at_least(DECODE, 0.95, "the same with nothing cached"),)
     has_peer: ClassVar[bool] = False
     NUM_CHATS = 8
@@ -101,17 +116,19 @@ class IdleChats(Scenario):
     @override
     def run(self, contest: Contest) -> Iterator[Mapping[str, Pair]]:
         options = self.shape(contest.threads).load_options()
+        num_owners = self.NUM_CHATS + 1
         with (
-            own_server(contest.model, options) as filled,
-            own_server(contest.model, options) as empty,
+            own_server(contest.model, options, num_owners=num_owners) as filled,
+            own_server(contest.model, options, num_owners=num_owners) as empty,
         ):
-            chats = range(1, self.NUM_CHATS + 1)
-            ask_all(filled.port, [chat_body(prompt(LONG_PROMPT, seed), 4, seed) for seed in chats])
+            others = range(1, num_owners)
+            bodies = [chat_body(prompt(LONG_PROMPT, seed), 4, seed) for seed in others]
+            ask_all(filled, bodies, others)
             # One question again and again takes its own slot again and moves no chat out.
             body = chat_body(prompt(64, 99), 128, 99)
             _warm_up((filled, empty), body)
             for _ in range(contest.num_pairs):
-                ours, alone = (ask(server.port, body) for server in (filled, empty))
+                ours, alone = (ask(server, body) for server in (filled, empty))
                 yield {DECODE: Pair(ours.tokens_per_s, alone.tokens_per_s)}
 
 
@@ -120,7 +137,9 @@ class Newcomer(Scenario):
 
     name = "newcomer"
     title = "3 streams running, a fourth sends 4k tokens"
+    path: ClassVar[str] = SEVERAL_OVER_HTTP
     GAP = "victims' longest gap s"
+    NUM_VICTIMS = 3
     bars = (at_most(GAP, 0.1, PEER), at_most(FIRST_TOKEN, 1.25, PEER))
 
     @override
@@ -129,8 +148,9 @@ class Newcomer(Scenario):
 
     @override
     def run(self, contest: Contest) -> Iterator[Mapping[str, Pair]]:
-        with contest.both(self.shape(contest.threads)) as servers:
-            _warm_up(servers)
+        shape, num_owners = self.shape(contest.threads), self.NUM_VICTIMS + 1
+        with contest.both(shape, num_owners=num_owners) as servers:
+            _warm_up(servers, num_owners=num_owners)
             for pair in range(1, contest.num_pairs + 1):
                 (our_gap, our_first), (peer_gap, peer_first) = (
                     self._disturb(server, 100 * pair) for server in servers
@@ -141,13 +161,14 @@ class Newcomer(Scenario):
     def _disturb(server: Served, seed: int) -> tuple[float, float]:
         """Return the victims' longest gap and the newcomer's time to its first token, seconds."""
         victims = [
-            Stream(server.port, chat_body(prompt(64, number), 4800, number))
-            for number in range(seed, seed + 3)
+            Stream(server, chat_body(prompt(64, seed + owner), 4800, seed + owner), owner)
+            for owner in range(Newcomer.NUM_VICTIMS)
         ]
         try:
             for victim in victims:
                 victim.wait_tokens(16)
-            newcomer = ask(server.port, chat_body(prompt(4000, seed + 3), 8, seed))
+            last = Newcomer.NUM_VICTIMS
+            newcomer = ask(server, chat_body(prompt(4000, seed + last), 8, seed), last)
             for victim in victims:
                 victim.wait_tokens(victim.num_stamps + 1)
         finally:
@@ -162,7 +183,9 @@ class SecondTurn(Scenario):
 
     name = "second_turn"
     title = "second turn of a 2k-token chat, 4 others having talked in between"
+    path: ClassVar[str] = SEVERAL_OVER_HTTP
     CACHED = "cached share of the prompt"
+    NUM_OTHERS = 4
     bars = (at_least(CACHED, 0.95), at_most(FIRST_TOKEN, 1.0, PEER))
 
     @override
@@ -171,8 +194,9 @@ class SecondTurn(Scenario):
 
     @override
     def run(self, contest: Contest) -> Iterator[Mapping[str, Pair]]:
-        with contest.both(self.shape(contest.threads)) as servers:
-            _warm_up(servers)
+        shape, num_owners = self.shape(contest.threads), self.NUM_OTHERS + 1
+        with contest.both(shape, num_owners=num_owners) as servers:
+            _warm_up(servers, num_owners=num_owners)
             for pair in range(1, contest.num_pairs + 1):
                 ours, peer = (self._talk(server, 100 * pair) for server in servers)
                 yield {
@@ -183,10 +207,10 @@ class SecondTurn(Scenario):
     @staticmethod
     def _talk(server: Served, seed: int) -> Reply:
         text = prompt(LONG_PROMPT, seed)
-        first = ask(server.port, chat_body(text, 32, seed))
-        for other in range(seed + 1, seed + 5):
-            ask(server.port, chat_body(prompt(500, other), 8, other))
-        return ask(server.port, second_turn(text, first.text, seed))
+        first = ask(server, chat_body(text, 32, seed))
+        for owner in range(1, SecondTurn.NUM_OTHERS + 1):
+            ask(server, chat_body(prompt(500, seed + owner), 8, seed + owner), owner)
+        return ask(server, second_turn(text, first.text, seed))
 
 
 class Restart(Scenario):
@@ -209,10 +233,11 @@ class Restart(Scenario):
             with tempfile.TemporaryDirectory() as folder:
                 with own_server(contest.model, options, Path(folder)) as before:
                     _warm_up([before])
-                    anew = ask(before.port, chat_body(text, 32, 1))
-                with own_server(contest.model, options, Path(folder)) as after:
+                    anew = ask(before, chat_body(text, 32, 1))
+                    keys = before.keys
+                with own_server(contest.model, options, Path(folder), keys=keys) as after:
                     _warm_up([after])
-                    again = ask(after.port, second_turn(text, anew.text, 1))
+                    again = ask(after, second_turn(text, anew.text, 1))
             yield {FIRST_TOKEN: Pair(again.first_token_s, anew.first_token_s)}
 
 
@@ -235,7 +260,7 @@ class BusyCore(Scenario):
             with _busy_process():
                 for seed in range(1, contest.num_pairs + 1):
                     body = chat_body(prompt(64, seed), 64, seed)
-                    ours, peer = (ask(server.port, body) for server in servers)
+                    ours, peer = (ask(server, body) for server in servers)
                     yield {DECODE: Pair(ours.tokens_per_s, peer.tokens_per_s)}
 
 
@@ -258,10 +283,11 @@ def _busy_process() -> Iterator[None]:
 
 
 def _warm_up(
-    servers: tuple[Served, ...] | list[Served], body: Mapping[str, object] = WARM_UP
+    servers: Iterable[Served], body: Mapping[str, object] = WARM_UP, *, num_owners: int = 1
 ) -> None:
+    """Have each owner ask once; the server then knows their keys."""
     for server in servers:
-        ask(server.port, body)
+        ask_all(server, [body] * num_owners, range(num_owners))
 
 
 def _p95_gap_s(replies: list[Reply]) -> float:

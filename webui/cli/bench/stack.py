@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING
 import click
 import psutil
 
-from webui.cli.bench.peers import find_model, own_server
+from webui.cli.bench.own_server import own_server
+from webui.cli.bench.peers import find_model
+from webui.engine.cores import num_cores
 from webui.errors import LoadFailed
 from webui.settings import load as load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from webui.cli.bench.peers import Served
+    from webui.cli.bench.served import Served
 
 REQUEST_TIMEOUT_S = 600
 IDLE_S = 8
@@ -90,7 +92,7 @@ def stack(
     """Measure prompt and generation speed through HTTP beside the bare decode loop."""
     settings = load_settings({"models_dir": models_dir} if models_dir else {})
     path = find_model(model, settings.models_dir or settings.data_dir / "models")
-    num_threads = threads or max(1, (psutil.cpu_count(logical=False) or 2) - 1)
+    num_threads = threads or max(1, num_cores() - 1)
     report = measure(path, num_threads, pairs, num_prompt, num_tokens)
     click.echo(json.dumps(asdict(report)) if as_json else table(report))
 
@@ -188,6 +190,7 @@ class OwnServer:
     def __init__(self, served: Served) -> None:
         self._web = psutil.Process(served.pid)
         self._port = served.port
+        self._headers = served.headers()
         self._idle_share = 0.0
         self.prompt_tokens = 0
 
@@ -221,9 +224,7 @@ class OwnServer:
         stamps: list[float] = []
         usage: dict[str, int] = {}
         with contextlib.closing(connection):
-            connection.request(
-                "POST", "/v1/chat/completions", body, {"content-type": "application/json"}
-            )
+            connection.request("POST", "/v1/chat/completions", body, self._headers)
             response = connection.getresponse()
             if response.status != http.HTTPStatus.OK:
                 raise LoadFailed(f"the server answered {response.status}: {response.read()!r}")

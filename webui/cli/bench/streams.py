@@ -15,10 +15,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from webui.errors import EngineError
+from webui.errors import Busy, EngineError, WebuiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from webui.cli.bench.served import Served
 
 TIMEOUT_S = 900
 READ_BYTES = 65_536
@@ -72,12 +74,14 @@ class Stream:
     """A reply on its way, read by a thread of its own.
 
     Args:
-        port: Of a server on this machine.
+        server: Who is asked.
         body: A streaming chat request.
+        owner_index: Which of its owners asks.
     """
 
-    def __init__(self, port: int, body: Mapping[str, object]) -> None:
-        self._port = port
+    def __init__(self, server: Served, body: Mapping[str, object], owner_index: int = 0) -> None:
+        self._port = server.port
+        self._headers = server.headers(owner_index)
         self._body = json.dumps(body)
         self._changed = threading.Condition()
         self._stamps_s: list[float] = []
@@ -86,7 +90,7 @@ class Stream:
         self._error: Exception | None = None
         self._is_cancelled = False
         self._is_over = False
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S)
         self._started_s = time.perf_counter()
         self._thread = threading.Thread(target=self._read, name="bench stream", daemon=True)
         self._thread.start()
@@ -107,6 +111,11 @@ class Stream:
         """Pieces of text so far."""
         return len(self._stamps_s)
 
+    def has_ended(self, timeout_s: float = 0.0) -> bool:
+        """Return whether the stream is over, well or badly; waits so long for that."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._is_over, timeout_s)
+
     def cancel(self) -> Reply:
         """Hang up and return what came."""
         self._is_cancelled = True
@@ -119,9 +128,12 @@ class Stream:
         """Wait for the end and return the reply.
 
         Raises:
+            Busy: There is no room for another one.
             EngineError: The server refused or the stream broke off.
         """
         self._thread.join(TIMEOUT_S)
+        if isinstance(self._error, Busy):
+            raise self._error
         if self._error is not None:
             raise EngineError(f"a stream failed: {self._error}") from self._error
         if not self._usage or not self._stamps_s:
@@ -139,7 +151,7 @@ class Stream:
         try:
             with self._socket:
                 self._read_events()
-        except (OSError, http.client.HTTPException, ValueError, EngineError) as error:
+        except (OSError, http.client.HTTPException, ValueError, WebuiError) as error:
             if not self._is_cancelled:
                 self._error = error
         finally:
@@ -150,17 +162,21 @@ class Stream:
     def _read_events(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_S)
         connection.sock = self._socket
-        headers = {"content-type": "application/json"}
-        connection.request("POST", "/v1/chat/completions", self._body, headers)
+        connection.request("POST", "/v1/chat/completions", self._body, self._headers)
         with connection.getresponse() as response:
+            if response.status == http.HTTPStatus.TOO_MANY_REQUESTS:
+                raise Busy(f"the server is busy: {response.read()!r}")
             if response.status != http.HTTPStatus.OK:
                 raise EngineError(f"the server answered {response.status}: {response.read()!r}")
             for event in events(iter(lambda: response.read1(READ_BYTES), b"")):
                 self._take(event)
 
     def _take(self, event: Mapping[str, Any]) -> None:
-        if "error" in event:
-            raise EngineError(f"the server said {event['error']}")
+        error = event.get("error")
+        if isinstance(error, dict) and error.get("code") == Busy.code:  # told after a while
+            raise Busy(f"the server is busy: {error}")
+        if error is not None:
+            raise EngineError(f"the server said {error}")
         choices = event.get("choices")
         text = choices[0]["delta"].get("content") if choices else None
         if text:
@@ -183,14 +199,25 @@ def events(pieces: Iterator[bytes]) -> Iterator[dict[str, Any]]:
                 yield json.loads(data)
 
 
-def ask(port: int, body: Mapping[str, object]) -> Reply:
+def ask(server: Served, body: Mapping[str, object], owner_index: int = 0) -> Reply:
     """Ask for one reply and wait for its end."""
-    return Stream(port, body).result()
+    return Stream(server, body, owner_index).result()
 
 
-def ask_all(port: int, bodies: Sequence[Mapping[str, object]]) -> list[Reply]:
-    """Ask for several replies at once and wait for all."""
-    return [stream.result() for stream in [Stream(port, body) for body in bodies]]
+def ask_all(
+    server: Served,
+    bodies: Sequence[Mapping[str, object]],
+    owner_indexes: Sequence[int] | None = None,
+) -> list[Reply]:
+    """Ask for several replies at once and wait for all.
+
+    Args:
+        server: Who is asked.
+        bodies: For what.
+        owner_indexes: Which owner asks for each; None: the first one for all.
+    """
+    asked = zip(bodies, owner_indexes or [0] * len(bodies), strict=True)
+    return [stream.result() for stream in [Stream(server, body, owner) for body, owner in asked]]
 
 
 def aggregate_tokens_per_s(replies: Sequence[Reply]) -> float:

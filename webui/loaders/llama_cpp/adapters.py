@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ctypes import _Pointer
 
     from webui.engine.adapters import Scales
-    from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.loaders.llama_cpp.lora_adapter import LoraAdapter
+    from webui.loaders.llama_cpp.native_log import NativeLog
 
 # What llama.cpp says, as people would. Source: llama.cpp, src/llama-adapter.cpp.
 REASONS = {

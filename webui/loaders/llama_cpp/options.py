@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import psutil
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from webui.engine.adapters import MAX_ADAPTERS
+from webui.engine.cores import num_cores
 from webui.errors import WebuiError
 from webui.loaders.llama_cpp.cache_types import CACHE_TYPES, CacheTypeName
 from webui.loaders.llama_cpp.lora_adapter import MAX_PATH_CHARS, LoraAdapter
@@ -378,15 +378,15 @@ def has_draft_model(options: LlamaCppOptions) -> bool:
 
 
 def num_threads(options: LlamaCppOptions) -> int:
-    """Return the threads that write the reply: as asked, else all physical cores but one."""
-    return options.threads or max(1, (psutil.cpu_count(logical=False) or 1) - 1)
+    """Return the threads that write the reply: as asked, else all cores we may use but one."""
+    return options.threads or max(1, num_cores() - 1)
 
 
 def max_threads(options: LlamaCppOptions) -> int:
     """Return up to how many threads the engine may choose by itself; 0 where the user chose."""
     if options.threads or options.threads_batch:
         return 0
-    return psutil.cpu_count(logical=False) or 1
+    return num_cores()
 
 
 def num_threads_batch(options: LlamaCppOptions) -> int:

@@ -21,7 +21,15 @@ SAMPLE_BYTES = 1 << 20
 NUM_SAMPLES = 16
 # They say how much is computed at once and where, and change no meaning of what is kept.
 HARMLESS = {
-    *("context_length", "slots", "kv_cells", "threads", "threads_batch", "batch_size", "ubatch_size"),
+    *(
+        "context_length",
+        "slots",
+        "kv_cells",
+        "threads",
+        "threads_batch",
+        "batch_size",
+        "ubatch_size",
+    ),
     *("mmap", "mlock", "check_tensors", "offload_kqv", "op_offload"),
     *("speculation", "draft_max", "draft_model"),
     *("gpu_layers", "numa"),  # how many layers fit a card is another matter each time

@@ -32,6 +32,26 @@ def test_bar_is_met_within_three_hundredths(
     assert at_most("x", 1.0).is_met(found) is ceiling_met
 
 
+@pytest.mark.parametrize(
+    ("limit", "high", "is_met"),
+    [
+        (0.05, 0.05, True),
+        (0.05, 0.0514, True),
+        (0.05, 0.052, False),
+        (0.05, 0.08, False),
+        (0.1, 0.1029, True),
+        (0.1, 0.104, False),
+        (0.15, 0.16, False),
+        (1.25, 1.279, True),
+        (1.25, 1.29, False),
+        (0, 0, True),
+        (0, 0.001, False),
+    ],
+)
+def test_small_ceiling_has_a_small_slack(limit: float, high: float, is_met: bool) -> None:
+    assert at_most("x", limit).is_met(Estimate(limit, limit, high)) is is_met
+
+
 def test_bar_without_slack_is_exact() -> None:
     bar = at_most("errors", 0, slack=0)
     assert bar.is_met(Estimate(0, 0, 0))
