@@ -32,7 +32,7 @@ class Canary:
                 self.send_response(200)
                 self.end_headers()
 
-            do_HEAD = do_POST = do_GET
+            do_HEAD = do_POST = do_GET  # noqa: N815 - names that http.server looks for
 
             @override
             def log_message(self, format: str, *args: object) -> None:
