@@ -174,9 +174,10 @@ class Sessions:
         is_moved = sender.address != known.address
         if not is_moved and abs(now - known.saved_at) < SAVE_EVERY:
             return
+        end = self._lifetime.end(known.identity.actor.role, known.created_at, now)
+        is_set_back = now < known.saved_at
+        known.expires_at = max(end, known.expires_at) if is_set_back else end
         known.saved_at, known.address = now, sender.address
-        role = known.identity.actor.role
-        known.expires_at = self._lifetime.end(role, known.created_at, now)
         use = {known.identity.id: (now, known.expires_at, known.address)}
         if await self._database.run(credentials.note_use, use, {}):
             self.end(known.identity.id)  # it made room for later ones
