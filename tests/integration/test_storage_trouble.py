@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.other_programs import held, run_on_small_disk
 from tests.serving import Server
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-ROOT = Path(__file__).parents[2]
 PASSWORD = "four words in a row"  # noqa: S105 - of nobody
 SHORT_S, LONG_S = 5, 30
 PATIENCE_S = 10  # of the server with another program
@@ -98,19 +96,15 @@ def test_database_that_another_program_holds_costs_time_and_no_account(
     chat = server.new_conversation()
     server.send(chat, "long 100")
     path = server.data_dir / "hearthside.db"
-    with (
-        closing(sqlite3.connect(path, isolation_level=None)) as other,
-        ThreadPoolExecutor(4) as people,
-    ):
-        other.execute("BEGIN EXCLUSIVE")
-        began = time.monotonic()
-        added = [people.submit(add, server, name) for name in ("Bob", "Cid")]
-        for route in ("/api/me", "/api/users", "/api/sessions", "/health"):
-            asked = time.monotonic()
-            server.ask("GET", route)
-            assert time.monotonic() - asked < MAX_READ_S  # reading goes on
-        time.sleep(max(0.0, began + held_s - time.monotonic()))
-        other.execute("ROLLBACK")
+    with ThreadPoolExecutor(4) as people:
+        with held(path):
+            began = time.monotonic()
+            added = [people.submit(add, server, name) for name in ("Bob", "Cid")]
+            for route in ("/api/me", "/api/users", "/api/sessions", "/health"):
+                asked = time.monotonic()
+                server.ask("GET", route)
+                assert time.monotonic() - asked < MAX_READ_S  # reading goes on
+            time.sleep(max(0.0, began + held_s - time.monotonic()))
         answers = [one.result(40) for one in added]
     for status, answer, took_s in answers:
         if held_s == SHORT_S:
@@ -131,29 +125,7 @@ def test_database_that_another_program_holds_costs_time_and_no_account(
 
 
 def test_full_disk_refuses_people_and_keeps_those_there_are(tmp_path: Path) -> None:
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        pytest.skip("needs the program unshare")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    program = tmp_path / "program.py"
-    program.write_text(FULL)
-    script = (
-        f"mount -t tmpfs -o size=6m,mode=0700 tmpfs '{folder}' || exit 77\n"
-        f"exec '{sys.executable}' '{program}' '{folder}'"
-    )
-    found = subprocess.run(
-        [unshare, "-Urm", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    if found.returncode in (1, 77) and "Traceback" not in found.stderr:
-        pytest.skip(f"needs a file system of its own: {found.stderr.strip()}")
-    assert found.returncode == 0, found.stderr
-    said = json.loads(found.stdout)
+    said = json.loads(run_on_small_disk(tmp_path, FULL, size="6m"))
     status, answer = said["refused"]
     assert status == 507, said
     assert answer["error"]["code"] == "storage_full"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webui.errors import NotFound
-from webui.storage.owned import owned
+from webui.storage.owned import get_owned, owned
 from webui.storage.tables import ApiKeyRow
 
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ def delete(session: Session, owner_id: str, key_id: str) -> ApiKeyRow:
     Raises:
         NotFound: There is none, or it is somebody else's.
     """
-    row = session.scalar(owned(ApiKeyRow, owner_id).where(ApiKeyRow.id == key_id))
-    if row is None:
-        raise NotFound("There is no such key")
+    row = get_owned(session, ApiKeyRow, owner_id, key_id, name="key")
     session.delete(row)
     return row
 

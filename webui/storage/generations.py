@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from webui.errors import Conflict, NotFound
-from webui.storage.owned import owned
+from webui.errors import Conflict
+from webui.storage.owned import get_owned, owned
 from webui.storage.tables import GenerationRow, GenerationStatus, utc_now
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def finish(
     Raises:
         NotFound: There is no such generation, or it is somebody else's.
     """
-    row = session.scalar(owned(GenerationRow, owner_id).where(GenerationRow.id == generation_id))
-    if row is None:
-        raise NotFound("There is no such generation")
+    row = get_owned(session, GenerationRow, owner_id, generation_id, name="generation")
     row.status = status
     row.finished_at = utc_now()
     if model is not None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from webui.errors import NotFound
-from webui.storage.owned import owned
+from webui.storage.owned import get_owned, owned
 from webui.storage.tables import JobRow, JobStatus
 
 if TYPE_CHECKING:
@@ -41,10 +40,7 @@ def get(session: Session, owner_id: str, job_id: str) -> JobRow:
     Raises:
         NotFound: There is none, or it is somebody else's.
     """
-    row = session.scalar(owned(JobRow, owner_id).where(JobRow.id == job_id))
-    if row is None:
-        raise NotFound("There is no such job")
-    return row
+    return get_owned(session, JobRow, owner_id, job_id, name="job")
 
 
 def list_newest(session: Session, owner_id: str, *, limit: int) -> list[JobRow]:

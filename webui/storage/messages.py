@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from webui.errors import NotFound
 from webui.storage import conversations
-from webui.storage.owned import owned
+from webui.storage.owned import get_owned, owned
 from webui.storage.tables import ConversationRow, MessageRow, MessageStatus
 
 if TYPE_CHECKING:
@@ -158,9 +158,7 @@ def finish(session: Session, owner_id: str, message_id: str, end: MessageEnd) ->
     Raises:
         NotFound: There is no such message, or it is somebody else's.
     """
-    row = session.scalar(owned(MessageRow, owner_id).where(MessageRow.id == message_id))
-    if row is None:
-        raise NotFound("There is no such message")
+    row = get_owned(session, MessageRow, owner_id, message_id, name="message")
     for name in END_COLUMNS:
         setattr(row, name, getattr(end, name))
     if conversations.find(session, owner_id, row.conversation_id) is not None:

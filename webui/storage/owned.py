@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from sqlalchemy import select
 
+from webui.errors import NotFound
 from webui.storage.sharing_tables import ShareRow
 from webui.storage.sign_in_tables import ExternalIdentityRow, PasskeyRow
 from webui.storage.tables import (
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import Select
-    from sqlalchemy.orm import InstrumentedAttribute
+    from sqlalchemy.orm import InstrumentedAttribute, Session
 
 OwnedRow: TypeAlias = (
     ApiKeyRow
@@ -45,7 +46,11 @@ OwnedRow: TypeAlias = (
     | ShareRow
     | UsageRow
 )
+RowWithId: TypeAlias = (
+    ApiKeyRow | GenerationRow | JobRow | MessageRow | PasskeyRow | SessionRow | ShareRow
+)
 RowT = TypeVar("RowT", bound=OwnedRow)
+RowWithIdT = TypeVar("RowWithIdT", bound=RowWithId)
 
 # The column that says whose a row is.
 OWNERS: Mapping[type[Base], InstrumentedAttribute[str]] = {
@@ -74,3 +79,31 @@ def owned(table: type[RowT], owner_id: str) -> Select[RowT]:
     if issubclass(table, MessageRow):
         query = query.join(ConversationRow, ConversationRow.id == MessageRow.conversation_id)
     return query.where(OWNERS[table] == owner_id)
+
+
+def get_owned(
+    session: Session,
+    table: type[RowWithIdT],
+    owner_id: str,
+    row_id: str,
+    *,
+    name: str,
+    hint: str = "",
+) -> RowWithIdT:
+    """Return one of an owner's rows by its id.
+
+    Args:
+        session: Of the database.
+        table: Whose row.
+        owner_id: Of the user.
+        row_id: Its id.
+        name: What people call such a row.
+        hint: What to do where there is none.
+
+    Raises:
+        NotFound: There is none, or it is somebody else's.
+    """
+    row = session.scalar(owned(table, owner_id).where(table.id == row_id))
+    if row is None:
+        raise NotFound(f"There is no such {name}", hint)
+    return row

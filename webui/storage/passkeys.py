@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webui.errors import NotFound
-from webui.storage.owned import owned
+from webui.storage.owned import get_owned, owned
 from webui.storage.sign_in_tables import PasskeyRow
 
 if TYPE_CHECKING:
@@ -34,10 +33,7 @@ def get(session: Session, owner_id: str, passkey_id: str) -> PasskeyRow:
     Raises:
         NotFound: There is none, or it is somebody else's.
     """
-    row = session.scalar(owned(PasskeyRow, owner_id).where(PasskeyRow.id == passkey_id))
-    if row is None:
-        raise NotFound("There is no such passkey")
-    return row
+    return get_owned(session, PasskeyRow, owner_id, passkey_id, name="passkey")
 
 
 def delete(session: Session, owner_id: str, passkey_id: str) -> PasskeyRow:

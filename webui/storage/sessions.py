@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webui.errors import NotFound
-from webui.storage.owned import owned
+from webui.storage.owned import get_owned, owned
 from webui.storage.tables import SessionRow
 
 if TYPE_CHECKING:
@@ -35,10 +34,7 @@ def get(session: Session, owner_id: str, session_id: str) -> SessionRow:
     Raises:
         NotFound: There is none, or it is somebody else's.
     """
-    row = session.scalar(owned(SessionRow, owner_id).where(SessionRow.id == session_id))
-    if row is None:
-        raise NotFound("There is no such session")
-    return row
+    return get_owned(session, SessionRow, owner_id, session_id, name="session")
 
 
 def delete(session: Session, owner_id: str, session_id: str) -> SessionRow:
@@ -52,8 +48,7 @@ def delete(session: Session, owner_id: str, session_id: str) -> SessionRow:
     return row
 
 
-def delete_all(session: Session, owner_id: str, *, but: str | None = None) -> None:
-    """End all of an owner, but for one."""
+def delete_all(session: Session, owner_id: str) -> None:
+    """End all of an owner."""
     for row in session.scalars(owned(SessionRow, owner_id)):
-        if row.id != but:
-            session.delete(row)
+        session.delete(row)

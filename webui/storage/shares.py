@@ -8,8 +8,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import aliased
 
 from webui.actor import UserRole
-from webui.errors import NotFound
-from webui.storage.owned import owned
+from webui.storage.owned import get_owned, owned
 from webui.storage.sharing_tables import Audience, ShareRow
 from webui.storage.tables import GroupMemberRow, GroupRow, UserRow
 
@@ -72,9 +71,7 @@ def delete(session: Session, owner_id: str, share_id: str) -> ShareRow:
     Raises:
         NotFound: There is none, or it is somebody else's.
     """
-    row = session.scalar(owned(ShareRow, owner_id).where(ShareRow.id == share_id))
-    if row is None:
-        raise NotFound("There is no such share", "It may have ended.")
+    row = get_owned(session, ShareRow, owner_id, share_id, name="share", hint="It may have ended.")
     session.delete(row)
     return row
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.other_programs import ROOT, held, run_on_small_disk
 from webui.storage import conversations, settings
 from webui.storage.database import Database
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-ROOT = Path(__file__).parents[3]
 HELD_S = 1.0
 
 SMALL_DISK = """
@@ -29,26 +30,28 @@ from webui.errors import StorageFull
 from webui.storage import settings
 from webui.storage.database import Database
 
-async def main():
-    database = Database(Path("{folder}/hearthside.db"))
+async def main(folder):
+    ballast = folder / "ballast"
+    ballast.write_bytes(bytes(500_000))
+    database = Database(folder / "hearthside.db")
     await database.open()
     await database.run(settings.put, "local", "before", 1)
     kept = 0
     try:
         for kept in range(1000):
-            await database.run(settings.put, "local", f"n{{kept}}", "x" * 50_000)
+            await database.run(settings.put, "local", f"n{kept}", "x" * 50_000)
     except StorageFull as error:
         print(error.message)
-    Path("{folder}/ballast").unlink()
+    ballast.unlink()
     await database.run(settings.put, "local", "after", 1)
     assert await database.read(settings.find, "local", "before") == 1
     assert kept > 5
-    assert await database.read(settings.find, "local", f"n{{kept - 1}}") == "x" * 50_000
-    assert await database.read(settings.find, "local", f"n{{kept}}") is None
+    assert await database.read(settings.find, "local", f"n{kept - 1}") == "x" * 50_000
+    assert await database.read(settings.find, "local", f"n{kept}") is None
     await database.close()
     print("sound")
 
-asyncio.run(main())
+asyncio.run(main(Path(sys.argv[1])))
 """
 
 
@@ -56,14 +59,12 @@ async def test_write_waits_for_another_programs_transaction(tmp_path: Path) -> N
     path = tmp_path / "hearthside.db"
     database = Database(path)
     await database.open()
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
+    with held(path):
         began = time.monotonic()
         writing = asyncio.create_task(database.run(settings.put, "local", "x", 1))
         await asyncio.sleep(HELD_S)
         assert not writing.done()
         assert await database.read(settings.find, "local", "x") is None  # meanwhile
-        other.execute("COMMIT")
     await writing
     assert HELD_S <= time.monotonic() - began < HELD_S + 5
     assert await database.read(settings.find, "local", "x") == 1
@@ -71,30 +72,7 @@ async def test_write_waits_for_another_programs_transaction(tmp_path: Path) -> N
 
 
 def test_disk_that_is_really_full_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        pytest.skip("needs the program unshare")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    program = tmp_path / "program.py"
-    program.write_text(SMALL_DISK.format(folder=folder))
-    script = (
-        f"mount -t tmpfs -o size=3m,mode=0700 tmpfs '{folder}' || exit 77\n"
-        f"head -c 500000 /dev/zero > '{folder}/ballast'\n"
-        f"exec '{sys.executable}' '{program}'"
-    )
-    found = subprocess.run(
-        [unshare, "-Urm", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    if found.returncode in (1, 77) and "Traceback" not in found.stderr:
-        pytest.skip(f"needs a file system of its own: {found.stderr.strip()}")
-    assert found.returncode == 0, found.stderr
-    full, sound = found.stdout.splitlines()
+    full, sound = run_on_small_disk(tmp_path, SMALL_DISK, size="3m", timeout_s=60).splitlines()
     assert "is full" in full
     assert sound == "sound"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import inspect, text
 
+from tests.other_programs import held
 from webui.errors import StorageBusy, StorageFull, StorageUnusable
 from webui.messages import Role
 from webui.storage import conversations, generations, jobs, messages, settings
@@ -194,13 +195,11 @@ async def test_full_disk_is_said_and_leaves_the_database_sound(database: Databas
 async def test_write_waits_for_another_program_and_says_when_it_was_too_long(
     database: Database, path: Path
 ) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
+    with held(path):
         with pytest.raises(StorageBusy) as caught:
             await database.run(put, "x", 1)
         assert "not saved" in caught.value.message
         assert await database.read(found, "x") is None
-        other.execute("ROLLBACK")
     await database.run(put, "x", 1)
 
 
@@ -251,13 +250,11 @@ async def test_those_who_wait_for_another_program_wait_at_the_same_time(path: Pa
     database = Database(path, busy_timeout_s=0.3)
     await database.open()
     began = time.monotonic()
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
+    with held(path):
         waiting = [database.run(put, str(number), number) for number in range(20)]
         answers = await asyncio.gather(*waiting, return_exceptions=True)
         assert time.monotonic() - began < 3  # one after the other: 6
         assert {type(answer) for answer in answers} == {StorageBusy}
-        other.execute("COMMIT")
     await asyncio.gather(*(database.run(put, str(number), number) for number in range(20)))
     assert await database.read(settings.find, "local", "19") == 19
     await database.close()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 import webui.storage
+from webui.errors import NotFound
 from webui.messages import Role
 from webui.storage import conversations, generations, jobs, messages, settings
-from webui.storage.owned import OWNERS, owned
-from webui.storage.tables import Base, ConversationRow
+from webui.storage.owned import OWNERS, get_owned, owned
+from webui.storage.tables import Base, ConversationRow, JobRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,3 +91,12 @@ def test_door_shows_everybody_their_own_rows_alone(session: Session) -> None:
             assert list(session.scalars(owned(type(row), owner))) == [row]
         assert settings.find(session, owner, "theme") == owner
     assert list(session.scalars(owned(ConversationRow, "eve"))) == []
+
+
+def test_row_of_somebody_else_is_not_there(session: Session) -> None:
+    job = jobs.add(session, "ann", kind="download", title="x")
+    assert get_owned(session, JobRow, "ann", job.id, name="job") is job
+    for owner, row_id in (("bob", job.id), ("ann", "no such id")):
+        with pytest.raises(NotFound, match="There is no such job") as caught:
+            get_owned(session, JobRow, owner, row_id, name="job", hint="Look again.")
+        assert caught.value.hint == "Look again."
