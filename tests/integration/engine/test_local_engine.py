@@ -356,7 +356,7 @@ async def test_full_queue_is_known_before_anything_is_asked():
             asyncio.create_task(collect(engine, make_request("hi", **ENDLESS))) for _ in range(70)
         ]
         await asyncio.sleep(0.1)
-        with pytest.raises(Busy, match="Your part of the queue is full: 6[4-9] replies") as caught:
+        with pytest.raises(Busy, match=r"Your part of the queue is full: 6[4-9] replies") as caught:
             engine.check_room("ann")
         assert caught.value.retry_after_s > 0
         engine.check_room("bob")

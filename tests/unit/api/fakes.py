@@ -157,9 +157,7 @@ SERVER = ServerView(
     num_users=1,
     banner="",
     running=[
-        RunningView(
-            "Ann", is_api=False, doing="writing", num_tokens=3, since_s=1.5, task="reply"
-        )
+        RunningView("Ann", is_api=False, doing="writing", num_tokens=3, since_s=1.5, task="reply")
     ],
     storage=StorageView(1, 2, 3, 4, 5),
     backups=[BackupView("x.db", "manual", NOW, 9)],

@@ -179,7 +179,9 @@ def test_ps_tells_who_waits(script: Script) -> None:
     reply = RunningView(
         "Ann", is_api=True, doing="writing", num_tokens=1234, since_s=5.5, task="reply"
     )
-    texts = RunningView("Bob", is_api=True, doing="waiting", num_tokens=0, since_s=0.5, task="embed")
+    texts = RunningView(
+        "Bob", is_api=True, doing="waiting", num_tokens=0, since_s=0.5, task="embed"
+    )
     lines = say(script, "ps", answers=[Running(LOADED, [reply, texts])]).splitlines()
     assert lines[1].split() == ["WHO", "BY", "TASK", "STATE", "TOKENS", "TIME"]
     assert lines[2].split() == ["Ann", "api", "reply", "writing", "1,234", "5.5", "s"]

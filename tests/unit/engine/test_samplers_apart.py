@@ -50,8 +50,9 @@ class Child:
 
     def error_of(self, request_id):
         return self.until(
-            lambda message: isinstance(message, ipc.RequestError)
-            and message.request_id == request_id
+            lambda message: (
+                isinstance(message, ipc.RequestError) and message.request_id == request_id
+            )
         )
 
     def wait_for_end(self, request_id):

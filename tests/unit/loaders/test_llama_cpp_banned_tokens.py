@@ -27,9 +27,7 @@ def test_tokens_are_those_in_which_a_string_stands(
 def test_it_is_counted_what_holds_a_string_and_what_ends_where_it_begins(
     spelled: list[bytes], string: bytes
 ) -> None:
-    held = sum(
-        said.startswith(string, place) for said in spelled for place in range(len(said))
-    )
+    held = sum(said.startswith(string, place) for said in spelled for place in range(len(said)))
     begun = sum(
         said.endswith(string[:length]) for said in spelled for length in range(1, len(string))
     )

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from webui.loaders.llama_cpp.banned_tokens import SpelledTokens
 
 READ_BYTES = 40  # of a breaker; llama.cpp: llama_sampler_init_dry, MAX_CHAR_LEN
-MAX_BEGUN = 20_000  # tokens that end where a breaker begins, each some ten microseconds
-MAX_HELD = 200_000  # tokens that hold a breaker, each a hundred bytes
+MAX_BEGUN = 50_000  # tokens that end where a breaker begins, each some ten microseconds
+MAX_HELD = 100_000  # tokens that hold a breaker, each a hundred bytes, copied with the sampler
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    column = sa.Column("by_administrator", sa.Boolean(), nullable=False, server_default=sa.false())
+    column: sa.Column[bool] = sa.Column(
+        "by_administrator", sa.Boolean(), nullable=False, server_default=sa.false()
+    )
     op.add_column("audit", column)
     op.execute(
         "UPDATE audit SET by_administrator = TRUE WHERE actor_id = 'command line'"
