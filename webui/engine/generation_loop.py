@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 from webui.engine.context_shift import make_room
 from webui.engine.drafting import Drafting
 from webui.engine.fetching import Fetching
+from webui.engine.handing import Handing
 from webui.engine.ipc import Begun, Output, Outputs, RequestError
 from webui.engine.mail import (
     Aborted,
@@ -88,6 +89,7 @@ class GenerationLoop:
         )
         self._cache = cache or PrefixCache()
         self._keeper = StateKeeper(runner, self._scheduler, budget, self._cache, clock)
+        self._handing = Handing(runner, self._scheduler, budget, self._cache.counts, clock)
         self._samplers = Samplers(runner)
         self._drafting = drafting or Drafting(runner, 0)
         self._step_abort = step_abort or StepAbort()
@@ -180,6 +182,7 @@ class GenerationLoop:
         failures = self._go_on(self._fetching.take_late(self._clock()), None)
         failures += self._admit()
         told = [*self._grow(), *self._tell_places()]
+        self._handing.hand_on()
         rows = self._scheduler.schedule(*self._pace.plan(num_decoding=self._scheduler.num_decoding))
         if rows:
             news, failed = self._forward(rows)

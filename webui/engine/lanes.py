@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
     from webui.engine.adapters import Scales
+    from webui.engine.following import Following
     from webui.engine.sequence import Sequence
 
 TURN_S = 0.05  # with two lanes a reply still goes on ten times a second
@@ -35,15 +36,18 @@ class Lane:
 
     Args:
         turn: What sorts those who read; see `PromptReading`.
+        following: Who lets another read.
 
     Attributes:
         shares: Who takes part in its steps of decoding.
         reading: Who reads in its steps.
     """
 
-    def __init__(self, turn: Callable[[Sequence], tuple[bool, int, int]]) -> None:
+    def __init__(
+        self, turn: Callable[[Sequence], tuple[bool, int, int]], following: Following
+    ) -> None:
         self.shares = DecodeShares()
-        self.reading = PromptReading(turn)
+        self.reading = PromptReading(turn, following)
 
 
 class Lanes:
@@ -51,10 +55,14 @@ class Lanes:
 
     Args:
         turn: What sorts those who read; see `PromptReading`.
+        following: Who lets another read, of all lanes.
     """
 
-    def __init__(self, turn: Callable[[Sequence], tuple[bool, int, int]]) -> None:
+    def __init__(
+        self, turn: Callable[[Sequence], tuple[bool, int, int]], following: Following
+    ) -> None:
         self._turn = turn
+        self._following = following
         self._lanes: dict[Scales, Lane] = {}  # used longest ago first
         self._present: Scales = ()
         self._turn_s = 0.0  # of the present turn
@@ -115,7 +123,7 @@ class Lanes:
 
     def lane(self, scales: Scales) -> Lane:
         """Return what is known of a lane."""
-        lane = self._lanes.pop(scales, None) or Lane(self._turn)
+        lane = self._lanes.pop(scales, None) or Lane(self._turn, self._following)
         self._lanes[scales] = lane
         return lane
 

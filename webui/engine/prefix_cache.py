@@ -32,7 +32,7 @@ class CacheCounts:
     """What the cache was good for so far, and what it holds.
 
     Attributes:
-        num_slot_tokens: Prompt tokens that lay in a slot.
+        num_slot_tokens: Prompt tokens that lay in a slot, or in another one of the owner.
         num_ram_tokens: Prompt tokens whose state came from memory.
         num_disk_tokens: Prompt tokens whose state came from disk.
         num_shared_tokens: Of those from memory or disk, the administrator's.

@@ -1,7 +1,7 @@
 """Which prompts the next step reads, and how far.
 
-Ties together who begins with whom (`gathering`), whose reading must not hurry (`surplus`) and
-how llama.cpp likes its rows. Pure.
+Ties together who begins with whom (`gathering`), whose reading must not hurry (`surplus`), who
+lets another read for both (`following`) and how llama.cpp likes its rows. Pure.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from webui.engine.runner import Row
 from webui.engine.surplus import LEAST_TOKENS, SurplusReading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from collections.abc import Sequence as Several
 
+    from webui.engine.following import Following
     from webui.engine.sequence import Sequence
 
 TILE_ROWS = 4  # llama.cpp multiplies so many rows at once; those left over cost as much each
@@ -26,10 +27,14 @@ class PromptReading:
 
     Args:
         turn: What sorts those who read; smaller reads first.
+        following: Who lets another read.
     """
 
-    def __init__(self, turn: Callable[[Sequence], tuple[bool, int, int]]) -> None:
+    def __init__(
+        self, turn: Callable[[Sequence], tuple[bool, int, int]], following: Following
+    ) -> None:
         self._turn = turn
+        self._following = following
         self._gathering = Gathering()
         self._surplus = SurplusReading()
 
@@ -64,14 +69,17 @@ class PromptReading:
         unread, max_tokens = self._surplus.bound(
             unread, writing, max_tokens=max(1, max_tokens), tokens_per_step=surplus_tokens
         )
-        unread = [sequence for sequence in unread if not _follows(sequence, unread)]
+        heads = self._following.in_turn(unread, self._turn)
         room = min(max_tokens - len(rows), bound)
         num_taken = 0
-        for sequence in sorted(unread, key=self._turn):
+        for sequence, stop in heads:
             left = room - num_taken
             if left <= 0 or num_taken >= max(left, LEAST_TOKENS):
                 break
-            num = _chunk_tokens(sequence, _whole_tiles(left, bound - num_taken))
+            if _follows(sequence, unread):
+                continue
+            stops = sequence.num_shared, stop
+            num = _chunk_tokens(sequence, stops, _whole_tiles(left, bound - num_taken))
             rows.append(_chunk(sequence, num))
             self._gathering.note(sequence, num)
             num_taken += num
@@ -91,18 +99,16 @@ def _follows(sequence: Sequence, unread: Several[Sequence]) -> bool:
     )
 
 
-def _chunk_tokens(sequence: Sequence, most: int) -> int:
+def _chunk_tokens(sequence: Sequence, stops: Iterable[int], most: int) -> int:
     """Return how many tokens of a sequence to read at once.
 
     The last one of a prompt is read by itself, beside other rows of one token, and as far as
     possible no other is: without flash attention llama.cpp computes a lone token in another order
-    than several, and what is said must not depend on who else was there. A chunk also ends where
-    what everybody reads ends, so that the state there can be kept.
+    than several, and what is said must not depend on who else was there. A chunk also ends at
+    each of the stops, so that the state there can be kept or copied.
     """
-    to_border = sequence.num_shared - sequence.num_read
-    num = sequence.num_unread - 1
-    if to_border > 0:
-        num = min(num, to_border)
+    ahead = [stop for stop in stops if stop > sequence.num_read]
+    num = min([len(sequence.tokens) - 1, *ahead]) - sequence.num_read
     if num <= most:
         return num
     return most - 1 if num - most == 1 and most > 2 else most

@@ -59,10 +59,18 @@ class ResidentSlots:
         """Slots that no sequence runs in."""
         return len(self._free)
 
-    def find(self, owner: str, tokens: Tokens[int], scales: Scales = ()) -> int:
-        """Return how many tokens at the beginning the best free slot of an owner holds."""
-        held = (num_common(kept.tokens, tokens) for kept in self._serving(owner, scales).values())
-        return max(held, default=0)
+    def find(self, owner: str, tokens: Tokens[int], scales: Scales = ()) -> tuple[int, int, int]:
+        """Return the free slot of an owner that has most of the tokens' beginning.
+
+        Returns:
+            The slot, how many cells it holds, and how many of them have these tokens; if there is
+            none, both are 0.
+        """
+        held = (
+            (slot, len(kept.tokens), num_common(kept.tokens, tokens))
+            for slot, kept in self._serving(owner, scales).items()
+        )
+        return max(held, key=lambda it: (it[2], -it[1]), default=(0, 0, 0))
 
     def take(self, owner: str, prompt: Tokens[int], scales: Scales = ()) -> tuple[int, int]:
         """Choose a free slot for a prompt; return it and how many of its cells serve.

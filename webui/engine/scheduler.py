@@ -1,10 +1,10 @@
 """Who runs, and what each step reads: decode first, prefill fills the rest.
 
 Pure: no I/O, no clock, no model. Ties together the queue, the cells and the shares; the policy
-stands in `fairness` and `waiting`. A sequence starts when its tokens and a reserve for its reply
-fit into the cells; idle prefixes give way to it. It grows beyond its reserve while cells are
-left, else it alone ends with `length`. Background work gives up its slot to anybody; so does, at
-the end of a quantum, the surplus of one who runs more than those who wait.
+stands in `fairness`, `waiting` and `yielding`. A sequence starts when its tokens and a reserve
+for its reply fit into the cells; idle prefixes give way to it. It grows beyond its reserve while
+cells are left, else it alone ends with `length`. Background work gives up its slot to anybody; so
+does, at the end of a quantum, the surplus of one who runs more than those who wait.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from webui.engine.fairness import Ledger
+from webui.engine.following import Following
 from webui.engine.interface import Priority
 from webui.engine.kv_pool import KVPool
 from webui.engine.lanes import Lanes
@@ -22,6 +23,7 @@ from webui.engine.runner import Row, RowFailed, Verified
 from webui.engine.sequence import Phase, Sequence
 from webui.engine.waiting import AGING_S, WaitingQueue
 from webui.engine.waiting_times import WaitingTimes
+from webui.engine.yielding import QUANTUM_TOKENS, must_yield
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Several
@@ -32,11 +34,6 @@ if TYPE_CHECKING:
     from webui.engine.sequence import Vocabulary
 
 RESERVED_REPLY_TOKENS = 256
-QUANTUM_TOKENS = 64
-MAX_QUANTUM_TOKENS = 512
-REREAD_SHARE = 8  # a quantum is longer by one token for so many that must be read again
-READ_QUANTUM_TOKENS = 1024  # of a prompt, twice as many each time it had to begin anew
-MAX_DOUBLINGS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +54,9 @@ class Scheduler:
         reserved_reply_tokens: So many of a reply must have cells before it starts, unless it
             is shorter.
         quantum_tokens: So many an owner's surplus may write before it gives up its slot.
+
+    Attributes:
+        following: Who lets another read.
     """
 
     def __init__(
@@ -80,7 +80,8 @@ class Scheduler:
         self._quantum_tokens = quantum_tokens
         self._running: dict[int, Sequence] = {}  # by slot
         self._served = Ledger()
-        self._lanes = Lanes(self._reading_turn)
+        self.following = Following()
+        self._lanes = Lanes(self._reading_turn, self.following)
         self._times = WaitingTimes()
 
     @property
@@ -185,6 +186,7 @@ class Scheduler:
             placed.append(sequence)
         if placed:
             self._lanes.tidy(self._running.values())
+            self.following.tidy(self._running.values())
         return Admitted(placed, vacated)
 
     def take_evicted(self) -> list[int]:
@@ -359,26 +361,13 @@ class Scheduler:
         return victims
 
     def _must_yield(self, victim: Sequence, newcomer: Sequence, busy: Counter[str]) -> bool:
-        """Return whether one that runs gives up its slot to one that waits.
-
-        Background work does at once. Else its owner must run at least two more than the other's,
-        and it must have had a quantum that outweighs reading its tokens again, as far as another
-        can wait for that.
-        """
-        if newcomer.is_background:
-            return False
-        # Its seed will not hold any more, so that it yields as late as others can stand.
-        if victim.would_break_seed and victim.num_since_place < MAX_QUANTUM_TOKENS:
-            return False
-        if victim.is_background:
-            return True
-        if busy[victim.owner] - busy[newcomer.owner] < 2:
-            return False
-        if victim.phase is Phase.PREFILL:
-            doublings = min(victim.num_given_up, MAX_DOUBLINGS)
-            return victim.num_read_since_place >= READ_QUANTUM_TOKENS << doublings
-        quantum = self._quantum_tokens + len(victim.tokens) // REREAD_SHARE
-        return victim.num_since_place >= min(quantum, MAX_QUANTUM_TOKENS)
+        return must_yield(
+            victim,
+            newcomer,
+            busy,
+            reader=self.following.reader(victim, self.reading),
+            quantum_tokens=self._quantum_tokens,
+        )
 
     def _reading_turn(self, sequence: Sequence) -> tuple[bool, int, int]:
         return sequence.is_background, self._served.of(sequence.owner), sequence.arrival

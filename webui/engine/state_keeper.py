@@ -221,8 +221,10 @@ class StateKeeper:
                 continue
             self._cache.keep_shared(sequence, data)
             self._is_dirty = True
-            for other in self._scheduler.reading:
-                if other.num_read < other.num_shared and other.scales == sequence.scales:
+            reading = self._scheduler.reading
+            for other in reading:
+                is_behind = other.num_read < other.num_shared and other.scales == sequence.scales
+                if is_behind and not self._scheduler.following.is_led(other, reading):
                     self.restore(other)
 
     def purge(self, owner: str, conversation_id: str | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.api.fakes import FINISH
+from webui.api.openai.answers import usage
 from webui.api.openai.fan import numbered
 from webui.api.openai.sampler_fields import ALIASES
 from webui.engine.interface import Finish, FinishReason, Text, TokenLogprob, Usage
@@ -416,6 +417,17 @@ async def test_tokens_of_all_replies_are_counted_once_the_last_has_ended(client,
     answer = await _chat(client, n=2, stream=True, stream_options={"include_usage": True})
     last = json.loads(answer.text.split("\n\n")[-3].removeprefix("data: "))
     assert last["usage"]["completion_tokens"] == 4
+
+
+@pytest.mark.parametrize(
+    ("cached", "num_each", "told"),
+    [([0, 90, 90], 3, 0), ([90, 0, 90], 3, 0), ([40, 90, 0, 90], 2, 40), ([40, 90], 1, 130)],
+)
+def test_what_one_of_several_replies_had_read_is_not_cached(cached, num_each, told) -> None:
+    finishes = [Finish(FinishReason.STOP, Usage(100, 2, num), FINISH.timings) for num in cached]
+    counts = usage(finishes, num_each)
+    assert counts["prompt_tokens"] == 100 * len(cached) // num_each
+    assert counts["prompt_tokens_details"] == {"cached_tokens": told}
 
 
 @pytest.mark.parametrize("prompt", ["Once", ["Once"]])

@@ -341,13 +341,18 @@ def no_reason() -> EngineError:
 def usage(finishes: Sequence[Finish], num_each: int) -> dict[str, object]:
     """Return token counts in the dialect; a prompt that several replies share counts once.
 
+    Of such a prompt those tokens count as cached that none of its replies had read for it.
+
     Args:
         finishes: Of all replies, those to one prompt side by side.
         num_each: How many replies each prompt got.
     """
     counts = [finish.usage for finish in finishes]
-    firsts = counts[::num_each]
-    prompt_tokens = sum(count.prompt_tokens for count in firsts)
+    prompt_tokens = sum(count.prompt_tokens for count in counts[::num_each])
+    cached_tokens = sum(
+        min(count.cached_tokens for count in counts[first : first + num_each])
+        for first in range(0, len(counts), num_each)
+    )
     completion_tokens = sum(count.completion_tokens for count in counts)
     drafted_tokens = sum(count.drafted_tokens for count in counts)
     accepted_tokens = sum(count.accepted_tokens for count in counts)
@@ -355,7 +360,7 @@ def usage(finishes: Sequence[Finish], num_each: int) -> dict[str, object]:
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": sum(count.cached_tokens for count in firsts)},
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
         "completion_tokens_details": {
             "accepted_prediction_tokens": accepted_tokens,
             "rejected_prediction_tokens": drafted_tokens - accepted_tokens,
