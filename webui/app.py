@@ -142,7 +142,7 @@ def _construct(settings: Settings) -> Runtime:
     states = SavedStates(pool, settings.states_dir)
     backups = Backups(settings.database_path)
     conversations = Conversations(database, generations, parameters, events, states)
-    accounts = Accounts(database)
+    accounts = Accounts(database, issuer=settings.oidc_issuer)
 
     async def forget(user_id: str) -> None:
         events.forget(user_id)
