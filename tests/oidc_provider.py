@@ -129,10 +129,10 @@ class OidcProvider:
         return {
             "access_token": "access-1",
             "token_type": "Bearer",
-            "id_token": self.id_token(wanted["nonce"]),
+            "id_token": self.id_token(wanted),
         }
 
-    def id_token(self, nonce: str) -> str:
+    def id_token(self, asked: dict[str, str]) -> str:
         now = int(time.time())
         claims: dict[str, Any] = {
             "iss": self.issuer,
@@ -140,7 +140,8 @@ class OidcProvider:
             "aud": CLIENT,
             "iat": now,
             "exp": now + 300,
-            "nonce": nonce,
+            "nonce": asked["nonce"],
+            **({"auth_time": now} if "max_age" in asked else {}),
             **self.claims,
         }
         changes: dict[str, dict[str, Any]] = {
@@ -161,6 +162,12 @@ class OidcProvider:
             "empty sub": {"sub": ""},
             "number as sub": {"sub": 7},
             "long sub": {"sub": "x" * 256},
+            "no auth_time": {"auth_time": None},
+            "old auth_time": {"auth_time": now - 900},
+            "future auth_time": {"auth_time": now + 900},
+            "text as auth_time": {"auth_time": str(now)},
+            "true as auth_time": {"auth_time": True},
+            "nan as auth_time": {"auth_time": float("nan")},
         }
         claims |= changes.get(self.lie, {})
         claims = {name: value for name, value in claims.items() if value is not None}

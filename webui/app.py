@@ -147,7 +147,7 @@ def _construct(settings: Settings) -> Runtime:
     generations = Generations(database, pool, events, quotas, server_prompt)
     backups = Backups(settings.database_path)
     conversations = Conversations(database, generations, parameters, events, states, server_prompt)
-    accounts = Accounts(database, lifetime=_lifetime(settings))
+    accounts = Accounts(database, lifetime=_lifetime(settings), issuer=settings.oidc_issuer)
 
     async def forget(user_id: str) -> None:
         events.forget(user_id)

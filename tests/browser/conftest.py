@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.oidc_provider import OidcProvider
 from tests.serving import Server
 
 if TYPE_CHECKING:
@@ -132,3 +133,10 @@ def pictures(tmp_path: Path) -> Path:
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[OidcProvider]:
+    made = OidcProvider()
+    yield made
+    made.close()

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import LOOKS, PHONE
+from tests.browser.houses import ANN, BOB, house_of_two
 from tests.serving import Server
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
-ANN, BOB = "four words in a row", "another row of words"
 
 
 @pytest.fixture
@@ -32,12 +32,10 @@ def server(tmp_path: Path) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One with an administrator and somebody else."""
-    server = Server(tmp_path_factory.mktemp("accounts") / "data", "--fake-engine", "60").start()
-    server.token = server.claim("Ann", ANN)
-    server.ask("POST", "/api/users", {"name": "Bob", "password": BOB})
-    server.wait_for_ui()
-    yield server
-    server.close()
+    with house_of_two(
+        tmp_path_factory.mktemp("accounts") / "data", "--fake-engine", "60"
+    ) as server:
+        yield server
 
 
 def fill(page: Page, **values: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +9,9 @@ from playwright.sync_api import expect
 
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import LOOKS, PHONE
-from tests.browser.test_accounts import ANN, BOB
-from tests.serving import Server
+from tests.browser.houses import ANN, BOB, house_of_many, house_of_two
 from webui.accounts import names
 from webui.storage import groups, users
-from webui.storage.database import Database
 from webui.storage.tables import GroupRow, UserRow
 
 if TYPE_CHECKING:
@@ -24,6 +20,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Locator, Page
     from sqlalchemy.orm import Session
+
+    from tests.serving import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -44,38 +42,21 @@ def fill(session: Session) -> None:
         groups.set_members(session, row.id, [one.id for one in people[n : n + 4 * n + 1 : 4]])
 
 
-async def fill_folder(data_dir: Path) -> None:
-    """Put them into a database before the server opens it."""
-    database = Database(data_dir / "hearthside.db")
-    await database.open()
-    await database.run(fill)
-    await database.close()
-
-
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One with 200 people and 50 groups."""
-    data_dir = tmp_path_factory.mktemp("crowd") / "data"
-    data_dir.mkdir(mode=0o700)
-    with ThreadPoolExecutor(1) as elsewhere:  # the browser has the loop of this thread
-        elsewhere.submit(lambda: asyncio.run(fill_folder(data_dir))).result()
-    server = Server(data_dir, "--fake-engine", "400").start()
-    server.token = server.claim("Ann", ANN)
-    server.ask("PUT", "/api/limits", {"limits": {"tokens_per_day": 100_000}})
-    server.wait_for_ui()
-    yield server
-    server.close()
+    with house_of_many(
+        tmp_path_factory.mktemp("crowd") / "data", fill, "--fake-engine", "400"
+    ) as server:
+        server.ask("PUT", "/api/limits", {"limits": {"tokens_per_day": 100_000}})
+        yield server
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One with an administrator and somebody else, and no group."""
-    server = Server(tmp_path_factory.mktemp("groups") / "data", "--fake-engine", "400").start()
-    server.token = server.claim("Ann", ANN)
-    server.ask("POST", "/api/users", {"name": "Bob", "password": BOB})
-    server.wait_for_ui()
-    yield server
-    server.close()
+    """One without a group."""
+    with house_of_two(tmp_path_factory.mktemp("groups") / "data", "--fake-engine", "400") as server:
+        yield server
 
 
 def open_admin(page: Page) -> Locator:

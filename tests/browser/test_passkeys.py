@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import DESKTOP, LOOKS, PHONE
-from tests.serving import Server
+from tests.browser.houses import ANN, BOB, house_of_two
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import CDPSession, Locator, Page
 
+    from tests.serving import Server
+
 pytestmark = pytest.mark.browser
-ANN, BOB = "four words in a row", "another row of words"
 DEVICE = {
     "protocol": "ctap2",
     "transport": "internal",
@@ -57,12 +58,10 @@ class Device:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("passkeys") / "data", "--fake-engine", "60").start()
-    server.token = server.claim("Ann", ANN)
-    server.ask("POST", "/api/users", {"name": "Bob", "password": BOB})
-    server.wait_for_ui()
-    yield server
-    server.close()
+    with house_of_two(
+        tmp_path_factory.mktemp("passkeys") / "data", "--fake-engine", "60"
+    ) as server:
+        yield server
 
 
 def named(house: Server) -> str:

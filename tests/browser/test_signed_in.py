@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,12 +9,10 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import LOOKS, PHONE
-from tests.browser.test_accounts import ANN, BOB
+from tests.browser.houses import ANN, BOB, house_of_many, house_of_two
 from tests.browser.test_groups import LONG, is_within, open_admin, part, shoot
-from tests.serving import Server
 from webui.accounts import names
 from webui.storage import api_keys, sessions, users
-from webui.storage.database import Database
 from webui.storage.tables import ApiKeyRow, SessionRow, SignInWay, UserRow, utc_now
 
 if TYPE_CHECKING:
@@ -25,6 +21,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Locator, Page
     from sqlalchemy.orm import Session
+
+    from tests.serving import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -64,44 +62,28 @@ def fill(session: Session) -> None:
             api_keys.add(session, key)
 
 
-async def fill_folder(data_dir: Path) -> None:
-    """Put them into a database before the server opens it."""
-    database = Database(data_dir / "hearthside.db")
-    await database.open()
-    await database.run(fill)
-    await database.close()
-
-
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One with 200 people who are signed in on several devices."""
-    data_dir = tmp_path_factory.mktemp("signed-in") / "data"
-    data_dir.mkdir(mode=0o700)
-    with ThreadPoolExecutor(1) as elsewhere:  # the browser has the loop of this thread
-        elsewhere.submit(lambda: asyncio.run(fill_folder(data_dir))).result()
-    server = Server(data_dir, "--fake-engine", "400").start()
-    server.token = server.claim("Ann", ANN)
-    server.wait_for_ui()
-    yield server
-    server.close()
+    with house_of_many(
+        tmp_path_factory.mktemp("signed-in") / "data", fill, "--fake-engine", "400"
+    ) as server:
+        yield server
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[Server]:
-    """One with an administrator, and somebody who is signed in twice and has a key and a chat."""
-    server = Server(tmp_path / "data", "--fake-engine", "400").start()
-    server.token = ann = server.claim("Ann", ANN)
-    server.ask("POST", "/api/users", {"name": "Bob", "password": BOB})
-    for _ in range(2):
-        server.token = server.sign_in("Bob", BOB)
-    server.ask("POST", "/api/keys", {"name": "Editor"})
-    chat_id = server.new_conversation()
-    server.send(chat_id, "Hello")
-    server.wait_for_reply(chat_id)
-    server.token = ann
-    server.wait_for_ui()
-    yield server
-    server.close()
+    """One in which Bob is signed in twice and has a key and a chat."""
+    with house_of_two(tmp_path / "data", "--fake-engine", "400") as server:
+        ann = server.token
+        for _ in range(2):
+            server.token = server.sign_in("Bob", BOB)
+        server.ask("POST", "/api/keys", {"name": "Editor"})
+        chat_id = server.new_conversation()
+        server.send(chat_id, "Hello")
+        server.wait_for_reply(chat_id)
+        server.token = ann
+        yield server
 
 
 def row_of(own: Locator, name: str) -> Locator:

@@ -9,7 +9,8 @@ from playwright.sync_api import expect
 
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import LOOKS, PHONE
-from tests.browser.test_accounts import ANN, BOB, sign_in
+from tests.browser.houses import ANN, BOB
+from tests.browser.test_accounts import sign_in
 from tests.serving import Server
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from playwright.sync_api import expect
 
 from tests.browser.chat_page import PHONE_WIDTH, ChatPage
 from tests.browser.conftest import LOOKS
-from tests.browser.test_accounts import ANN, BOB, sign_in
-from tests.oidc_provider import CLIENT, SECRET, OidcProvider
-from tests.serving import Server
+from tests.browser.houses import ANN, BOB, house_of_two
+from tests.browser.test_accounts import sign_in
+from tests.oidc_provider import CLIENT, SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,14 +19,10 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
+    from tests.oidc_provider import OidcProvider
+    from tests.serving import Server
+
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[OidcProvider]:
-    made = OidcProvider()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +34,8 @@ def house(tmp_path_factory: pytest.TempPathFactory, provider: OidcProvider) -> I
     flags = ["--oidc-issuer", provider.issuer, "--oidc-client-id", CLIENT]
     flags += ["--oidc-client-secret-file", str(secret), "--oidc-name", "Example"]
     flags += ["--trusted-proxy", "127.0.0.1", "--trusted-user-header", "Remote-User"]
-    server = Server(folder / "data", "--fake-engine", "60", *flags).start()
-    server.token = server.claim("Ann", ANN)
-    server.ask("POST", "/api/users", {"name": "Bob", "password": BOB})
-    server.wait_for_ui()
-    yield server
-    server.close()
+    with house_of_two(folder / "data", "--fake-engine", "60", *flags) as server:
+        yield server
 
 
 @pytest.fixture
@@ -158,15 +150,37 @@ def test_who_has_no_password_is_asked_for_none(
     sheet = page.locator(".sheet.account")
     expect(sheet).to_contain_text("You have none: a sign-in provider or a proxy lets you in.")
     expect(sheet).to_contain_text("Adding one is confirmed by your password, and you have none.")
-    expect(sheet).to_contain_text("An administrator can set one, or delete the account.")
     expect(sheet.locator("input[type=password]")).to_have_count(0)
-    expect(sheet.get_by_role("button", name="Delete the account…")).to_have_count(0)
+    expect(sheet.get_by_role("button", name="Take the password")).to_have_count(0)
     expect(sheet.get_by_role("button", name="Add a passkey…")).to_have_count(0)
     here = sheet.locator(".rows li", has_text="this browser")
     expect(here).to_contain_text("by the proxy · 203.0.113.9 · since")
     page.screenshot(path=pictures / f"no-password-{name}.png")
     sheet.get_by_role("heading", name="Delete the account").scroll_into_view_if_needed()
     page.screenshot(path=pictures / f"no-password-end-{name}.png")
+
+
+def test_who_has_only_the_word_of_a_proxy_deletes_the_account_by_name(
+    house: Server, open_page
+) -> None:
+    house.token = house.sign_in("Ann", ANN)
+    house.ask("POST", "/api/users", {"name": "Elsa"})
+    headers = {"Remote-User": "elsa", "X-Forwarded-For": "203.0.113.9"}
+    page = open_page(f"http://localhost:{house.port}/", may_be_refused=True, headers=headers)
+    ChatPage(page)
+    open_account(page)
+    sheet = page.locator(".sheet.account")
+    sheet.get_by_role("button", name="Delete the account…").click()
+    name = sheet.get_by_label("Write your name, Elsa, to confirm it")
+    expect(name).to_be_focused()
+    name.fill("Ann")
+    sheet.get_by_role("button", name="Delete everything").click()
+    expect(sheet.get_by_text("this is not your name")).to_be_visible()
+    name.fill("Elsa")
+    sheet.get_by_role("button", name="Delete everything").click()
+    page.get_by_role("button", name="Go on as elsa").click()
+    expect(page.get_by_text("elsa has no account here")).to_be_visible()
+    assert "Elsa" not in [one["name"] for one in house.ask("GET", "/api/users")["users"]]
 
 
 def test_proxy_names_somebody_unknown_who_is_told_so(house: Server, open_page) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from webui.accounts import first_run, names, passwords
 from webui.accounts.administrators import check_left
-from webui.accounts.enabled import check_enabled
+from webui.accounts.confirmation import Confirmation
+from webui.accounts.enabled import check_enabled, check_signed_in
 from webui.accounts.identity import Identity, Sender, Source
 from webui.accounts.known_keys import KnownKeys
 from webui.accounts.passwords import Passwords
@@ -70,6 +71,7 @@ class Accounts:
         passwords: How passwords are hashed.
         throttle: How fast they may be guessed.
         lifetime: How long sign-ins last.
+        issuer: Of the provider that there is, if any.
     """
 
     def __init__(
@@ -79,12 +81,16 @@ class Accounts:
         passwords: Passwords | None = None,
         throttle: Throttle | None = None,
         lifetime: Lifetime | None = None,
+        issuer: str | None = None,
     ) -> None:
         self.sessions = Sessions(database, lifetime=lifetime or Lifetime())
         self.keys = KnownKeys(database)
         self.passwords = passwords or Passwords()
         self._database = database
         self.throttle = throttle or Throttle()
+        self.confirmation = Confirmation(
+            database, self.passwords, self.throttle, self.sessions, issuer=issuer
+        )
         self._local: Identity | None = None
         self._code = ""
         self._on_shut_out: Hook = _nothing
@@ -270,69 +276,59 @@ class Accounts:
         await self._database.run(_end_all, actor, sender)
         await self.end_sign_ins(actor.user_id)
 
-    async def confirm(
-        self, actor: Actor, password: str, sender: Sender, *, field: str = "password"
-    ) -> UserRow:
-        """Check that somebody knows their own password; returns who it is.
-
-        Raises:
-            NoPassword: There is none.
-            InvalidRequest: It is wrong.
-            TooManyAttempts: It was guessed wrong too often.
-        """
-        row = await self._database.read(users.get, actor.user_id)
-        passwords.check_has_one(row.password_hash)
-        key = row.name_key or ""
-        self.throttle.begin(key, sender.address)
-        if not await self.passwords.verify(row.password_hash, password):
-            raise InvalidRequest(
-                "the password is wrong", "Write the one that you sign in with.", field=field
-            )
-        self.throttle.note_right(key, sender.address)
-        return row
-
     async def change_password(
-        self, identity: Identity, old: str, new: str, sender: Sender
+        self, identity: Identity, old: str | None, new: str, sender: Sender
     ) -> SignedIn:
-        """Take another password; all sign-ins end, and a new one begins.
+        """Take another password, or a first one; all sign-ins end, and a new one begins.
 
         Raises:
+            NoPassword: There is none, and this was not confirmed otherwise.
             InvalidRequest: The old one is wrong, or the new one cannot be had.
             TooManyAttempts: The old one was guessed wrong too often.
         """
-        actor = identity.actor
-        row = await self.confirm(actor, old, sender, field="old")
+        row = await self.confirmation.check(identity, old, sender, field="old")
         passwords.check(new, name=row.name, field="new")
         if new == old:
             raise InvalidRequest("the new password is the old one", "Take another.", field="new")
         new_hash = await self.passwords.hash(new)
         signed_in = await self._database.run(
-            self._change, actor, row.password_hash, new_hash, sender
+            self._change, identity, row.password_hash, new_hash, sender
         )
-        self.sessions.end_all(actor.user_id)
+        self.sessions.end_all(identity.actor.user_id)
         return signed_in
 
     def _change(
-        self, session: Session, actor: Actor, stored: str | None, new_hash: str, sender: Sender
+        self,
+        session: Session,
+        identity: Identity,
+        stored: str | None,
+        new_hash: str,
+        sender: Sender,
     ) -> SignedIn:
-        row = users.get(session, actor.user_id)
+        row = users.get(session, identity.actor.user_id)
         if row.password_hash != stored:
             raise Conflict("the password was changed just now", "Sign in anew.")
+        if stored is None:
+            check_signed_in(session, identity)
         row.password_hash, row.must_change_password = new_hash, False
         session_rows.delete_all(session, row.id)
-        note(session, actor, "change_password", "", sender)
+        about = "took a first one" if stored is None else ""
+        note(session, identity.actor, "change_password", about, sender)
         return self._let_in(session, row, sender)
 
-    async def delete(self, actor: Actor, password: str, sender: Sender) -> None:
+    async def delete(
+        self, identity: Identity, password: str | None, sender: Sender, *, name: str | None = None
+    ) -> None:
         """Take one's own account away with everything that is in it; there is no way back.
 
         Raises:
-            InvalidRequest: The password is wrong.
+            NoPassword: There is none, and this was not confirmed otherwise.
+            InvalidRequest: The password is wrong, or the name in its place.
             TooManyAttempts: It was guessed wrong too often.
             Conflict: Nobody would be left to administer this server.
         """
-        row = await self.confirm(actor, password, sender)
-        await self.remove(actor, row.id, sender)
+        row = await self.confirmation.check_end(identity, password, sender, name=name)
+        await self.remove(identity.actor, row.id, sender)
 
     async def remove(self, actor: Actor, user_id: str, sender: Sender) -> None:
         """Take an account away; who may is for the callers to say.

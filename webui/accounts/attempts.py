@@ -1,6 +1,6 @@
 """Sign-ins that were begun at another site and have not come back yet.
 
-Knows random words and monotonic time. Each is bound to the browser that began it, is good once and
+Knows random words and time. Each is bound to the browser that began it, is good once and
 for a few minutes; there are so many and no more, of one sender and in all.
 """
 
@@ -10,6 +10,7 @@ import hmac
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from webui.accounts.id_token import SignInRefused
@@ -24,6 +25,14 @@ MAX_ATTEMPTS = 2000
 MAX_OF_SENDER = 20
 
 
+class Aim(StrEnum):
+    """What somebody goes to the other site for."""
+
+    ENTER = "enter"
+    LINK = "link"
+    CONFIRM = "confirm"  # that it is them
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One of them.
@@ -31,21 +40,25 @@ class Attempt:
     Attributes:
         redirect_uri: To where the other site sends the browser back.
         next_path: Where the reader wanted to go.
-        link_session_id: Of the sign-in that wants to be linked; empty where somebody wants in.
+        aim: What it is for.
+        session_id: Of the sign-in that asked; empty where somebody wants in.
         network: Of the sender.
         browser_hash: Of the word that the browser keeps.
         nonce: That the token must have.
         verifier: That the code is asked for with (PKCE).
+        begun_at_s: When it was begun; seconds since 1970, by the clock that the token is judged by.
         ends_s: When it is over.
     """
 
     redirect_uri: str
     next_path: str
-    link_session_id: str
+    aim: Aim
+    session_id: str
     network: str
     browser_hash: str
     nonce: str
     verifier: str
+    begun_at_s: int
     ends_s: float
 
 
@@ -75,7 +88,13 @@ class Attempts:
         self._open: OrderedDict[str, Attempt] = OrderedDict()  # by hash of the state, oldest first
 
     def begin(
-        self, address: str, *, redirect_uri: str, next_path: str, link_session_id: str
+        self,
+        address: str,
+        *,
+        redirect_uri: str,
+        next_path: str,
+        aim: Aim = Aim.ENTER,
+        session_id: str = "",
     ) -> Begun:
         """Begin one; the oldest of the sender, or of all, makes room."""
         state, browser, network = new_token(), new_token(), network_of(address)
@@ -83,11 +102,13 @@ class Attempts:
         attempt = Attempt(
             redirect_uri=redirect_uri,
             next_path=next_path,
-            link_session_id=link_session_id,
+            aim=aim,
+            session_id=session_id,
             network=network,
             browser_hash=hash_of(browser),
             nonce=new_token(),
             verifier=new_token(),
+            begun_at_s=int(time.time()),
             ends_s=self._clock() + LASTS_S,
         )
         self._open[hash_of(state)] = attempt

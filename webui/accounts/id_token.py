@@ -86,6 +86,35 @@ def read(
     return claims
 
 
+def check_anew(claims: Mapping[str, Any], *, since_s: int, now_s: int) -> None:
+    """Check that somebody signed in at the provider because we asked, and was not waved through.
+
+    Args:
+        claims: Of a token that is believed.
+        since_s: When they were sent there; seconds since 1970.
+        now_s: As in `read`.
+
+    Raises:
+        SignInRefused: They did not, or the provider does not say; it must where it was asked with
+            `max_age` (OpenID Connect Core 1.0, 2).
+    """
+    at_s = claims.get("auth_time")
+    if isinstance(at_s, bool) or not isinstance(at_s, int | float):
+        raise SignInRefused(
+            "the provider does not say when you signed in there",
+            "It must put auth_time into its ID tokens; until it does, an administrator can set a "
+            "password for you.",
+        )
+    if not at_s >= since_s - LEEWAY_S:  # so that what is no number is refused too
+        raise SignInRefused(
+            "the provider did not ask you to sign in anew",
+            "Sign out there, then begin it anew here; else its clock is wrong, or that of this "
+            "server.",
+        )
+    if at_s > now_s + LEEWAY_S:
+        raise _wrong_clock("says that you signed in at a time to come")
+
+
 def _check_rest(claims: Mapping[str, Any], client_id: str, nonce: str) -> None:
     """Check what the registry does not: for whom alone it is, and by which question it came."""
     audience, party = claims["aud"], claims.get("azp")

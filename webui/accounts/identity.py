@@ -79,6 +79,7 @@ class Identity:
         id: Of the session or key; opens nothing.
         scope: What a key opens; None for people.
         must_change_password: Nothing else goes before that.
+        confirmed_until_s: So long it counts that they showed anew who they are; monotonic seconds.
         ended: Set when it is over, so that answers that last can be cut off.
     """
 
@@ -87,6 +88,7 @@ class Identity:
     id: str = ""
     scope: Scope | None = None
     must_change_password: bool = False
+    confirmed_until_s: float = 0.0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 

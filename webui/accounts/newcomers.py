@@ -14,7 +14,7 @@ from webui.accounts.accounts import note
 from webui.accounts.defaults import new_role
 from webui.accounts.permissions import actor_of
 from webui.accounts.users import MAX_USERS
-from webui.errors import Conflict, InvalidRequest
+from webui.errors import Conflict, InvalidRequest, NotAuthenticated
 from webui.storage import users
 from webui.storage.tables import UserRow
 
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 NAME_CLAIMS = ("preferred_username", "nickname", "name", "given_name")
 NAMELESS = "User"
 MAX_ALIKE = 100
+
+
+class UnknownPerson(NotAuthenticated):
+    """Another site vouches for somebody who has no account here."""
+
+    code = "unknown_person"
 
 
 def make(session: Session, name: str, sender: Sender, *, by: str) -> UserRow:

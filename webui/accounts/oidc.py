@@ -1,4 +1,4 @@
-"""Signing in by OpenID Connect, and linking an account to a person at the provider.
+"""Signing in by OpenID Connect, linking an account to a person there, and confirming that it is them.
 
 Knows the authorization code flow with PKCE, state and nonce; no request and no cookie. A person is
 who has the subject of that issuer: neither a name nor an e-mail address ever finds an account.
@@ -7,24 +7,26 @@ who has the subject of that issuer: neither a name nor an e-mail address ever fi
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from webui.accounts import id_token, links, newcomers
+from webui.accounts import client_secret, id_token, invited, links, newcomers, way_back
 from webui.accounts.accounts import SignedIn, note
-from webui.accounts.attempts import Attempts, Begun
-from webui.accounts.enabled import check_enabled
+from webui.accounts.attempts import Aim, Attempts, Begun
+from webui.accounts.confirmation import Means
+from webui.accounts.enabled import check_enabled, check_signed_in
 from webui.accounts.id_token import SignInRefused
 from webui.accounts.identity import Source
+from webui.accounts.newcomers import UnknownPerson
 from webui.accounts.permissions import actor_of, seen
 from webui.accounts.throttle import Throttle
 from webui.accounts.views import LinkedView, LinkView
-from webui.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound
+from webui.errors import Conflict, NotFound
 from webui.network.provider import Provider
 from webui.storage import credentials, external_identities, users
 from webui.storage.sign_in_tables import ExternalIdentityRow
@@ -32,36 +34,20 @@ from webui.storage.tables import SignInWay, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from sqlalchemy.orm import Session
 
     from webui.accounts.accounts import Accounts
     from webui.accounts.attempts import Attempt
     from webui.accounts.identity import Identity, Sender
+    from webui.accounts.way_back import Answer
     from webui.actor import Actor
     from webui.settings import Settings
     from webui.storage.database import Database
+    from webui.storage.tables import UserRow
 
-MAX_WORD_CHARS = 4096  # of what the provider sends back by way of the browser
-MAX_SECRET_BYTES = 4096
-EMAIL = frozenset({"email", "email_verified"})
-
-
-class UnknownPerson(NotAuthenticated):
-    """The provider vouches for somebody who has no account here."""
-
-    code = "unknown_person"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What came back from the provider in the address; any of it may be empty."""
-
-    code: str = ""
-    state: str = ""
-    error: str = ""
-    issuer: str = ""
+# Whoever is signed in there is asked all the same (OpenID Connect Core 1.0, 3.1.2.1).
+ANEW = MappingProxyType({"prompt": "login", "max_age": "0"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +108,7 @@ class Oidc:
         """
         file = self._settings.oidc_client_secret_file
         if file is not None:
-            self._secret = await asyncio.to_thread(_read_secret, file)
+            self._secret = await asyncio.to_thread(client_secret.read, file)
 
     async def begin(self, sender: Sender, *, redirect_uri: str, next_path: str) -> tuple[str, str]:
         """Begin a sign-in.
@@ -136,17 +122,16 @@ class Oidc:
             ProviderFailed: It does not answer.
         """
         self._check_open()
-        begun = self._attempts.begin(
-            sender.address, redirect_uri=redirect_uri, next_path=next_path, link_session_id=""
-        )
+        begun = self._attempts.begin(sender.address, redirect_uri=redirect_uri, next_path=next_path)
         return await self._address(begun), begun.browser
 
     async def begin_link(
-        self, identity: Identity, password: str, sender: Sender, *, redirect_uri: str
+        self, identity: Identity, password: str | None, sender: Sender, *, redirect_uri: str
     ) -> tuple[str, str]:
         """Begin to link one's own account; returns the same as `begin`.
 
         Raises:
+            NoPassword: There is none, and this was not confirmed otherwise.
             InvalidRequest: The password is wrong.
             TooManyAttempts: It was guessed wrong too often.
             NotFound: There is no provider.
@@ -156,16 +141,43 @@ class Oidc:
         self._check_open()
         if identity.source is not Source.SESSION:
             raise Conflict("nobody is signed in here", "Sign in on the page.")
-        await self._accounts.confirm(identity.actor, password, sender)
+        await self._accounts.confirmation.check(identity, password, sender)
         begun = self._attempts.begin(
-            sender.address, redirect_uri=redirect_uri, next_path="/", link_session_id=identity.id
+            sender.address,
+            redirect_uri=redirect_uri,
+            next_path="/",
+            aim=Aim.LINK,
+            session_id=identity.id,
+        )
+        address = await self._address(begun)
+        self._accounts.confirmation.spend(identity)
+        return address, begun.browser
+
+    async def begin_confirmation(
+        self, identity: Identity, sender: Sender, *, redirect_uri: str, next_path: str
+    ) -> tuple[str, str]:
+        """Begin to show anew that it is really them; returns the same as `begin`.
+
+        Raises:
+            NotFound: There is no provider.
+            Conflict: The account has a password, or is not linked to the provider.
+            ProviderFailed: It does not answer.
+        """
+        self._check_open()
+        await self._accounts.confirmation.check_means(identity, Means.PROVIDER, sender)
+        begun = self._attempts.begin(
+            sender.address,
+            redirect_uri=redirect_uri,
+            next_path=next_path,
+            aim=Aim.CONFIRM,
+            session_id=identity.id,
         )
         return await self._address(begun), begun.browser
 
     async def finish(
         self, answer: Answer, browser: str | None, identity: Identity | None, sender: Sender
     ) -> Finished:
-        """Let in, or link, who comes back from the provider.
+        """Let in, link, or believe anew who comes back from the provider.
 
         Args:
             answer: What the provider said by way of the browser.
@@ -186,7 +198,13 @@ class Oidc:
         attempt = self._attempts.take(answer.state, browser)
         key = f"oidc {sender.address}"
         self._throttle.begin(key, sender.address)
-        await self._check_answer(answer, provider)
+        places = await provider.places()
+        way_back.check(
+            answer,
+            issuer=provider.issuer,
+            names_itself=places.names_itself,
+            name=self._settings.oidc_name,
+        )
         tokens = await provider.exchange(
             answer.code,
             secret=self._secret,
@@ -195,13 +213,18 @@ class Oidc:
         )
         claims = await self._claims(provider, tokens.id_token, attempt.nonce)
         self._throttle.note_right(key, sender.address)
-        if attempt.link_session_id:
-            await self._link(attempt, identity, claims["sub"], sender)
+        if attempt.aim is Aim.LINK:
+            await self._link(_who_began(attempt, identity), claims["sub"], sender)
             return Finished(None, attempt.next_path)
-        signed_in = await self._database.run(self._enter, claims["sub"], sender)
-        if signed_in is None:
-            signed_in = await self._make(provider, claims, tokens.access_token, sender)
-        return Finished(signed_in, attempt.next_path)
+        if attempt.aim is Aim.CONFIRM:
+            began = _who_began(attempt, identity)
+            id_token.check_anew(claims, since_s=attempt.begun_at_s, now_s=int(time.time()))
+            signed_in = await self._confirm(began, claims["sub"], sender)
+            return Finished(signed_in, attempt.next_path)
+        entered = await self._database.run(self._enter, claims["sub"], sender)
+        if entered is None:
+            entered = await self._make(provider, claims, tokens.access_token, sender)
+        return Finished(entered, attempt.next_path)
 
     async def get_link(self, actor: Actor) -> LinkView | None:
         """Return how one's own account is linked; None where there is no provider."""
@@ -257,27 +280,9 @@ class Oidc:
             "nonce": begun.attempt.nonce,
             "code_challenge": create_s256_code_challenge(begun.attempt.verifier),
             "code_challenge_method": "S256",
+            **(ANEW if begun.attempt.aim is Aim.CONFIRM else {}),
         }
         return str(prepare_grant_uri(places.authorization, provider.client_id, "code", **more))
-
-    async def _check_answer(self, answer: Answer, provider: Provider) -> None:
-        """Check what came by way of the browser.
-
-        Raises:
-            SignInRefused: It is another provider's, a refusal, or no answer at all.
-        """
-        places = await provider.places()
-        is_theirs = hmac.compare_digest(answer.issuer.encode(), provider.issuer.encode())
-        if (answer.issuer or places.names_itself) and not is_theirs:
-            raise SignInRefused("another provider answered than was asked", "Begin it anew.")
-        if answer.error:
-            shown = answer.error if _is_word(answer.error) else "no word for why"
-            raise SignInRefused(
-                f"{self._settings.oidc_name} did not let you in ({shown})",
-                "Try again, or sign in with a password.",
-            )
-        if not 0 < len(answer.code) <= MAX_WORD_CHARS:
-            raise SignInRefused("the provider sent no code", "Begin it anew.")
 
     async def _claims(self, provider: Provider, token: str, nonce: str) -> Mapping[str, Any]:
         wanted = {"issuer": provider.issuer, "client_id": provider.client_id, "nonce": nonce}
@@ -298,13 +303,21 @@ class Oidc:
         """Begin a sign-in of who is known; None for others."""
         assert self._provider is not None
         found = credentials.find_external(session, self._provider.issuer, subject)
-        if found is None:
-            return None
-        link, user = found
+        return None if found is None else self._let_in(session, *found, sender, action="sign_in")
+
+    def _let_in(
+        self,
+        session: Session,
+        link: ExternalIdentityRow,
+        user: UserRow,
+        sender: Sender,
+        *,
+        action: str,
+    ) -> SignedIn:
         check_enabled(user)
         link.last_used_at = utc_now()
         said = f"{sender.device}, by {self._settings.oidc_name}"
-        note(session, actor_of(session, user), "sign_in", said, sender)
+        note(session, actor_of(session, user), action, said, sender)
         token = self._accounts.sessions.begin(session, user, sender, way=SignInWay.PROVIDER)
         return SignedIn(token, seen(session, user))
 
@@ -317,28 +330,14 @@ class Oidc:
             UnknownPerson: It is not, or not for them.
             SignInRefused: The provider says two things of them.
         """
-        domains = frozenset(self._settings.oidc_email_domains)
         if not self._settings.oidc_auto_create:
             raise UnknownPerson(
                 "you have no account here, or it is not linked",
                 "Sign in with your password and link it under Your account; else an administrator "
                 "can make an account for you.",
             )
-        wanted = EMAIL if domains else {"preferred_username"}
-        if not wanted <= claims.keys():
-            more = await provider.userinfo(access_token)
-            if more and more.get("sub") != claims["sub"]:
-                raise SignInRefused("the provider says two things of you", "Try again.")
-            # An address and whether it is confirmed are one word: never half of each.
-            pair = claims if claims.keys() >= EMAIL else more
-            claims = {**more, **claims, **{one: pair.get(one) for one in EMAIL}}
-        if domains and not _is_of(domains, claims):
-            raise UnknownPerson(
-                "accounts are made here for some e-mail domains alone, and yours is none of them, "
-                "or not confirmed",
-                "An administrator can make an account for you.",
-            )
-        name = newcomers.name_in(claims)
+        domains = frozenset(self._settings.oidc_email_domains)
+        name = await invited.name_of(provider, claims, access_token, domains=domains)
         return await self._database.run(self._add, name, claims["sub"], sender)
 
     def _add(self, session: Session, wanted: str, subject: str, sender: Sender) -> SignedIn:
@@ -352,44 +351,41 @@ class Oidc:
         assert signed_in is not None
         return signed_in
 
-    async def _link(
-        self, attempt: Attempt, identity: Identity | None, subject: str, sender: Sender
-    ) -> None:
+    async def _link(self, identity: Identity, subject: str, sender: Sender) -> None:
         assert self._provider is not None
-        if identity is None or identity.id != attempt.link_session_id:
-            raise SignInRefused(
-                "whoever began to link their account is not signed in here any more",
-                "Sign in and begin it anew.",
-            )
         row = ExternalIdentityRow(
             issuer=self._provider.issuer, subject=subject, owner_id=identity.actor.user_id
         )
         await self._database.run(links.keep, identity, row, self._settings.oidc_name, sender)
 
+    async def _confirm(self, identity: Identity, subject: str, sender: Sender) -> SignedIn:
+        """Begin a sign-in that counts as confirmed, in place of the one that asked."""
+        signed_in = await self._database.run(self._begin_anew, identity, subject, sender)
+        await self._accounts.confirmation.note(signed_in.token, sender)
+        return signed_in
 
-def _is_of(domains: frozenset[str], claims: Mapping[str, Any]) -> bool:
-    email = claims.get("email")
-    if not isinstance(email, str) or claims.get("email_verified") is not True:
-        return False
-    local, _, domain = email.rpartition("@")
-    return bool(local) and domain.lower() in domains
+    def _begin_anew(
+        self, session: Session, identity: Identity, subject: str, sender: Sender
+    ) -> SignedIn:
+        assert self._provider is not None
+        check_signed_in(session, identity)
+        found = credentials.find_external(session, self._provider.issuer, subject)
+        if found is None or found[1].id != identity.actor.user_id:
+            raise SignInRefused(
+                f"you signed in at {self._settings.oidc_name} as somebody else than here",
+                "Sign in there as yourself.",
+            )
+        return self._let_in(session, *found, sender, action="confirm")
 
 
-def _is_word(text: str) -> bool:
-    return len(text) <= 60 and text.isascii() and text.replace("_", "").isalnum()
+def _who_began(attempt: Attempt, identity: Identity | None) -> Identity:
+    """Return who began an attempt of somebody who was signed in, and still is.
 
-
-def _read_secret(file: Path) -> str:
-    try:
-        with file.open("rb") as opened:
-            raw = opened.read(MAX_SECRET_BYTES + 1)
-        secret = raw.decode("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(
-            f"the secret in {file} cannot be read", "Name a file that this user may read."
-        ) from error
-    if not secret or len(raw) > MAX_SECRET_BYTES:
-        raise InvalidRequest(
-            f"{file} holds no secret", "Write into it what the provider gave you, and nothing else."
+    Raises:
+        SignInRefused: They are not.
+    """
+    if identity is None or identity.id != attempt.session_id:
+        raise SignInRefused(
+            "whoever began this is not signed in here any more", "Sign in and begin it anew."
         )
-    return secret
+    return identity

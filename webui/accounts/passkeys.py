@@ -1,4 +1,4 @@
-"""Passkeys: adding, listing, naming and removing one's own, and signing in by one.
+"""Passkeys: adding, listing, naming and removing one's own, signing in and confirming by one.
 
 Knows rows, challenges and what a ceremony proved; nothing of requests.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from webui.accounts import ceremony, names
 from webui.accounts.accounts import SignedIn, note
 from webui.accounts.challenges import Challenges
+from webui.accounts.confirmation import Means
 from webui.accounts.enabled import check_enabled, check_signed_in
 from webui.accounts.identity import Source, hash_of, new_token
 from webui.accounts.permissions import actor_of, seen
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from webui.accounts.accounts import Accounts
     from webui.accounts.ceremony import Assertion, Attestation, Made, Used
+    from webui.accounts.challenges import Challenge
     from webui.accounts.identity import Identity, Sender
     from webui.accounts.relying_party import RelyingParty
     from webui.actor import Actor
@@ -68,6 +70,7 @@ class Passkeys:
         self._accounts = accounts
         self._adding = Challenges(clock)  # by id of the sign-in that asked
         self._signing_in = Challenges(clock)  # by ticket
+        self._confirming = Challenges(clock)  # by id of the sign-in that asked
 
     async def list(self, actor: Actor) -> list[PasskeyView]:
         """Return one's own passkeys, oldest first."""
@@ -75,19 +78,25 @@ class Passkeys:
         return [passkey_view(row) for row in found]
 
     async def begin_adding(
-        self, identity: Identity, name: str, password: str, party: RelyingParty, sender: Sender
+        self,
+        identity: Identity,
+        name: str,
+        password: str | None,
+        party: RelyingParty,
+        sender: Sender,
     ) -> dict[str, Any]:
         """Return what a browser needs to make a passkey; `add` takes what comes of it.
 
         Args:
             identity: Whose it is to be; the same sign-in must add it.
             name: By which they know it, 1 to 60 characters.
-            password: Theirs, as before all that opens an account.
+            password: Theirs, as before all that opens an account; None where they have none.
             party: As whom this server asks.
             sender: From where this is asked.
 
         Raises:
             PermissionDenied: Guests have none.
+            NoPassword: They have none, and this was not confirmed otherwise.
             InvalidRequest: The password is wrong, or the name cannot be had; names the field.
             TooManyAttempts: The password was guessed wrong too often.
             Conflict: They have 20, or nobody has an account.
@@ -95,7 +104,7 @@ class Passkeys:
         actor = identity.actor
         _check_may_add(identity)
         name = names.label(name, EMPTY_HINT)
-        user = await self._accounts.confirm(actor, password, sender)
+        user = await self._accounts.confirmation.check(identity, password, sender)
         found = await self._database.read(rows.list_oldest, actor.user_id)
         _check_room(found)
         challenge = self._adding.open(identity.id, party, of=actor.user_id, about=name)
@@ -119,7 +128,9 @@ class Passkeys:
         challenge = self._adding.take(identity.id)
         made = await asyncio.to_thread(ceremony.read_made, answer, challenge)
         add = partial(_add, name=challenge.about, sender=sender)
-        return await self._database.run(add, identity, made)
+        added = await self._database.run(add, identity, made)
+        self._accounts.confirmation.spend(identity)
+        return added
 
     async def rename(self, actor: Actor, passkey_id: str, name: str) -> PasskeyView:
         """Call one of one's own passkeys otherwise.
@@ -166,8 +177,45 @@ class Passkeys:
             AccountDisabled: It does, but the account is shut.
             TooManyAttempts: Wrong ones were shown too often.
         """
-        key = f"passkey {hash_of(answer.id)}"  # no name has a key like it
         challenge = self._signing_in.take(hash_of(ticket))  # who has no ticket guesses nothing
+        return await self._let_in(answer, challenge, sender, confirms=None)
+
+    async def begin_confirmation(
+        self, identity: Identity, party: RelyingParty, sender: Sender
+    ) -> dict[str, Any]:
+        """Return what a browser needs to show by a passkey that it is them; `confirm` takes it.
+
+        Raises:
+            Conflict: They have a password, which counts alone, or no passkey.
+        """
+        await self._accounts.confirmation.check_means(identity, Means.PASSKEY, sender)
+        challenge = self._confirming.open(identity.id, party, of=identity.actor.user_id)
+        return ceremony.request_options(party, challenge)
+
+    async def confirm(self, identity: Identity, answer: Assertion, sender: Sender) -> SignedIn:
+        """Begin a sign-in that counts as confirmed, to be put in place of the one that asked.
+
+        Raises:
+            ChallengeOver: It was not asked for by this sign-in within five minutes.
+            WrongPasskey: It is not theirs, or does not prove what it must.
+            NotAuthenticated: The sign-in ended meanwhile.
+            TooManyAttempts: Wrong ones were shown too often.
+        """
+        challenge = self._confirming.take(identity.id)
+        signed_in = await self._let_in(answer, challenge, sender, confirms=identity)
+        await self._accounts.confirmation.note(signed_in.token, sender)
+        return signed_in
+
+    async def _let_in(
+        self,
+        answer: Assertion,
+        challenge: Challenge,
+        sender: Sender,
+        *,
+        confirms: Identity | None,
+    ) -> SignedIn:
+        """Begin a sign-in of whose passkey was used; of nobody else where somebody confirms."""
+        key = f"passkey {hash_of(answer.id)}"  # no name has a key like it
         self._accounts.throttle.begin(key, sender.address)
         found = await self._database.read(credentials.find_passkey, answer.id)
         public_key, handle = ceremony.NOBODYS_KEY, b""
@@ -177,9 +225,12 @@ class Passkeys:
         used = await asyncio.to_thread(read, answer, challenge)
         if found is None or used is None:
             raise _wrong()
+        if confirms is not None and found[0].owner_id != confirms.actor.user_id:
+            raise _wrong()
         self._accounts.throttle.note_right(key, sender.address)
+        begin = partial(self._begin, confirms=confirms)
         try:
-            signed_in = await self._database.run(self._begin, found[0], used, sender)
+            signed_in = await self._database.run(begin, found[0], used, sender)
         except NotFound as error:  # it was removed meanwhile
             raise _wrong() from error
         if signed_in is None:
@@ -187,19 +238,29 @@ class Passkeys:
         return signed_in
 
     def _begin(
-        self, session: Session, passkey: PasskeyRow, used: Used, sender: Sender
+        self,
+        session: Session,
+        passkey: PasskeyRow,
+        used: Used,
+        sender: Sender,
+        *,
+        confirms: Identity | None,
     ) -> SignedIn | None:
         """Begin a sign-in; None where the passkey counts less than it did, so that two use it."""
+        if confirms is not None:
+            check_signed_in(session, confirms)
         row = rows.get(session, passkey.owner_id, passkey.id)
         user = users.get(session, row.owner_id)
         check_enabled(user)
+        actor = actor_of(session, user)
         if max(used.sign_count, row.sign_count) > 0 and used.sign_count <= row.sign_count:
             counts = f"counted {used.sign_count} after {row.sign_count}: it may be a copy"
-            note(session, actor_of(session, user), "refuse_passkey", f"{row.name} {counts}", sender)
+            note(session, actor, "refuse_passkey", f"{row.name} {counts}", sender)
             return None
         row.sign_count, row.backed_up = used.sign_count, used.backed_up
         row.last_used_at = utc_now()
-        note(session, actor_of(session, user), "sign_in", f"{sender.device} by {row.name}", sender)
+        action = "sign_in" if confirms is None else "confirm"
+        note(session, actor, action, f"{sender.device} by {row.name}", sender)
         token = self._accounts.sessions.begin(session, user, sender, way=SignInWay.PASSKEY)
         return SignedIn(token, seen(session, user))
 

@@ -17,7 +17,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from zxcvbn import zxcvbn
 
-from webui.errors import Busy, Conflict, InvalidRequest
+from webui.errors import Busy, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,24 +31,6 @@ MIN_SCORE = 2  # of 4: more than 10^6 guesses, each of which waits for its turn 
 OWN_WORDS = ("hearthside", "llama", "localhost")
 MAX_AT_ONCE = 2
 MAX_WAITING = 50
-
-
-class NoPassword(Conflict):
-    """The account has no password, and this is confirmed by one."""
-
-    code = "no_password"
-
-
-def check_has_one(stored: str | None) -> None:
-    """Check that an account has a password, by the hash that is kept of it.
-
-    Raises:
-        NoPassword: It has none.
-    """
-    if stored is None:
-        raise NoPassword(
-            "this account has no password to confirm this with", "An administrator can set one."
-        )
 
 
 def check(password: str, *, name: str, field: str = "password") -> None:

@@ -12,7 +12,7 @@ from webui.accounts import names, newcomers
 from webui.accounts.accounts import SignedIn, note
 from webui.accounts.enabled import check_enabled
 from webui.accounts.id_token import SignInRefused
-from webui.accounts.oidc import UnknownPerson
+from webui.accounts.newcomers import UnknownPerson
 from webui.accounts.permissions import actor_of, seen
 from webui.accounts.throttle import Throttle
 from webui.actor import UserRole

@@ -260,6 +260,14 @@ class Users:
             )
 
 
+def ends_links(*, had_password: bool, unlinks: bool | None) -> bool:
+    """Whether somebody's links to providers end with the password that is set; None is the usual.
+
+    A stranger's link would outlive the password; who had none came in by the link itself.
+    """
+    return had_password if unlinks is None else unlinks
+
+
 def new_password() -> str:
     """Return a password of 80 random bits that can be read out over a table."""
     words = ["".join(secrets.choice(ALPHABET) for _ in range(WORD_CHARS)) for _ in range(NUM_WORDS)]
@@ -297,7 +305,7 @@ def _set_password(
     api_keys.delete_all(session, user_id)
     num_passkeys = passkeys.delete_all(session, user_id)
     also = f"; removed {num_passkeys} of their passkeys" if num_passkeys else ""
-    if had_password if unlinks is None else unlinks:
+    if ends_links(had_password=had_password, unlinks=unlinks):
         num_links = external_identities.delete_all(session, user_id)
         also += f"; removed {num_links} of their links to providers" if num_links else ""
     note(session, actor, "reset_password", f"{row.name}{also}", sender)

@@ -84,6 +84,18 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True):
     has_password: bool
 
 
+class ConfirmationView(msgspec.Struct, frozen=True, kw_only=True):
+    """How the reader confirms what has no way back.
+
+    Attributes:
+        by: Any of `password`, `passkey`, `provider` and `name`; empty where they cannot.
+        is_confirmed: They showed anew who they are, and it still counts.
+    """
+
+    by: list[str]
+    is_confirmed: bool
+
+
 class LinkedView(msgspec.Struct, frozen=True, kw_only=True):
     """Who the reader is at one provider."""
 

@@ -14,6 +14,7 @@ from webui.api import (
     admin,
     audit,
     ca,
+    confirmation,
     conversations,
     defaults,
     events,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 ROUTE_GROUPS = (
     health,
     ca,
+    confirmation,
     session,
     oidc,
     first_run,

@@ -19,7 +19,7 @@ from webui.api.deps import (
 )
 from webui.api.door import drop_token, keep_token
 from webui.api.export import FileStream
-from webui.api.session import MAX_PASSWORD_CHARS
+from webui.api.session import MAX_NAME_CHARS, MAX_PASSWORD_CHARS
 from webui.chat.export import export
 from webui.storage.tables import utc_now
 
@@ -27,24 +27,25 @@ router = APIRouter(prefix="/api/me")
 
 
 class PasswordBody(BaseModel):
-    """The password so far and the next one."""
+    """The password so far, of who has one, and the next one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    old: str = Field(max_length=MAX_PASSWORD_CHARS)
+    old: str | None = Field(default=None, max_length=MAX_PASSWORD_CHARS)
     new: str = Field(max_length=MAX_PASSWORD_CHARS)
 
 
 class DeleteBody(BaseModel):
-    """The password, since there is no way back."""
+    """The password of who has one, since there is no way back; else, by a proxy's word, the name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    password: str = Field(max_length=MAX_PASSWORD_CHARS)
+    password: str | None = Field(default=None, max_length=MAX_PASSWORD_CHARS)
+    name: str | None = Field(default=None, max_length=MAX_NAME_CHARS)
 
 
 _password_body = body_of(TypeAdapter(PasswordBody))
-_delete_body = body_of(TypeAdapter(DeleteBody))
+_delete_body = body_of(TypeAdapter(DeleteBody), optional=True)
 
 
 @router.get("")
@@ -91,7 +92,7 @@ async def change_password(
     sender: SenderDep,
     body: Annotated[PasswordBody, Depends(_password_body)],
 ) -> Response:
-    """Change the password; all sign-ins end, and this browser gets a new one."""
+    """Change the password, or take a first one; all sign-ins end, and this browser gets a new one."""
     changed = await runtime.accounts.change_password(identity, body.old, body.new, sender)
     response = Json({"user": changed.user})
     keep_token(response, changed.token, request.scope, runtime.settings.root_path)
@@ -107,7 +108,7 @@ async def delete_me(
     body: Annotated[DeleteBody, Depends(_delete_body)],
 ) -> Response:
     """Take the account away with everything in it."""
-    await runtime.accounts.delete(identity.actor, body.password, sender)
+    await runtime.accounts.delete(identity, body.password, sender, name=body.name)
     response = Response(status_code=204)
     drop_token(response, request.scope, runtime.settings.root_path)
     return response

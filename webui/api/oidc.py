@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from webui.accounts.attempts import LASTS_S
 from webui.accounts.identity import Source
-from webui.accounts.oidc import Answer
+from webui.accounts.way_back import Answer
 from webui.api.deps import ActorDep, IdentityDep, Json, PageDep, RuntimeDep, SenderDep, body_of
 from webui.api.door import BROWSER_COOKIE, keep_token, token_of
 from webui.api.page import PAGE
@@ -35,15 +35,15 @@ class BeginBody(BaseModel):
 
 
 class LinkBody(BaseModel):
-    """The password, so that nobody links an account that stands open on a desk."""
+    """The password of who has one, so that nobody links an account that stands open on a desk."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    password: str = Field(max_length=MAX_PASSWORD_CHARS)
+    password: str | None = Field(default=None, max_length=MAX_PASSWORD_CHARS)
 
 
-_begin_body = body_of(TypeAdapter(BeginBody), optional=True)
-_link_body = body_of(TypeAdapter(LinkBody))
+begin_body = body_of(TypeAdapter(BeginBody), optional=True)
+_link_body = body_of(TypeAdapter(LinkBody), optional=True)
 
 
 @router.post("/api/oidc")
@@ -51,22 +51,22 @@ async def begin(
     request: Request,
     runtime: RuntimeDep,
     sender: SenderDep,
-    body: Annotated[BeginBody, Depends(_begin_body)],
+    body: Annotated[BeginBody, Depends(begin_body)],
 ) -> Response:
     """Begin to sign in by the provider: the address to which the browser must go."""
     url, browser = await runtime.oidc.begin(
         sender,
-        redirect_uri=_redirect_uri(request, runtime.settings.root_path),
+        redirect_uri=redirect_uri_of(request, runtime.settings.root_path),
         next_path=body.next if PAGE.fullmatch(body.next) else "/",
     )
-    return _on_the_way(request, runtime.settings.root_path, url, browser)
+    return on_the_way(request, runtime.settings.root_path, url, browser)
 
 
 @router.get(CALLBACK)
 async def finish(
     request: Request, runtime: RuntimeDep, sender: SenderDep, page: PageDep
 ) -> Response:
-    """Let in who comes back from the provider, and lead to where they wanted to go."""
+    """Let in, link or believe anew who comes back from the provider, and lead on."""
     root_path = runtime.settings.root_path
     given = request.query_params
     answer = Answer(
@@ -111,9 +111,9 @@ async def begin_link(
     """Begin to link the caller's account: the address to which the browser must go."""
     root_path = runtime.settings.root_path
     url, browser = await runtime.oidc.begin_link(
-        identity, body.password, sender, redirect_uri=_redirect_uri(request, root_path)
+        identity, body.password, sender, redirect_uri=redirect_uri_of(request, root_path)
     )
-    return _on_the_way(request, root_path, url, browser)
+    return on_the_way(request, root_path, url, browser)
 
 
 @router.delete("/api/oidc/link")
@@ -123,13 +123,13 @@ async def unlink(runtime: RuntimeDep, actor: ActorDep, sender: SenderDep) -> Res
     return Response(status_code=204)
 
 
-def _redirect_uri(request: Request, root_path: str) -> str:
+def redirect_uri_of(request: Request, root_path: str) -> str:
     """Return our own address for the way back; the gate let the host name in as one of ours."""
     scheme = request.scope.get("scheme", "http")
     return f"{scheme}://{request.headers['host']}{root_path}{CALLBACK}"
 
 
-def _on_the_way(request: Request, root_path: str, url: str, browser: str) -> Response:
+def on_the_way(request: Request, root_path: str, url: str, browser: str) -> Response:
     """Have the browser keep its word until it comes back, and say where it must go."""
     response = Json({"url": url})
     response.set_cookie(

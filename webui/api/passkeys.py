@@ -48,12 +48,12 @@ class PasskeysView(msgspec.Struct, frozen=True):
 
 
 class BeginBody(BaseModel):
-    """How the passkey is to be called, and the password."""
+    """How the passkey is to be called, and the password of who has one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(max_length=MAX_NAME_CHARS)
-    password: str = Field(max_length=MAX_PASSWORD_CHARS)
+    password: str | None = Field(default=None, max_length=MAX_PASSWORD_CHARS)
 
 
 class NameBody(BaseModel):
@@ -89,7 +89,7 @@ class AssertionBody(BaseModel):
 _begin_body = body_of(TypeAdapter(BeginBody))
 _name_body = body_of(TypeAdapter(NameBody))
 _attestation_body = body_of(TypeAdapter(AttestationBody))
-_assertion_body = body_of(TypeAdapter(AssertionBody))
+assertion_body = body_of(TypeAdapter(AssertionBody))
 
 
 async def get_party(request: Request) -> RelyingParty:
@@ -176,7 +176,7 @@ async def sign_in(
     request: Request,
     runtime: RuntimeDep,
     sender: SenderDep,
-    body: Annotated[AssertionBody, Depends(_assertion_body)],
+    body: Annotated[AssertionBody, Depends(assertion_body)],
 ) -> Response:
     """Sign in by a passkey; what was signed in here before is ended."""
     answer = Assertion(

@@ -97,14 +97,22 @@ def list_command(*, as_json: bool, data_dir: Path | None) -> None:
 
 @user.command()
 @click.argument("name")
+@click.option(
+    "--unlink/--keep-links",
+    "unlinks",
+    default=None,
+    help="End their links to sign-in providers too, or keep them [end those of who had a password].",
+)
 @PASSWORD
 @DATA_DIR
-def reset(*, name: str, password_stdin: bool, data_dir: Path | None) -> None:
+def reset(*, name: str, unlinks: bool | None, password_stdin: bool, data_dir: Path | None) -> None:
     """Set a new password, a made-up one unless given; ends all sign-ins."""
     password = _password_from_stdin() if password_stdin else None
-    done = ask(data_dir, ResetPassword(name, password), NewPassword)
+    done = ask(data_dir, ResetPassword(name, password, unlinks), NewPassword)
     click.echo(f"The password of {done.user.name} was set; they are signed in nowhere.")
     _tell(done.password)
+    if done.user.linked_to:
+        click.echo(_links(done))
     if done.user.is_disabled:
         click.echo(f"The account is disabled still: `webui user enable {done.user.name}`")
 
@@ -254,6 +262,15 @@ def _tell(made_up: str | None) -> None:
     if made_up is not None:
         click.echo(f"The password is {made_up}")
         click.echo("It is shown this once, and is to be changed at the first sign-in.")
+
+
+def _links(done: NewPassword) -> str:
+    """Return what became of somebody's links to providers."""
+    name, issuers = done.user.name, ", ".join(done.user.linked_to)
+    if done.unlinked:
+        return f"{name} comes in by {issuers} no more: those links ended with it."
+    ends = f"`webui user reset {name} --unlink`"
+    return f"{name} can come in by {issuers} still; {ends} ends that, with another password."
 
 
 def _state(one: UserView) -> str:

@@ -5,141 +5,32 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
-from argon2 import PasswordHasher
 
-from tests.integration.api.conftest import ORIGIN, PASSWORD, Household
-from tests.oidc_provider import CLIENT, SECRET, OidcProvider
-from webui.accounts import attempts, oidc, passwords
+from tests.integration.accounts.conftest import (
+    FROM_ELSEWHERE,
+    Browser,
+    actions,
+    code_of,
+    link_bob,
+    linked_to,
+    signed_in_as_bob,
+)
+from tests.integration.api.conftest import ORIGIN, PASSWORD
+from tests.oidc_provider import CLIENT
+from webui.accounts import attempts, oidc
 from webui.accounts.throttle import Throttle
 from webui.actor import Actor
 from webui.api.door import COOKIE
 from webui.api.oidc import BROWSER_COOKIE, CALLBACK
-from webui.app import create_app
+from webui.errors import InvalidRequest
 from webui.network.provider import FAILED_S, TIMEOUT_S, Provider
 from webui.settings import Settings
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from pathlib import Path
-
-    MakeHouse = Callable[..., Awaitable[Household]]
-
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
-
-# What a browser sends along on the way back from another site.
-FROM_ELSEWHERE = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
-
-
-@pytest.fixture
-def provider() -> Iterator[OidcProvider]:
-    made = OidcProvider()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-async def make_house(
-    tmp_path: Path, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[MakeHouse]:
-    """Make households with settings of their own."""
-    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(passwords, "PasswordHasher", lambda **_: cheap)
-    file = tmp_path / "secret"
-    file.write_text(f"{SECRET}\n")
-    async with AsyncExitStack() as stack:
-
-        async def make(*, is_filled: bool = True, **more: Any) -> Household:
-            settings = Settings(
-                data_dir=tmp_path / "data",
-                models_dir=tmp_path,
-                ui=False,
-                fake_engine=2000,
-                oidc_issuer=provider.issuer,
-                oidc_client_id=CLIENT,
-                oidc_client_secret_file=file,
-                oidc_name="Login",
-                **more,
-            )
-            household = Household(create_app(settings))
-            await stack.enter_async_context(household.app.router.lifespan_context(household.app))
-            if is_filled:
-                await household.fill()
-            return household
-
-        yield make
-
-
-@pytest.fixture
-async def household(make_house: MakeHouse) -> Household:
-    return await make_house()
-
-
-class Browser:
-    """A browser with its cookies, on our origin."""
-
-    def __init__(self, household: Household, token: str = "") -> None:
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(household.app), base_url=ORIGIN
-        )
-        if token:
-            self.client.cookies.set(COOKIE, token, domain="localhost.local", path="/")
-
-    async def begin(self, next_path: str = "/") -> str:
-        """Press the button; returns to where the browser is sent."""
-        headers = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
-        answer = await self.client.post("/api/oidc", json={"next": next_path}, headers=headers)
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["url"])
-
-    async def link(self, password: str = PASSWORD) -> httpx.Response:
-        body = {"password": password}
-        headers = {"origin": ORIGIN}
-        return await self.client.post("/api/oidc/link", json=body, headers=headers)
-
-    async def come_back(self, url: str) -> httpx.Response:
-        return await self.client.get(url, headers=FROM_ELSEWHERE)
-
-    async def sign_in(self, provider: OidcProvider, next_path: str = "/") -> httpx.Response:
-        return await self.come_back(provider.come_back(await self.begin(next_path)))
-
-    async def user(self) -> dict[str, Any] | None:
-        found = (await self.client.get("/api/session")).json()["user"]
-        return found if found is None else dict(found)
-
-    @property
-    def token(self) -> str | None:
-        return self.client.cookies.get(COOKIE)
-
-
-async def signed_in_as_bob(household: Household) -> Browser:
-    browser = Browser(household)
-    body = {"name": "Bob", "password": PASSWORD}
-    await browser.client.post("/api/session", json=body, headers={"origin": ORIGIN})
-    return browser
-
-
-async def link_bob(household: Household, provider: OidcProvider) -> Browser:
-    browser = await signed_in_as_bob(household)
-    made = await browser.link()
-    assert made.status_code == 200, made.text
-    answer = await browser.come_back(provider.come_back(made.json()["url"]))
-    assert (answer.status_code, answer.headers["location"]) == (303, "/")
-    return browser
-
-
-def code_of(answer: httpx.Response) -> str:
-    return str(answer.json()["error"]["code"])
-
-
-async def actions(household: Household) -> list[str]:
-    entries = (await household.clients["Ann"].get("/api/audit")).json()["entries"]
-    return [f"{one['actor_name']}: {one['action']} {one['about']}" for one in entries]
 
 
 async def test_linked_person_signs_in_and_lands_where_they_wanted(household, provider) -> None:
@@ -612,12 +503,6 @@ async def test_link_that_its_sign_in_did_not_live_to_see_is_not_kept(
     assert views == []
 
 
-async def linked_to(household: Household, user_id: str) -> list[str]:
-    users = (await household.clients["Ann"].get("/api/users")).json()["users"]
-    (found,) = [one["linked_to"] for one in users if one["id"] == user_id]
-    return list(found)
-
-
 @pytest.mark.parametrize("wanted", [{}, {"unlinks": False}])
 async def test_password_set_by_an_administrator_takes_the_link_away(
     household, provider, wanted
@@ -690,7 +575,7 @@ async def test_secret_that_cannot_be_read_ends_the_start(tmp_path, content) -> N
         data_dir=tmp_path / "data", oidc_issuer="https://x.example", oidc_client_secret_file=file
     )
     made = oidc.Oidc(None, None, settings)  # type: ignore[arg-type] - neither is asked
-    with pytest.raises(oidc.InvalidRequest, match="secret"):
+    with pytest.raises(InvalidRequest, match="secret"):
         await made.open()
 
 

@@ -252,6 +252,44 @@ async def test_made_up_password_is_void_once_they_come_so(household: Household) 
     assert (await household.client().post("/api/session", json=body)).status_code == 401
 
 
+async def test_name_deletes_the_account_where_the_proxy_vouches_for_it(
+    household: Household,
+) -> None:
+    await household.clients["Ann"].post("/api/users", json={"name": "Dora"})
+    browser = through(household, "dora")
+    browser.headers["origin"] = ORIGIN
+    await browser.get("/", headers=PAGE)
+    found = (await browser.get("/api/confirmation")).json()
+    assert found == {"confirmation": {"by": ["name"], "is_confirmed": False}, "provider": None}
+    # Her cookie in other hands: past the proxy, by a proxy that names nobody, or somebody else.
+    for user, peer, status in (
+        ("dora", "203.0.113.9", 409),
+        (None, PROXY, 409),
+        ("bob", PROXY, 401),
+    ):
+        thief = through(household, user, peer=peer)
+        thief.headers.update({"origin": ORIGIN, "cookie": f"{COOKIE}={browser.cookies[COOKIE]}"})
+        answer = await thief.request("DELETE", "/api/me", json={"name": "Dora"})
+        assert answer.status_code == status, (user, peer, answer.text)
+    for body, code in (
+        ({}, "no_password"),
+        ({"password": "Dora"}, "no_password"),
+        ({"name": "Ann"}, "invalid_request"),
+    ):
+        answer = await browser.request("DELETE", "/api/me", json=body)
+        assert answer.json()["error"]["code"] == code
+    answer = await browser.request("PUT", "/api/me/password", json={"new": PASSWORD})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "no_password")
+    answer = await browser.request(
+        "DELETE", "/api/me", json={"name": "dora"}, headers={"sec-fetch-site": "cross-site"}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "cross_site")
+    answer = await browser.request("DELETE", "/api/me", json={"name": "dora"})
+    assert answer.status_code == 204
+    users = (await household.clients["Ann"].get("/api/users")).json()["users"]
+    assert "Dora" not in {one["name"] for one in users}
+
+
 async def test_program_that_keeps_no_cookie_is_slowed_down(household: Household) -> None:
     browser = through(household, "bob")
     for _ in range(70):

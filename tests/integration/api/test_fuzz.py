@@ -103,6 +103,10 @@ BODIES = {
     "PUT /api/models/lora": Body({"lora": []}, (LoraBody, LoraScale)),
     "POST /api/session": Body({"name": "a", "password": "b"}, (session.SignInBody,)),
     "POST /api/oidc": Body({}, (oidc.BeginBody,)),
+    "POST /api/confirmation/provider": Body({}, (oidc.BeginBody,)),
+    "POST /api/confirmation/passkey": Body(
+        dict.fromkeys(passkeys.AssertionBody.model_fields, "AA"), (passkeys.AssertionBody,)
+    ),
     "POST /api/oidc/link": Body({"password": "a"}, (oidc.LinkBody,)),
     "POST /api/first-run": Body(
         {"code": "a", "name": "b", "password": "c"}, (first_run.ClaimBody,)
@@ -135,6 +139,7 @@ BODIES = {
 }
 WITHOUT_BODY = {
     "POST /api/session/passkey/options",
+    "POST /api/confirmation/passkey/options",
     f"POST {CONVERSATION}/restore",
     "POST /api/shares/received/{share_id}/copy",
     "POST /api/generations/{generation_id}/stop",

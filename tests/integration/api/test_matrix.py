@@ -62,6 +62,10 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "/api/me/export", None, (401, 200, 200, 200, 200)),
     ("PUT", "/api/me/password", CHANGE, (401, 422, 422, 422, 422)),
     ("DELETE", "/api/me", WRONG, (401, 422, 422, 422, 422)),
+    ("GET", "/api/confirmation", None, (401, 200, 200, 200, 200)),
+    ("POST", "/api/confirmation/provider", {}, (401, 404, 404, 404, 404)),  # there is none
+    ("POST", "/api/confirmation/passkey/options", None, (401, 409, 409, 409, 409)),
+    ("POST", "/api/confirmation/passkey", SHOW, (401, 409, 409, 409, 409)),
     ("GET", "/api/users", None, (401, 403, 403, 200, 403)),
     ("POST", "/api/users", {"name": "Zed"}, (401, 403, 403, 201, 403)),
     ("PATCH", "/api/users/{user_id}", {"name": "Bob"}, (401, 403, 403, 200, 403)),

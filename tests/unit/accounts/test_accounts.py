@@ -9,9 +9,9 @@ import pytest
 
 from tests.unit.accounts.conftest import GOOD, HERE, OTHER, House
 from webui.accounts.accounts import WrongCredentials
+from webui.accounts.confirmation import NoPassword
 from webui.accounts.enabled import AccountDisabled
 from webui.accounts.identity import Sender, Source
-from webui.accounts.passwords import NoPassword
 from webui.accounts.sessions import GUEST_IDLE, MAX_WRONG
 from webui.accounts.throttle import PAIR, TooManyAttempts
 from webui.accounts.users import UserChange
@@ -315,8 +315,8 @@ async def test_own_account_goes_with_everything_in_it(house: House) -> None:
     identity = await house.identity(token)
     made = await house.database.run(conversations.create, user_id)
     with pytest.raises(InvalidRequest):
-        await house.accounts.delete(identity.actor, "wrong one here", HERE)
-    await house.accounts.delete(identity.actor, OTHER, HERE)
+        await house.accounts.delete(identity, "wrong one here", HERE)
+    await house.accounts.delete(identity, OTHER, HERE)
     assert not await house.is_in(token)
     assert (house.shut_out, house.gone) == ([user_id], [user_id])
     with pytest.raises(NotFound):
@@ -334,8 +334,8 @@ async def test_who_has_no_password_is_told_so_and_not_that_it_is_wrong(house: Ho
 
     await house.database.run(drop)
     for call in (
-        lambda: house.accounts.confirm(bob.actor, OTHER, HERE),
-        lambda: house.accounts.delete(bob.actor, "", HERE),
+        lambda: house.accounts.confirmation.check(bob, OTHER, HERE),
+        lambda: house.accounts.delete(bob, "", HERE),
         lambda: house.accounts.change_password(bob, OTHER, GOOD, HERE),
     ):
         with pytest.raises(NoPassword, match="no password") as refusal:
@@ -343,7 +343,7 @@ async def test_who_has_no_password_is_told_so_and_not_that_it_is_wrong(house: Ho
         assert "administrator" in refusal.value.hint
     for _ in range(PAIR.num_free + 1):  # nothing was guessed, so nothing is slowed down
         with pytest.raises(NoPassword):
-            await house.accounts.confirm(bob.actor, OTHER, HERE)
+            await house.accounts.confirmation.check(bob, OTHER, HERE)
     assert not bob.ended.is_set()
 
 
@@ -351,10 +351,10 @@ async def test_only_administrator_cannot_go(house: House) -> None:
     await member(house)
     admin = await house.identity(await token_of(house, "Ann", GOOD))
     with pytest.raises(Conflict):
-        await house.accounts.delete(admin.actor, GOOD, HERE)
+        await house.accounts.delete(admin, GOOD, HERE)
     assert house.shut_out == []
     await house.users.add(admin.actor, "Cid", HERE, role=UserRole.ADMINISTRATOR, password=OTHER)
-    await house.accounts.delete(admin.actor, GOOD, HERE)
+    await house.accounts.delete(admin, GOOD, HERE)
     house.begin()
     await house.accounts.open()
     assert house.accounts.is_claimed

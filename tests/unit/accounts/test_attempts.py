@@ -10,7 +10,7 @@ from webui.accounts.id_token import SignInRefused
 
 
 def begin(attempts: Attempts, address: str = "192.0.2.1") -> Begun:
-    return attempts.begin(address, redirect_uri="http://x/", next_path="/", link_session_id="")
+    return attempts.begin(address, redirect_uri="http://x/", next_path="/")
 
 
 def test_attempt_comes_back_once_and_to_its_browser() -> None:

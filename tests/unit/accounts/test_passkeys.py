@@ -457,7 +457,7 @@ async def test_password_that_must_be_changed_must_be_so_after_a_passkey_too(home
 async def test_passkeys_go_with_the_account(home: Home) -> None:
     bob = await home.bob()
     await home.add(home.device, bob)
-    await home.house.accounts.delete(bob.actor, OTHER, HERE)
+    await home.house.accounts.delete(bob, OTHER, HERE)
     credential_id = bytes_to_base64url(home.device.id)
     assert await home.house.database.read(credentials.find_passkey, credential_id) is None
     assert await home.house.database.read(rows.list_oldest, bob.actor.user_id) == []

@@ -19,6 +19,7 @@ from webui.accounts.oidc import Finished
 from webui.accounts.views import (
     ApiKeyCard,
     ApiKeyView,
+    ConfirmationView,
     DefaultsView,
     EverybodysSessionView,
     GroupView,
@@ -271,6 +272,7 @@ FINISH = Finish(FinishReason.STOP, Usage(5, 2, 3), Timings(0.0, 0.1, 0.2))
 
 
 LINK = LinkView(name="Login", linked_at=None, last_used_at=None, has_password=True)
+CONFIRMATION = ConfirmationView(by=["provider"], is_confirmed=True)
 
 
 class Recorder:
@@ -343,6 +345,7 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
         accounts=FakeAccounts(),
         oidc=FakeOidc(),
         proxy_sign_in=Recorder(sign_in=SIGNED_IN),
+        passkeys=Recorder(begin_confirmation={"challenge": "AA"}, confirm=SIGNED_IN),
         administration=FakeAdministration(),
         reading=FakeReading(),
         users=Recorder(
@@ -461,6 +464,7 @@ class FakeAccounts(Recorder):
         self.shown: list[tuple[Any, ...]] = []
         self.keys = FakeKeys()
         self.sessions = FakeSessions()
+        self.confirmation = Recorder(look=CONFIRMATION)
 
     async def identify(self, token: str | None, sender: Sender, *, is_local: bool) -> Any:
         self.shown.append((token, sender, is_local))
@@ -476,6 +480,7 @@ class FakeOidc(Recorder):
         super().__init__(
             begin=("https://login.example.org/authorize", "word"),
             begin_link=("https://login.example.org/authorize", "word"),
+            begin_confirmation=("https://login.example.org/authorize", "word"),
             finish=Finished(SIGNED_IN, "/c/abc"),
             get_link=LINK,
             unlink=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from typing import TYPE_CHECKING
@@ -10,18 +11,23 @@ import pytest
 from argon2 import PasswordHasher
 from click.testing import CliRunner
 
-from webui.accounts import passwords
+from webui.accounts import names, passwords
 from webui.api.control.messages import ListUsers
 from webui.cli import user as user_module
 from webui.cli.commands import commands
 from webui.cli.control import NoServerError
 from webui.engine import state_files
 from webui.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
+from webui.storage import external_identities, users
+from webui.storage.database import Database
 from webui.storage.folder import FolderLock
+from webui.storage.sign_in_tables import ExternalIdentityRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from sqlalchemy.orm import Session
 
     Say = Callable[..., str]
 
@@ -107,6 +113,51 @@ def test_reset_lets_an_administrator_back_in_who_forgot(say: Say) -> None:
     assert "The password of Ann was set" in words
     assert "The password is " in words
     assert listed(say)["Ann"]["must_change_password"] is True
+
+
+ISSUER = "https://login.example.org"
+
+
+def link(folder: Path, name: str, *, has_password: bool) -> None:
+    """Link somebody to a provider, as the server would; in a folder that nobody has open."""
+
+    def change(session: Session) -> None:
+        row = users.find_by_key(session, names.key_of(name))
+        assert row is not None
+        row.password_hash = row.password_hash if has_password else None
+        subject = f"{name} there"
+        linked = ExternalIdentityRow(issuer=ISSUER, subject=subject, owner_id=row.id)
+        external_identities.add(session, linked)
+
+    async def run() -> None:
+        database = Database(folder / "data" / "hearthside.db")
+        await database.open()
+        await database.run(change)
+        await database.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("has_password", [True, False])
+@pytest.mark.parametrize("flag", [None, "--unlink", "--keep-links"])
+def test_reset_says_what_became_of_links_and_takes_a_word_for_it(
+    say: Say, tmp_path: Path, flag: str | None, has_password: bool
+) -> None:
+    say("add", "Ann")
+    say("add", "Bob")
+    link(tmp_path, "Bob", has_password=has_password)
+    words = say("reset", "bob", *([flag] if flag else []))
+    ends = has_password if flag is None else flag == "--unlink"
+    assert listed(say)["Bob"]["linked_to"] == ([] if ends else [ISSUER])
+    said = "comes in by {} no more" if ends else "can come in by {} still"
+    assert f"Bob {said.format(ISSUER)}" in words
+    assert ("`webui user reset Bob --unlink` ends that" in words) is not ends
+
+
+def test_reset_of_who_has_no_link_says_nothing_of_it(say: Say) -> None:
+    say("add", "Ann")
+    for flags in ((), ("--unlink",), ("--keep-links",)):
+        assert " in by " not in say("reset", "Ann", *flags)
 
 
 def test_account_is_disabled_enabled_changed_and_deleted(say: Say) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from webui.accounts.first_run import AlreadyClaimed
 from webui.accounts.identity import Sender
-from webui.accounts.users import UserChange
+from webui.accounts.users import UserChange, ends_links
 from webui.actor import COMMAND_LINE, UserRole, command_line_actor
 from webui.api.control.messages import (
     AddedUser,
@@ -33,6 +33,7 @@ from webui.errors import Conflict
 if TYPE_CHECKING:
     from webui.accounts.accounts import Accounts
     from webui.accounts.users import Users
+    from webui.accounts.views import UserView
     from webui.api.control.messages import Command, ModelCommand, UserCommand
     from webui.runtime import Runtime
 
@@ -68,9 +69,7 @@ async def answer_on_users(users: Users, accounts: Accounts, command: UserCommand
             user = await users.get_by_name(actor, command.name)
     match command:
         case ResetPassword():
-            given = command.password
-            made_up = await users.reset_password(actor, user.id, SENDER, password=given)
-            return NewPassword(user, made_up)
+            return await _reset(users, user, command)
         case ChangeUser():
             wanted = UserChange(
                 role=command.role, is_disabled=command.is_disabled, empties=command.empties
@@ -125,3 +124,11 @@ async def _add_first(users: Users, command: AddUser) -> AddedUser:
         command_line_actor(), command.name, SENDER, password=command.password
     )
     return AddedUser(user, made_up, is_first=True)
+
+
+async def _reset(users: Users, user: UserView, command: ResetPassword) -> NewPassword:
+    made_up = await users.reset_password(
+        command_line_actor(), user.id, SENDER, password=command.password, unlinks=command.unlinks
+    )
+    unlinked = ends_links(had_password=user.has_password, unlinks=command.unlinks)
+    return NewPassword(user, made_up, unlinked=unlinked)

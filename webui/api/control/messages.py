@@ -38,10 +38,15 @@ class ListUsers(_Command, frozen=True, tag="user list"):
 
 
 class ResetPassword(_Command, frozen=True, tag="user reset"):
-    """Set somebody's password; None makes one up."""
+    """Set somebody's password; None makes one up.
+
+    Attributes:
+        unlinks: Whether links to providers end; None ends those of who had a password.
+    """
 
     name: str
     password: str | None = None
+    unlinks: bool | None = None
 
 
 class ChangeUser(_Command, frozen=True, tag="user change"):
@@ -103,10 +108,17 @@ class AddedUser(msgspec.Struct, frozen=True):
 
 
 class NewPassword(msgspec.Struct, frozen=True):
-    """Whose password was set; `password` where it was made up."""
+    """Whose password was set.
+
+    Attributes:
+        user: As they were before.
+        password: Where it was made up; nobody can read it again.
+        unlinked: Their links to providers ended too, where they had any.
+    """
 
     user: UserView
     password: str | None
+    unlinked: bool = False
 
 
 class Running(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ import { showAccount } from "./account.js";
 import { AdminPage } from "./admin.js";
 import { api, root } from "./api.js";
 import { Chat } from "./chat.js";
+import { takeAim } from "./confirmation.js";
 import { Conversations } from "./conversations.js";
 import { showDevices } from "./devices.js";
 import { drawer } from "./drawer.js";
@@ -156,6 +157,8 @@ class App {
       this.adminPage.me = administers ? user : null;
       this.adminPage.setReading(isRead);
       document.body.classList.toggle("administers", administers);
+      const aim = takeAim(); // back from where they went to confirm it
+      if (aim) showAccount(user, { aim });
     } catch (error) {
       console.debug(error);
     }

@@ -9,29 +9,35 @@ import { button, section } from "./sheet.js";
 import { t } from "./strings.js";
 import { toastError } from "./toast.js";
 
-/** The section; empty where this server has no provider. */
-export function linkSection() {
+/** The section; empty where this server has no provider. Who has no password waits for `confirmation`. */
+export function linkSection(confirmation) {
   const place = el("div", {});
-  draw(place).catch(toastError);
+  draw(place, confirmation).catch(toastError);
   return place;
 }
 
-async function draw(place) {
+async function draw(place, confirmation) {
   const { link } = await api.oidcLink();
-  place.replaceChildren(link ? section(t("link.title", { name: link.name }), ...(link.linked_at ? linked(place, link) : [linking(link)])) : "");
+  const parts = link && (link.linked_at ? linked(place, link, confirmation) : linking(link, confirmation));
+  place.replaceChildren(link ? section(t("link.title", { name: link.name }), ...parts) : "");
 }
 
-function linked(place, link) {
-  const unlink = button(t("link.unlink"), () => api.unlinkOidc().then(() => draw(place)));
+function linked(place, link, confirmation) {
+  const unlink = button(t("link.unlink"), () => api.unlinkOidc().then(() => draw(place, confirmation)));
   const words = t("link.linked", { name: link.name, when: moment(link.linked_at) });
   return [el("p", {}, words), link.has_password ? unlink : el("p", {}, t("link.only_way"))];
 }
 
-function linking(link) {
-  if (!link.has_password) return el("p", {}, t("link.no_password"));
+function linking(link, confirmation) {
+  const words = el("p", {}, t("link.text", { name: link.name }));
+  const go = ({ url }) => location.assign(url);
+  if (!link.has_password) {
+    const send = () => button(t("link.link"), () => api.linkOidc({}).then(go));
+    return [words, confirmation.part("link", { draw: send, otherwise: t("link.no_password") })];
+  }
   const fields = [field("password", { label: t("account.old_password"), type: "password", autocomplete: "current-password" })];
-  const form = formOf({ fields, action: t("link.link"), send: api.linkOidc, done: ({ url }) => location.assign(url) });
-  const place = el("div", {}, el("p", {}, t("link.text", { name: link.name })));
+  const form = formOf({ fields, action: t("link.link"), send: api.linkOidc, done: go });
+  const place = el("div", {}, words);
   place.append(button(t("link.open"), () => (place.lastChild.replaceWith(form), fields[0].input.focus())));
-  return place;
+  return [place];
 }

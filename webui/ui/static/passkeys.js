@@ -12,22 +12,32 @@ import { hasPasskeys, makePasskey } from "./webauthn.js";
 
 const MAX_NAME = 60;
 
-/** The section; what is in it is fetched by itself. */
-export function passkeysSection(user) {
+/** The section; what is in it is fetched by itself. Who has no password waits for `confirmation`. */
+export function passkeysSection(user, confirmation) {
   const list = el("ul", { class: "rows" });
   const place = el("div", {});
   const draw = () => drawPasskeys(list, draw).then((impossible) => impossible ?? (hasPasskeys() ? null : t("passkeys.unsupported")));
-  const close = () => place.replaceChildren(user.has_password ? button(t("passkeys.add_open"), open) : el("p", {}, t("passkeys.no_password")));
-  const open = () => {
-    const { form, first } = makeForm(user, () => {
-      close();
-      draw().catch(toastError);
-    });
-    place.replaceChildren(form);
-    first.focus();
+  const adding = (into) => {
+    const close = () => into.replaceChildren(button(t("passkeys.add_open"), open));
+    const open = () => {
+      const { form, first } = makeForm(user, () => {
+        if (user.has_password) close();
+        else confirmation.look().catch(toastError); // it was good for this one
+        draw().catch(toastError);
+      });
+      into.replaceChildren(form);
+      first.focus();
+    };
+    close();
+    return into;
   };
+  const confirmed = () => confirmation.part("passkeys", { draw: () => adding(el("div", {})), otherwise: t("passkeys.no_password") });
   draw()
-    .then((reason) => (reason ? place.replaceChildren(el("p", {}, reason)) : close()))
+    .then((reason) => {
+      if (reason) place.replaceChildren(el("p", {}, reason));
+      else if (user.has_password) adding(place);
+      else place.replaceChildren(confirmed());
+    })
     .catch(toastError);
   return section(t("passkeys.title"), el("p", {}, t("passkeys.text")), list, place);
 }
@@ -66,7 +76,7 @@ function makeForm(user, done) {
     const { options } = await api.passkeyOptions(values);
     return api.addPasskey(await makePasskey(options));
   };
-  const form = formOf({ fields: [name, password], action: t("passkeys.add"), send, done });
+  const form = formOf({ fields: user.has_password ? [name, password] : [name], action: t("passkeys.add"), send, done });
   form.prepend(who);
   return { form, first: name.input };
 }
