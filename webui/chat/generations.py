@@ -27,6 +27,7 @@ from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
 from webui.chat.views import ErrorView, GenerationView
 from webui.engine.interface import GenerateRequest, Priority
 from webui.engine.pool_status import PoolState
+from webui.engine.turnover import Turnover
 from webui.errors import (
     Busy,
     Conflict,
@@ -103,6 +104,7 @@ class Generations:
         self._ended: dict[str, tuple[float, Reply]] = {}  # by message, oldest first
         self._completions = Completions(pool, quotas, clock=clock)
         self.complete = self._completions.complete
+        self._turnover = Turnover()
         self._reserved: set[tuple[str, str]] = set()
         self._is_closing = False
         pool.subscribe(self._on_pool)
@@ -113,7 +115,7 @@ class Generations:
 
         Raises:
             Conflict: A reply is being written in it, or the server is ending.
-            Busy: The owner has too many running replies.
+            Busy: The owner has too many running replies; says when one of them may end.
         """
         if self._is_closing:
             raise Conflict("The server is being stopped", "Try again when it is back.")
@@ -125,9 +127,10 @@ class Generations:
                 "Wait for its end or stop it first.",
             )
         if len(orders) >= MAX_RUNNING_PER_OWNER:
-            raise Busy(
+            raise Busy.about(
                 f"{len(orders)} replies are already being written or waiting for you",
                 "Wait until one of them has ended.",
+                self._turnover.next_s(len(orders)),
             )
         self._reserved.add(key)
         try:
@@ -293,6 +296,8 @@ class Generations:
             logger.exception("reply %s could not be ended", order.generation_id)
             conversation = await self._end_anyway(reply)
         finally:
+            if reply.is_finished:
+                self._turnover.note(reply.running().since_s)
             del self._runs[order.generation_id]
             admission.leave()
         self._keep(reply)
