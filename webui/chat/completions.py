@@ -69,6 +69,7 @@ class Completions:
         form: AnswerForm = ANY_FORM,
         admission: Admission | None = None,
         lora: Sequence[ChosenScale] | None = None,
+        is_background: bool = False,
     ) -> AsyncGenerator[Delta, None]:
         """Write a reply that nobody keeps; closing the generator ends it.
 
@@ -84,6 +85,7 @@ class Completions:
             admission: Of all replies to the same request; None where this is the only one.
             lora: How strongly adapters work, those that are not named not at all; None takes what
                 is set for the model.
+            is_background: It comes when nobody else waits, and gives up its slot to anybody.
 
         Raises:
             QuotaExceeded: A limit of the actor does not allow it.
@@ -95,6 +97,8 @@ class Completions:
         request = _request(
             actor, messages, params, form, plain_text=plain_text, continue_last=continue_last
         )
+        if is_background:
+            request = msgspec.structs.replace(request, priority=Priority.BACKGROUND)
         admission = admission or self._quotas.admission(actor)
         meter, model = await admission.enter(), ""
         completion = Completion(actor.user_id, self._clock())
