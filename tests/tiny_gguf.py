@@ -70,7 +70,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
         seed: Of the random weights.
         context_length: As named in the header.
         chat_template: Template text; None leaves it out.
-        metadata: Keys to write differently: an int as uint32, a float as float32.
+        metadata: Keys to write differently: an int as uint32, a float as float32, a bool as that.
         is_quantized: Q4_1 in place of float32: logits are then bit-equal in batches of any size.
         add_bos: Whether texts begin with the token for that.
         num_words: Tokens more, words of six to nine letters, to make the vocabulary large.
@@ -92,10 +92,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
         **given,
     }
     for key, value in numbers.items():
-        if isinstance(value, float):
-            writer.add_float32(key, value)
-        else:
-            writer.add_uint32(key, value)
+        _add(writer, key, value)
     writer.add_name("Tiny")
     tokens = add_vocabulary(writer, says, num_words)
     writer.add_add_bos_token(add_bos)
@@ -119,6 +116,15 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _add(writer: GGUFWriter, key: str, value: float) -> None:
+    if isinstance(value, bool):
+        writer.add_bool(key, value)
+    elif isinstance(value, float):
+        writer.add_float32(key, value)
+    else:
+        writer.add_uint32(key, value)
 
 
 def write_tiny_lora(  # noqa: PLR0913 - each is a thing in which adapters differ

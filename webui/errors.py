@@ -6,10 +6,13 @@ A value file: it knows no HTTP, no logging and no other module of ours.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import math
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+MAX_TOLD_S = 120  # in seconds; longer times are told in minutes
 
 
 class WebuiError(Exception):
@@ -107,6 +110,23 @@ class Busy(WebuiError):
 
     def __init__(self, message: str, hint: str = "", *, retry_after_s: float = 1.0) -> None:
         super().__init__(message, hint, retry_after_s=retry_after_s)
+
+    @classmethod
+    def about(cls, message: str, hint: str, wait_s: float | None) -> Self:
+        """Return one whose hint says how long it may take; None is not known.
+
+        Args:
+            message: What is full.
+            hint: What to do, in one sentence.
+            wait_s: Estimated seconds until there is room.
+        """
+        if wait_s is None:
+            return cls(message, hint)
+        wait_s = max(1.0, wait_s)
+        span = f"{math.ceil(wait_s)} s"
+        if wait_s > MAX_TOLD_S:
+            span = f"{math.ceil(wait_s / 60)} min"
+        return cls(message, f"{hint.removesuffix('.')}, in about {span}.", retry_after_s=wait_s)
 
 
 class QuotaExceeded(WebuiError):

@@ -46,7 +46,7 @@ def said_by(path: Path) -> list[str]:
     calls = [
         node
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in names
+        if isinstance(node, ast.Call) and names & set(ast.unparse(node.func).split("."))
     ]
     return [
         part.value
@@ -74,3 +74,18 @@ def test_context_length_exceeded_is_an_invalid_request() -> None:
 
 def test_busy_says_when_to_try_again() -> None:
     assert Busy("full", retry_after_s=3).retry_after_s == 3
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "hint", "retry_after_s"),
+    [
+        (None, "Wait.", 1.0),
+        (0.2, "Wait, in about 1 s.", 1.0),
+        (11.2, "Wait, in about 12 s.", 11.2),
+        (120.0, "Wait, in about 120 s.", 120.0),
+        (121.0, "Wait, in about 3 min.", 121.0),
+    ],
+)
+def test_busy_says_how_long_it_may_take_where_that_is_known(wait_s, hint, retry_after_s) -> None:
+    error = Busy.about("full", "Wait.", wait_s)
+    assert (error.message, error.hint, error.retry_after_s) == ("full", hint, retry_after_s)

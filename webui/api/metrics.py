@@ -42,8 +42,10 @@ async def get_metrics(runtime: RuntimeDep, actor: ActorDep) -> Response:
             runtime.pool.num_waiting,
         ),
     ]
-    if stats is not None:
-        metrics += [*_counters(stats), *_gauges(stats), _step_times(stats)]
+    engine = runtime.pool.current
+    if stats is not None and engine is not None:
+        num_slots = engine.info.num_slots if engine.info.can_generate else 0
+        metrics += [*_counters(stats), *_gauges(stats, num_slots), _step_times(stats)]
     return Response("".join(map(_text, metrics)), media_type=MEDIA_TYPE)
 
 
@@ -64,6 +66,11 @@ def _counters(stats: EngineStats) -> list[_Metric]:
                 "ram": stats.num_ram_tokens,
                 "disk": stats.num_disk_tokens,
             },
+        ),
+        _counter(
+            "shared_tokens",
+            "Of the reused ones in memory or on disk, those read for everybody.",
+            stats.num_shared_tokens,
         ),
         _counter("drafted_tokens", "Guessed tokens.", stats.num_drafted_tokens),
         _counter("accepted_tokens", "Guessed tokens that held.", stats.num_accepted_tokens),
@@ -89,11 +96,12 @@ def _counters(stats: EngineStats) -> list[_Metric]:
     ]
 
 
-def _gauges(stats: EngineStats) -> list[_Metric]:
+def _gauges(stats: EngineStats, num_slots: int) -> list[_Metric]:
     waiting = {p.name.lower(): num for p, num in zip(Priority, stats.waiting, strict=True)}
     threads = {"decode": stats.decode_threads, "prompt": stats.prompt_threads}
     cached = {"ram": stats.cached_ram_bytes, "disk": stats.cached_disk_bytes}
     return [
+        _gauge("slots", "Replies that can be written at once.", num_slots),
         _gauge("requests_running", "Requests that have a slot.", stats.num_running),
         _gauges_by("requests_waiting", "Requests that wait for one.", "priority", waiting),
         _gauge("requests_waiting_peak", "The most that waited at once.", stats.max_waiting),

@@ -68,6 +68,7 @@ class Completions:
         form: AnswerForm = ANY_FORM,
         admission: Admission | None = None,
         lora: Sequence[ChosenScale] | None = None,
+        is_background: bool = False,
     ) -> AsyncGenerator[Delta, None]:
         """Write a reply that nobody keeps; closing the generator ends it.
 
@@ -83,6 +84,7 @@ class Completions:
             admission: Of all replies to the same request; None where this is the only one.
             lora: How strongly adapters work, those that are not named not at all; None takes what
                 is set for the model.
+            is_background: It comes when nobody else waits, and gives up its slot to anybody.
 
         Raises:
             QuotaExceeded: A limit of the actor does not allow it.
@@ -94,6 +96,8 @@ class Completions:
         request = self._request(
             actor, messages, params, form, plain_text=plain_text, continue_last=continue_last
         )
+        if is_background:
+            request = msgspec.structs.replace(request, priority=Priority.BACKGROUND)
         admission = admission or self._quotas.admission(actor)
         meter, model = await admission.enter(), ""
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from webui.accounts.quotas import Quotas
     from webui.actor import Actor
     from webui.chat.running import ProgramRequests
-    from webui.engine.interface import EmbedResult, ModelInfo
+    from webui.engine.interface import EmbedResult, ModelInfo, Pooling
     from webui.engine.pool import EnginePool
 
 MAX_TEXTS = 2048
@@ -49,6 +49,26 @@ class Ranking:
     num_tokens: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorForm:
+    """What vectors are to be like.
+
+    Attributes:
+        size: How many numbers each must have; None takes what the model makes.
+        pooling: How those of a text's tokens become one; None takes the model's own.
+        normalise: Scale each to length 1.
+        truncate: Cut off what is too long instead of refusing it.
+    """
+
+    size: int | None = None
+    pooling: Pooling | None = None
+    normalise: bool = True
+    truncate: bool = False
+
+
+ANY_VECTORS = VectorForm()
+
+
 class Embeddings:
     """Use cases of vectors.
 
@@ -64,20 +84,26 @@ class Embeddings:
         self._requests = requests
 
     async def embed(
-        self, actor: Actor, texts: Sequence[str], *, size: int | None = None
+        self,
+        actor: Actor,
+        texts: Sequence[str],
+        form: VectorForm = ANY_VECTORS,
+        *,
+        is_background: bool = False,
     ) -> EmbedResult:
-        """Return a vector of length 1 for each text; cancelling the call ends the work.
+        """Return vectors of each text; cancelling the call ends the work.
 
         Waits for a model that is on its way.
 
         Args:
             actor: Who asks.
             texts: At least one.
-            size: How many numbers a vector must have; None takes what the model makes.
+            form: What the vectors are to be like.
+            is_background: It comes when nobody else wants anything of this kind.
 
         Raises:
             InvalidRequest: There are too many texts, one is too long, the model makes no vectors
-                or none of this size; names the field as the dialect does.
+                or none of this form; names the field as the dialect does.
             QuotaExceeded: A limit of the actor does not allow it.
             ModelNotLoaded: None is loaded or on its way.
             PermissionDenied: The actor may not chat, or not with this model.
@@ -85,10 +111,26 @@ class Embeddings:
         """
         actor.require(Permission.CHAT)
         _check_texts(texts, "input", query_bytes=0)
-        return await self._run(actor, _request(actor, texts, None), size)
+        request = EmbedRequest(
+            request_id=secrets.token_urlsafe(16),
+            owner=actor.user_id,
+            priority=_priority(is_background=is_background),
+            inputs=tuple(texts),
+            pooling=form.pooling,
+            normalise=form.normalise,
+            truncate=form.truncate,
+        )
+        return await self._run(actor, request, form.size)
 
     async def rank(
-        self, actor: Actor, query: str, documents: Sequence[str], *, max_ranked: int | None = None
+        self,
+        actor: Actor,
+        query: str,
+        documents: Sequence[str],
+        *,
+        max_ranked: int | None = None,
+        truncate: bool = False,
+        is_background: bool = False,
     ) -> Ranking:
         """Put documents in the order in which they answer a query; cancelling ends the work.
 
@@ -99,6 +141,8 @@ class Embeddings:
             query: What they should answer.
             documents: At least one.
             max_ranked: How many of the best to return; None returns all.
+            truncate: Cut off what is too long of a document instead of refusing it.
+            is_background: It comes when nobody else wants anything of this kind.
 
         Raises:
             InvalidRequest: There are too many documents, a text is too long, or the model cannot
@@ -117,7 +161,15 @@ class Embeddings:
                 field="query",
             )
         _check_texts(documents, "documents", query_bytes=query_bytes)
-        result = await self._run(actor, _request(actor, documents, query))
+        request = EmbedRequest(
+            request_id=secrets.token_urlsafe(16),
+            owner=actor.user_id,
+            priority=_priority(is_background=is_background),
+            inputs=tuple(documents),
+            query=query,
+            truncate=truncate,
+        )
+        result = await self._run(actor, request)
         scores = [struct.unpack("<f", data)[0] for data in result.vectors]
         ranked = [Ranked(index, score) for index, score in enumerate(scores)]
         ranked.sort(key=lambda document: document.score, reverse=True)
@@ -153,14 +205,8 @@ def _check_size(size: int | None, info: ModelInfo) -> None:
         )
 
 
-def _request(actor: Actor, texts: Sequence[str], query: str | None) -> EmbedRequest:
-    return EmbedRequest(
-        request_id=secrets.token_urlsafe(16),
-        owner=actor.user_id,
-        priority=Priority.API,
-        inputs=tuple(texts),
-        query=query,
-    )
+def _priority(*, is_background: bool) -> Priority:
+    return Priority.BACKGROUND if is_background else Priority.API
 
 
 def _check_texts(texts: Sequence[str], field: str, *, query_bytes: int) -> None:

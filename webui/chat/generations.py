@@ -28,6 +28,7 @@ from webui.chat.saver import RETRY_FIRST_S, TICK_S, Saver
 from webui.chat.views import ErrorView, GenerationView
 from webui.engine.interface import GenerateRequest, Priority
 from webui.engine.pool_status import PoolState
+from webui.engine.turnover import Turnover
 from webui.engine.waiting import MAX_WAITING
 from webui.errors import (
     Busy,
@@ -112,6 +113,7 @@ class Generations:
         self.requests = ProgramRequests(clock)
         self._completions = Completions(pool, quotas, self.requests, server_prompt)
         self.complete = self._completions.complete
+        self._turnover = Turnover()
         self._reserved: set[tuple[str, str]] = set()
         self._is_closing = False
         pool.subscribe(self._on_pool)
@@ -122,7 +124,8 @@ class Generations:
 
         Raises:
             Conflict: A reply is being written in it, or the server is ending.
-            Busy: The owner has too many running replies, or the queue is full.
+            Busy: The owner has too many running replies, or the queue is full; says when there may
+                be room.
         """
         if self._is_closing:
             raise Conflict("The server is being stopped", "Try again when it is back.")
@@ -134,9 +137,10 @@ class Generations:
                 "Wait for its end or stop it first.",
             )
         if len(orders) >= MAX_RUNNING_PER_OWNER:
-            raise Busy(
+            raise Busy.about(
                 f"{len(orders)} replies are already being written or waiting for you",
                 "Wait until one of them has ended.",
+                self._turnover.next_s(len(orders)),
             )
         self._check_queue(owner)
         self._reserved.add(key)
@@ -316,6 +320,8 @@ class Generations:
             logger.exception("reply %s could not be ended", order.generation_id)
             conversation = await self._end_anyway(reply)
         finally:
+            if reply.is_finished:
+                self._turnover.note(reply.running().since_s)
             del self._runs[order.generation_id]
             admission.leave()
         self._keep(reply)

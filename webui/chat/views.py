@@ -340,6 +340,7 @@ class FiguresView(msgspec.Struct, frozen=True, kw_only=True):
         waiting: Replies that wait for their turn.
         tokens_per_s: Of all replies together; 0 while none is being written.
         reused: Share of the prompt tokens that was not read anew, 0 to 1; None without any.
+        guessed: Share of the guessed tokens that held, 0 to 1; None without any.
         decode_threads: Compute threads that write.
         prompt_threads: Compute threads that read prompts.
     """
@@ -348,6 +349,7 @@ class FiguresView(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     tokens_per_s: float
     reused: float | None
+    guessed: float | None
     decode_threads: int
     prompt_threads: int
 
@@ -355,11 +357,13 @@ class FiguresView(msgspec.Struct, frozen=True, kw_only=True):
 def figures_view(stats: EngineStats, tokens_per_s: float = 0.0) -> FiguresView:
     """Return the figures for people, rounded so that noise changes nothing."""
     num_all = stats.num_reused_tokens + stats.num_prompt_tokens
+    num_drafted, num_accepted = stats.num_drafted_tokens, stats.num_accepted_tokens
     return FiguresView(
         running=stats.num_running,
         waiting=stats.num_waiting,
         tokens_per_s=round(tokens_per_s, 1),
         reused=round(stats.num_reused_tokens / num_all, 2) if num_all else None,
+        guessed=round(num_accepted / num_drafted, 2) if num_drafted else None,
         decode_threads=stats.decode_threads,
         prompt_threads=stats.prompt_threads,
     )

@@ -6,6 +6,7 @@ take turns text by text, so that one who sends thousands does not keep another w
 
 from __future__ import annotations
 
+import time
 from bisect import insort
 from collections import deque
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from webui.engine.embedder import TextRow
 from webui.engine.interface import Embedded, VectorPart
 from webui.engine.ipc import Begun, Output, Outputs, RequestError
 from webui.engine.mail import Aborted, Refused, TextMail, TextsAnnounced, TextsPrepared
+from webui.engine.text_speed import TextSpeed
 from webui.errors import Busy, EngineError
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class EmbedLoop:
         max_waiting_tokens: Bound of the queue; an owner alone may take half of it, or one
             request of any length.
         tell: Tells the web process at once whose texts are begun.
+        clock: Monotonic seconds.
 
     Attributes:
         num_read: Tokens that the latest step read.
@@ -79,10 +82,12 @@ class EmbedLoop:
         embedder: Embedder,
         max_waiting_tokens: int = MAX_WAITING_TOKENS,
         tell: Callable[[Begun], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._embedder = embedder
         self._tell = tell or (lambda _begun: None)
         self._max_waiting_tokens = max_waiting_tokens
+        self._speed = TextSpeed(clock)
         self._preparing: set[str] = set()
         self._waiting: dict[str, list[_Work]] = {}  # by owner, next one first
         self._turns: dict[str, int] = {}  # when each owner had the latest, of those who wait
@@ -131,6 +136,8 @@ class EmbedLoop:
         except EngineError as error:
             return self._doubt(error)
         self.num_read = read.num_tokens
+        has_more = read.vectors is None or bool(self._suspects or self._waiting)
+        self._speed.note(read.num_tokens, has_more=has_more)
         return [] if read.vectors is None else self._done(read.vectors)
 
     def _begin(self, max_tokens: int | None) -> None:
@@ -171,21 +178,30 @@ class EmbedLoop:
         if request.request_id not in self._preparing:
             return []  # aborted meanwhile
         self._preparing.discard(request.request_id)
-        mine = self._waiting.get(request.owner, [])
-        num_mine = sum(work.num_waiting_tokens for work in mine)
-        num_new = sum(map(len, mail.texts))
-        num_all = sum(work.num_waiting_tokens for each in self._waiting.values() for work in each)
-        is_too_much = mine and num_mine + num_new > self._max_waiting_tokens // 2
-        if is_too_much or num_all > self._max_waiting_tokens:
-            error = Busy(
-                f"The queue is full: texts of {num_all} tokens are waiting",
-                "Try again when some of them are done.",
-            )
+        if (error := self._full(request.owner, sum(map(len, mail.texts)))) is not None:
             return [RequestError.of(request.request_id, error)]
+        if not self.has_work:
+            self._speed.begin()
         work = _Work(request, mail.texts)
-        insort(self._waiting.setdefault(request.owner, mine), work, key=_priority)
+        insort(self._waiting.setdefault(request.owner, []), work, key=_priority)
         self._turns.setdefault(request.owner, 0)
         return []
+
+    def _full(self, owner: str, num_new: int) -> Busy | None:
+        """Return why so many tokens more may not wait; None where they may."""
+        again = "Try again when some of them are done."
+        num_mine = sum(work.num_waiting_tokens for work in self._waiting.get(owner, ()))
+        num_all = sum(work.num_waiting_tokens for each in self._waiting.values() for work in each)
+        part = self._max_waiting_tokens // 2
+        if num_mine and num_mine + num_new > part:
+            full = f"Your part of the queue is full: texts of {num_mine} tokens are waiting"
+            num_over = min(num_mine, num_mine + num_new - part)
+            return Busy.about(full, again, self._speed.expected_s(num_over * len(self._waiting)))
+        if num_all > self._max_waiting_tokens:
+            full = f"The queue is full: texts of {num_all} tokens are waiting"
+            num_over = num_all - self._max_waiting_tokens
+            return Busy.about(full, again, self._speed.expected_s(num_over))
+        return None
 
     def _pick(self, max_tokens: int | None) -> list[_Pick]:
         """Choose texts for one pass, all with one pooling, owner after owner."""

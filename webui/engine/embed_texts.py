@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
+from webui.engine.embedding import check_size
 from webui.errors import ContextLengthExceeded, InvalidRequest
 
 if TYPE_CHECKING:
@@ -40,17 +41,23 @@ class TextMaker:
 
         Raises:
             ContextLengthExceeded: One of them is longer than the model reads at once.
-            InvalidRequest: One of them has no token at all.
+            InvalidRequest: One of them has no token at all, or all have more than an answer may
+                hold vectors.
         """
         tokenize: Tokenize = self._embedder.tokenize_text
         name, field = "Input", "input"
         if request.query is not None:
             tokenize = self._pairs_with(request.query)
             name, field = "Document", "documents"
-        return [
-            self._tokens(tokenize, text, f"{name} {index}", field, truncate=request.truncate)
+        hint = self._hint("split it into several", "have it cut (truncate)")
+        texts = [
+            self._tokens(
+                tokenize, text, f"{name} {index}", field, hint=hint, truncate=request.truncate
+            )
             for index, text in enumerate(request.inputs)
         ]
+        check_size(request, sum(map(len, texts)), self._embedder.size)
+        return texts
 
     def _pairs_with(self, query: str) -> Tokenize:
         embedder = self._embedder
@@ -61,11 +68,19 @@ class TextMaker:
         def tokenize_query(text: str, _max_tokens: int | None) -> list[int]:
             return embedder.tokenize_pair(text, "", None)
 
-        self._tokens(tokenize_query, query, "The query", "query", truncate=False)
+        hint = self._hint()
+        self._tokens(tokenize_query, query, "The query", "query", hint=hint, truncate=False)
         return tokenize
 
+    def _hint(self, *ways: str) -> str:
+        """Return what may be done with a text that is too long."""
+        longest = self._embedder.longest_text_tokens
+        if longest > self._max_tokens:
+            ways = (*ways, f"load the model with a larger context_length, up to {longest:,}")
+        return f"{', '.join(('Shorten it', *ways[:-1]))}, or {ways[-1]}." if ways else "Shorten it."
+
     def _tokens(
-        self, tokenize: Tokenize, text: str, name: str, field: str, *, truncate: bool
+        self, tokenize: Tokenize, text: str, name: str, field: str, *, hint: str, truncate: bool
     ) -> Sequence[int]:
         size = self._max_tokens * LIKELY_CHARS_PER_TOKEN
         tokens = tokenize(text[:size], None)
@@ -81,7 +96,7 @@ class TextMaker:
             count = f"more than {least}" if size < len(text) else f"{len(tokens)}"
             raise ContextLengthExceeded(
                 f"{name} has {count} tokens, and this model reads {self._max_tokens} at once",
-                "Shorten it, or split it into several.",
+                hint,
                 field=field,
             )
         if not tokens:

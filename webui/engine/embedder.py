@@ -53,8 +53,18 @@ class Embedder(Protocol):
         ...
 
     @property
+    def longest_text_tokens(self) -> int:
+        """The same, were it loaded with the longest context there is."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Numbers of a vector."""
+        ...
+
+    @property
     def max_batch_tokens(self) -> int:
-        """Tokens all texts of one batch may have together, at least `max_text_tokens`."""
+        """Tokens several texts of one batch may have together; a text alone may have more."""
         ...
 
     @property
@@ -79,7 +89,7 @@ class Embedder(Protocol):
         """Take the texts of a batch, at least one; what was not read of those before is dropped.
 
         Args:
-            texts: In all not more than one batch may have.
+            texts: In all not more than one batch may have, or one text.
             pooling: None takes the model's own.
 
         Raises:
@@ -92,7 +102,7 @@ class Embedder(Protocol):
 
         Args:
             max_tokens: No more than so many at once, of a model that can read a text in parts;
-                None reads all.
+                None takes as many as it can.
 
         Raises:
             EngineError: It could not be computed; the batch is dropped.

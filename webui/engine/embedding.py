@@ -13,6 +13,8 @@ from webui.errors import InvalidRequest
 if TYPE_CHECKING:
     from webui.engine.interface import EmbedRequest, ModelInfo, VectorPart
 
+MAX_NUMBERS = 8_388_608  # of vectors of tokens: as many as 2,048 texts have with 4,096 each
+
 
 class Vectors:
     """The vectors of one request, growing part by part.
@@ -63,5 +65,31 @@ def check_can_embed(request: EmbedRequest, info: ModelInfo) -> None:
         raise InvalidRequest(f"{info.name} {does} no embeddings", "Load an embedding model.")
     if (request.pooling is Pooling.RANK) and request.query is None:
         raise InvalidRequest("Pooling 'rank' needs a query", field="pooling")
+    if request.pooling is Pooling.NONE and not info.can_embed_tokens:
+        raise InvalidRequest(
+            f"{info.name} makes vectors of whole texts alone; pooling none needs those of tokens",
+            "Choose mean, cls or last, or leave pooling out.",
+            field="pooling",
+        )
     if request.query is not None and request.pooling not in (None, Pooling.RANK):
         raise InvalidRequest("Documents are ranked with pooling 'rank' only", field="pooling")
+
+
+def check_size(request: EmbedRequest, num_tokens: int, size: int) -> None:
+    """Refuse more vectors of tokens than an answer may hold.
+
+    Args:
+        request: What is asked.
+        num_tokens: Of all its texts.
+        size: Numbers of a vector.
+
+    Raises:
+        InvalidRequest: Each token would have a vector, and there are too many.
+    """
+    if request.pooling is Pooling.NONE and num_tokens * size > MAX_NUMBERS:
+        raise InvalidRequest(
+            f"With pooling none the vectors of {num_tokens:,} tokens have {num_tokens * size:,} "
+            f"numbers; {MAX_NUMBERS:,} are allowed",
+            "Send the texts in several requests.",
+            field="pooling",
+        )

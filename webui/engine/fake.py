@@ -16,9 +16,9 @@ import msgspec
 from webui.engine.adapters import rescaled
 from webui.engine.answer_grammar import grammar_of
 from webui.engine.detokenizer import Detokenizer
-from webui.engine.embedding import Vectors, check_can_embed
+from webui.engine.embedding import Vectors, check_can_embed, check_size
 from webui.engine.fake_answer import answer, rest_of, tokens
-from webui.engine.fake_vectors import EMBEDDING_SIZE, score, vector
+from webui.engine.fake_vectors import EMBEDDING_SIZE, pooled, score
 from webui.engine.interface import (
     EmbedRequest,
     EmbedResult,
@@ -200,14 +200,18 @@ class FakeEngine:
                 self._idle.set()
 
     async def _embed(self, request: EmbedRequest) -> EmbedResult:
-        vectors, num_tokens = Vectors(len(request.inputs)), 0
-        for index, text in enumerate(request.inputs):
-            num = self._num_text_tokens(request, index)
-            num_tokens += num
+        sizes = [self._num_text_tokens(request, index) for index in range(len(request.inputs))]
+        check_size(request, sum(sizes), EMBEDDING_SIZE)
+        vectors = Vectors(len(request.inputs))
+        for index, (text, num) in enumerate(zip(request.inputs, sizes, strict=True)):
             await self._sleep(num / (self._rate * PREFILL_SPEEDUP))
-            data = vector(text) if request.query is None else score(request.query, text)
+            if request.query is None:
+                words = tokens(text)[:num]
+                data = pooled(words, request.pooling, normalise=request.normalise)
+            else:
+                data = score(request.query, text)
             vectors.add(VectorPart(index, data))
-        return vectors.result(num_tokens)
+        return vectors.result(sum(sizes))
 
     async def close(self, *, is_replaced: bool = False) -> None:
         """End all replies with an error; idempotent."""

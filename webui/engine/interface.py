@@ -297,6 +297,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         can_embed: Whether it makes vectors of texts.
         can_rerank: Whether it ranks documents by a query; such a model makes no vectors.
         embedding_size: Numbers of a vector; 0 when it makes none.
+        can_embed_tokens: Whether it tells those of single tokens too, with pooling `none`.
         max_text_tokens: Tokens of the longest text it makes a vector of, or of query and document.
         state_key: What states of sequences depend on, besides their tokens: file, library and
             options; empty when they must not outlive the process.
@@ -319,6 +320,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     can_embed: bool = False
     can_rerank: bool = False
     embedding_size: int = 0
+    can_embed_tokens: bool = True
     max_text_tokens: int = 0
     kv_cells: int | None = None
     state_key: str = ""

@@ -6,16 +6,18 @@ Knows mailboxes and bounds; knows neither workers nor what is asked.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from webui.engine.mailbox import Mailbox
+from webui.engine.turnover import Turnover
 from webui.engine.waiting import MAX_WAITING, MAX_WAITING_PER_OWNER
 from webui.errors import Busy, Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 AGAIN = "Try again when some of them are done."
 
@@ -26,14 +28,22 @@ class LiveRequests:
     Args:
         max_requests: In all.
         max_per_owner: Of one owner, who thus leaves room for others.
+        clock: Monotonic seconds.
 
     Attributes:
         mailboxes: Those that are open.
     """
 
-    def __init__(self, max_requests: int, max_per_owner: int) -> None:
+    def __init__(
+        self,
+        max_requests: int,
+        max_per_owner: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._max_requests = max_requests
         self._max_per_owner = max_per_owner
+        self._clock = clock
+        self._turnover = Turnover()
         self._num_of: Counter[str] = Counter()
         self._replies: dict[str, str] = {}  # owners by request
         self._idle = asyncio.Event()
@@ -51,9 +61,11 @@ class LiveRequests:
         self._check_bounds(owner)
         waiting = [of for name, of in self._replies.items() if not self.mailboxes[name].is_started]
         if (num := len(waiting)) >= MAX_WAITING:
-            raise Busy(f"The queue is full: {num} replies are waiting", AGAIN)
+            full = f"The queue is full: {num} replies are waiting"
+            raise Busy.about(full, AGAIN, self._turnover.next_s(len(self.mailboxes)))
         if (num := waiting.count(owner)) >= MAX_WAITING_PER_OWNER:
-            raise Busy(f"Your part of the queue is full: {num} replies are waiting", AGAIN)
+            full = f"Your part of the queue is full: {num} replies are waiting"
+            raise Busy.about(full, AGAIN, self._turnover.next_s(len(self.mailboxes)))
 
     @contextmanager
     def opened(self, request_id: str, owner: str, *, is_reply: bool = True) -> Iterator[Mailbox]:
@@ -61,7 +73,7 @@ class LiveRequests:
 
         Raises:
             Conflict: There is one already.
-            Busy: There are too many, or too many of this owner.
+            Busy: There are too many, or too many of this owner; says when one of them may end.
         """
         if request_id in self.mailboxes:
             raise Conflict(f"The request {request_id} is already running")
@@ -71,9 +83,12 @@ class LiveRequests:
         if is_reply:
             self._replies[request_id] = owner
         self._idle.clear()
+        opened_s = self._clock()
         try:
             yield mailbox
         finally:
+            if mailbox.is_answered:
+                self._turnover.note(self._clock() - opened_s)
             del self.mailboxes[request_id]
             self._replies.pop(request_id, None)
             self._num_of -= Counter([owner])
@@ -86,6 +101,8 @@ class LiveRequests:
 
     def _check_bounds(self, owner: str) -> None:
         if (num := len(self.mailboxes)) >= self._max_requests:
-            raise Busy(f"The queue is full: {num} requests are on their way", AGAIN)
+            full = f"The queue is full: {num} requests are on their way"
+            raise Busy.about(full, AGAIN, self._turnover.next_s(num))
         if (num := self._num_of[owner]) >= self._max_per_owner:
-            raise Busy(f"Your part of the queue is full: {num} requests are on their way", AGAIN)
+            full = f"Your part of the queue is full: {num} requests are on their way"
+            raise Busy.about(full, AGAIN, self._turnover.next_s(num))

@@ -38,12 +38,14 @@ class Mailbox:
     """What came for one request; read by its generator alone."""
 
     __slots__ = (
-        *("_items", "_waiter", "is_begun", "is_over", "is_started", "was_sent_again", "worker"),
+        *("_items", "_waiter", "is_answered", "is_begun", "is_over", "is_started"),
+        *("was_sent_again", "worker"),
     )
 
     def __init__(self) -> None:
         self.worker: WorkerProcess | None = None
         self.is_over = False  # the worker has nothing more to say
+        self.is_answered = False  # and that is no error
         self.is_begun = False  # the worker is at it, and may end of it
         self.is_started = False  # something of the reply was told
         self.was_sent_again = False
@@ -57,7 +59,8 @@ class Mailbox:
             self.was_sent_again = True
         elif kind not in WHILE_WAITING:
             self.is_started = True
-            self.is_over = kind in LAST_WORDS or isinstance(item, WebuiError)
+            self.is_answered = kind in LAST_WORDS
+            self.is_over = self.is_answered or isinstance(item, WebuiError)
         self._items.append(item)
         waiter = self._waiter
         if waiter is not None and not waiter.done():

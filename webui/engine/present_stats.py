@@ -22,6 +22,7 @@ def present_stats(scheduler: Scheduler, cache: PrefixCache, pace: Pace) -> Engin
         num_slot_tokens=counts.num_slot_tokens,
         num_ram_tokens=counts.num_ram_tokens,
         num_disk_tokens=counts.num_disk_tokens,
+        num_shared_tokens=counts.num_shared_tokens,
         num_running=scheduler.num_running,
         waiting=scheduler.waiting_by_priority(),
         decode_threads=decode_threads,

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 MAX_PER_OWNER = 128
 MAX_REMEMBERED_OWNERS = 1024
-MIN_RETRY_S = 1.0
 
 
 class Request(Protocol):
@@ -61,10 +60,10 @@ class RequestsQueue(Generic[R]):
         """
         mine = self._by_owner.get(request.owner, [])
         if len(mine) >= self._max_per_owner:
-            raise Busy(
+            raise Busy.about(
                 f"Your part of the queue is full: {len(mine)} requests wait to be read",
                 "Try again when some of them are done.",
-                retry_after_s=max(MIN_RETRY_S, len(mine) * request_s),
+                len(mine) * request_s or None,
             )
         insort(self._by_owner.setdefault(request.owner, mine), (request, arrived_s), key=_urgency)
 

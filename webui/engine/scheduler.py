@@ -131,7 +131,7 @@ class Scheduler:
             Busy: The queue, or its owner's part of it, is full.
         """
         present = {s.owner for s in self._running.values()} | set(self._waiting.owners)
-        self._waiting.add(sequence, self._times.next_s(self._running.values()) or 1.0)
+        self._waiting.add(sequence, self._times.next_s(self._running.values()))
         if sequence.owner not in present:
             self._served.settle(present)
 

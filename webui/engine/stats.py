@@ -27,6 +27,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         num_slot_tokens: Prompt tokens not read anew, because a slot still held them.
         num_ram_tokens: The same, from a state in memory.
         num_disk_tokens: The same, from a state on disk.
+        num_shared_tokens: Of those from memory or disk, the administrator's.
         num_drafted_tokens: Guessed for replies that ended.
         num_accepted_tokens: Of those, what held.
         num_stopped: Replies that ended by themselves.
@@ -59,6 +60,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     num_slot_tokens: int = 0
     num_ram_tokens: int = 0
     num_disk_tokens: int = 0
+    num_shared_tokens: int = 0
     num_drafted_tokens: int = 0
     num_accepted_tokens: int = 0
     num_stopped: int = 0

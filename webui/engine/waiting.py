@@ -57,8 +57,8 @@ class WaitingQueue:
         """Those who wait for something."""
         return self._by_owner.keys()
 
-    def add(self, sequence: Sequence, retry_after_s: float) -> None:
-        """Queue a sequence.
+    def add(self, sequence: Sequence, wait_s: float | None) -> None:
+        """Queue a sequence; a slot is free in about `wait_s`, None is not known.
 
         Raises:
             Busy: The queue, or its owner's part of it, is full; says when to try again.
@@ -73,9 +73,7 @@ class WaitingQueue:
             sequence.arrival = self._num_arrived
             self.put_back(sequence)
             return
-        raise Busy(
-            full, "Try again when some of them are done.", retry_after_s=retry_after_s or 1.0
-        )
+        raise Busy.about(full, "Try again when some of them are done.", wait_s)
 
     def put_back(self, sequence: Sequence) -> None:
         """Let one wait again that had a slot; it keeps the place of its arrival."""

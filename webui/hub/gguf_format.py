@@ -90,6 +90,7 @@ ENCODERS = frozenset(
         "gemma-embedding",
         "jina-bert-v2",
         "jina-bert-v3",
+        "llama-embed",
         "modern-bert",
         "neo-bert",
         "nomic-bert",

@@ -82,6 +82,28 @@ async def test_encoder_makes_the_vectors_of_its_network(small) -> None:
     assert same["usage"]["prompt_tokens"] == sum(len(random_bert().tokenize(t)) + 2 for t in texts)
 
 
+async def test_pooling_and_length_are_those_that_are_asked_for(small) -> None:
+    text, network = "stones, and rivers", random_bert()
+    for pooling in ("mean", "cls", "last", "none"):
+        body = {"input": text, "pooling": pooling, "normalize": False}
+        answer = await small.post("/v1/embeddings", json=body)
+        assert answer.status_code == 200, answer.text
+        given = np.array(answer.json()["data"][0]["embedding"])
+        assert given == pytest.approx(network.embed(text, pooling), abs=0.02)
+        unit = (await small.post("/v1/embeddings", json=body | {"normalize": True})).json()
+        lengths = np.linalg.norm(np.atleast_2d(unit["data"][0]["embedding"]), axis=1)
+        assert lengths == pytest.approx(np.ones(len(lengths)))
+
+
+async def test_too_long_a_text_is_cut_if_that_is_asked_for(small) -> None:
+    body = {"input": ["a", "b " * 100], "truncate": True}
+    answer = (await small.post("/v1/embeddings", json=body)).json()
+    same = (await small.post("/v1/embeddings", json={"input": "b " * 62})).json()
+    assert answer["usage"]["prompt_tokens"] == 3 + 64
+    cut, expected = answer["data"][1]["embedding"], same["data"][0]["embedding"]
+    assert cut == pytest.approx(expected, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "param", "said"),
     [

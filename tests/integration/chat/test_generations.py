@@ -326,12 +326,16 @@ async def test_close_keeps_the_text_as_interrupted(house, engine):
         await house.begin()
 
 
-async def test_too_many_replies_of_one_person_are_refused(house, monkeypatch):
+async def test_too_many_replies_of_one_person_are_refused(house, engine, finish, monkeypatch):
     monkeypatch.setattr("webui.chat.generations.MAX_RUNNING_PER_OWNER", 2)
+    _, turn = await house.begin()
+    engine.put(Text("x", 1), finish)
+    await house.ended(turn)
     for _ in range(2):
         await house.begin()
-    with pytest.raises(Busy):
+    with pytest.raises(Busy) as caught:
         await house.begin()
+    assert caught.value.hint == "Wait until one of them has ended, in about 1 s."
     await house.begin(actor=house.other)
 
 
@@ -382,6 +386,17 @@ async def test_complete_streams_and_ends_with_its_client(house, engine, finish):
         Priority.API,
     )
     assert request.params == SamplingParams(seed=3)
+
+
+async def test_background_completion_says_so_to_the_engine(house, engine, finish):
+    engine.put(finish)
+    messages = [Message(Role.USER, "a")]
+    complete = house.generations.complete
+    async with aclosing(
+        complete(house.me, messages, SamplingParams(), is_background=True)
+    ) as deltas:
+        assert [delta async for delta in deltas] == [finish]
+    assert engine.requests[-1].priority is Priority.BACKGROUND
 
 
 async def test_complete_needs_a_model_and_the_permission(open_house):

@@ -127,6 +127,29 @@ async def test_every_pooling_is_that_of_the_network(small, small_gguf, pooling) 
         assert numbers(data, 64) == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.parametrize("pooling", ["cls", "last"])
+async def test_other_pooling_of_the_published_weights_is_that_of_its_network(
+    minilm, minilm_gguf, pooling
+) -> None:
+    async with opened(minilm_gguf, context_length=0) as engine:
+        asked = embed_of(*TEXTS, pooling=Pooling(pooling), normalise=False)
+        result = await engine.embed(asked)
+    for text, data in zip(TEXTS, result.vectors, strict=True):
+        (vector,) = numbers(data, 384)
+        expected = minilm.embed(text, pooling)
+        assert cosine(vector, expected) >= 0.999, text[:40]
+        assert np.linalg.norm(vector) == pytest.approx(np.linalg.norm(expected), rel=0.02)
+
+
+async def test_one_pooling_after_the_other_is_that_of_the_network(small, small_gguf) -> None:
+    async with opened(small_gguf, context_length=0) as engine:
+        for pooling in ("cls", "last", "none", "mean", "cls", "none"):
+            asked = embed_of("stones, and rivers", pooling=Pooling(pooling), normalise=False)
+            (data,) = (await engine.embed(asked)).vectors
+            expected = np.atleast_2d(small.embed("stones, and rivers", pooling))
+            assert numbers(data, 64) == pytest.approx(expected, abs=0.02)
+
+
 async def test_batched_is_as_one_at_a_time(small_gguf) -> None:
     texts = [f"text {i} " + "x" * (i % 40) for i in range(150)]
     async with opened(small_gguf, context_length=0) as engine:
@@ -148,6 +171,14 @@ async def test_documents_are_ranked_as_the_network_does(small, ranker) -> None:
     for document, data in zip(documents, result.vectors, strict=True):
         ((score,),) = numbers(data, 1)
         assert score == pytest.approx(small.rank("which river?", document), abs=0.01)
+
+
+@pytest.mark.parametrize("ubatch_size", [32, 65, 100])
+async def test_batches_of_any_size_are_sound(small, small_gguf, ubatch_size) -> None:
+    async with opened(small_gguf, context_length=50, ubatch_size=ubatch_size) as engine:
+        assert engine.info.max_text_tokens == 50
+        (data,) = (await engine.embed(embed_of("a hearth"))).vectors
+    assert cosine(numbers(data, 64)[0], small.embed("a hearth")) > 0.999
 
 
 async def test_too_long_a_text_names_both_numbers_or_is_cut(small, small_gguf) -> None:
@@ -198,6 +229,64 @@ async def test_decoder_with_pooling_is_an_embedding_model(tmp_path) -> None:
     assert own.vectors == last.vectors
     assert own.vectors[1] != mean.vectors[1]
     assert own.vectors[0] != own.vectors[1]
+
+
+@pytest.fixture(scope="session")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that reads from left to right and whose vectors are those of the last token."""
+    path = tmp_path_factory.mktemp("decoder") / "decoder.gguf"
+    return write_tiny_gguf(path, metadata={"llama.pooling_type": 3})
+
+
+async def test_decoder_reads_texts_as_long_as_its_context(decoder) -> None:
+    text = SENTENCE * 10
+    vectors = []
+    for ubatch_size in (64, 512):
+        async with opened(decoder, context_length=1024, ubatch_size=ubatch_size) as engine:
+            assert engine.info.max_text_tokens == 1024
+            result = await engine.embed(embed_of(text, "abc"))
+            assert result.num_tokens > 700
+            vectors += [numbers(data, engine.info.embedding_size)[0] for data in result.vectors]
+            with pytest.raises(ContextLengthExceeded, match="reads 1024 at once") as caught:
+                await engine.embed(embed_of(SENTENCE * 20))
+            assert "a larger context_length, up to 2,048" in caught.value.hint
+    assert cosine(vectors[0], vectors[2]) > 0.9999
+    assert cosine(vectors[1], vectors[3]) > 0.9999
+
+
+async def test_decoder_without_a_context_length_reads_all_it_was_made_for(decoder) -> None:
+    async with opened(decoder, context_length=0) as engine:
+        assert engine.info.max_text_tokens == 2048
+        with pytest.raises(ContextLengthExceeded) as caught:
+            await engine.embed(embed_of("b " * 1100))
+        assert "context_length" not in caught.value.hint
+        assert (await engine.embed(embed_of("b " * 1100, truncate=True))).num_tokens == 2048
+
+
+@pytest.mark.parametrize(("context_length", "reads"), [(0, 64), (300, 300), (1_000_000, 2048)])
+async def test_decoder_that_looks_in_both_directions_reads_texts_whole(
+    tmp_path, context_length, reads
+) -> None:
+    both = {"llama.pooling_type": 1, "llama.attention.causal": False}
+    path = write_tiny_gguf(tmp_path / "both.gguf", metadata=both)
+    async with opened(path, context_length=context_length, ubatch_size=64) as engine:
+        assert engine.info.max_text_tokens == reads
+        text = "x" * (reads - 4)
+        apart = await engine.embed(embed_of(text, pooling=Pooling.NONE, normalise=False))
+        own = await engine.embed(embed_of(text, normalise=False))
+    (vector,) = numbers(own.vectors[0], engine.info.embedding_size)
+    each = numbers(apart.vectors[0], engine.info.embedding_size)
+    assert len(each) == apart.num_tokens
+    assert cosine(vector, each.mean(axis=0)) > 0.999
+
+
+async def test_chat_model_makes_vectors_of_texts_as_long_as_its_context(noise) -> None:
+    async with opened(noise, context_length=1024, ubatch_size=64) as engine:
+        assert engine.info.max_text_tokens == engine.info.context_length == 1024
+        result = await engine.embed(embed_of(SENTENCE * 10))
+        assert result.num_tokens > 700
+        said, _ = await text_of(engine, request_of("Hi", max_tokens=5, ignore_eos=True))
+        assert said is not None
 
 
 async def test_cancelled_call_frees_the_model(small_gguf) -> None:

@@ -132,6 +132,7 @@ STATS = EngineStats(
     num_steps=7,
     num_reply_tokens=5,
     num_ram_tokens=3,
+    num_shared_tokens=2,
     num_failed=1,
     prefill_s=0.25,
     num_running=2,
@@ -420,7 +421,9 @@ def fake_runtime(host: str = "127.0.0.1") -> Any:
         jobs=Recorder(list=[JOB_ROW], cancel=None),
         pool=SimpleNamespace(
             status=STATUS,
-            current=SimpleNamespace(info=SimpleNamespace(name="Tiny")),
+            current=SimpleNamespace(
+                info=SimpleNamespace(name="Tiny", num_slots=4, can_generate=True)
+            ),
             current_id=STATUS.model_id,
             num_waiting=0,
         ),

@@ -50,6 +50,8 @@ async def test_metrics_are_what_the_engine_counted(client) -> None:
     assert samples['hearthside_seconds_total{activity="prefill"}'] == STATS.prefill_s
     assert samples['hearthside_requests_waiting{priority="background"}'] == 4
     assert samples["hearthside_requests_running"] == STATS.num_running
+    assert samples["hearthside_shared_tokens_total"] == STATS.num_shared_tokens
+    assert samples["hearthside_slots"] == 4
 
 
 async def test_requests_that_wait_for_a_model_are_told_where_none_is_loaded(
@@ -61,6 +63,12 @@ async def test_requests_that_wait_for_a_model_are_told_where_none_is_loaded(
     assert samples["hearthside_model_loaded"] == 0
     assert samples["hearthside_requests_waiting_for_model"] == 3
     assert "hearthside_requests_running" not in samples
+
+
+async def test_model_that_writes_nothing_has_no_slots(client, runtime) -> None:
+    runtime.pool.current.info.can_generate = False
+    _, samples = parse((await client.get("/metrics")).text)
+    assert samples["hearthside_slots"] == 0
 
 
 async def test_histogram_grows_to_its_count(client) -> None:

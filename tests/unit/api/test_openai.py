@@ -41,7 +41,7 @@ async def _ask(client: Any, **body: Any) -> Any:
 
 
 def _chunks(text: str) -> list[Any]:
-    blocks = [block for block in text.split("\n\n") if block]
+    blocks = [b for b in text.split("\n\n") if b and not b.startswith(": queued ")]
     assert all(block.startswith("data: ") and "\n" not in block for block in blocks)
     assert blocks[-1] == "data: [DONE]"
     return [json.loads(block.removeprefix("data: ")) for block in blocks[:-1]]

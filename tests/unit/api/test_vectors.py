@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.unit.api.fakes import VECTOR
+from webui.chat.embeddings import VectorForm
+from webui.engine.interface import EmbedResult, Pooling
 from webui.errors import Busy, ContextLengthExceeded, InvalidRequest, ModelNotLoaded
 
 EMBEDDINGS, RERANK = "/v1/embeddings", "/v1/rerank"
@@ -22,7 +24,7 @@ async def test_vectors_are_a_list_of_numbers_with_usage(client, runtime) -> None
     assert (second["index"], len(second["embedding"])) == (1, 2)
     assert answer.json()["usage"] == {"prompt_tokens": 9, "total_tokens": 9}
     assert (answer.json()["object"], answer.json()["model"]) == ("list", "Tiny")
-    assert runtime.embeddings.calls == [("embed", ["a", "ü"])]
+    assert runtime.embeddings.calls == [("embed", ["a", "ü"], VectorForm())]
 
 
 async def test_base64_is_the_bytes_of_float32(client) -> None:
@@ -32,7 +34,7 @@ async def test_base64_is_the_bytes_of_float32(client) -> None:
 
 async def test_one_text_and_dimensions_reach_the_use_case(client, runtime) -> None:
     await client.post(EMBEDDINGS, json={"input": "a", "dimensions": 2, "user": "x"})
-    assert runtime.embeddings.calls == [("embed", ["a"], {"size": 2})]
+    assert runtime.embeddings.calls == [("embed", ["a"], VectorForm(size=2))]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,10 @@ async def test_one_text_and_dimensions_reach_the_use_case(client, runtime) -> No
         ({"input": ["a", {}]}, "input.1", "input.1 must be text"),
         ({"input": "a", "encoding_format": "int8"}, "encoding_format", "'float' or 'base64'"),
         ({"input": "a", "dimensions": 0}, "dimensions", "must be at least 1"),
+        ({"input": "a", "pooling": "rank"}, "pooling", "'none', 'mean', 'cls' or 'last'"),
+        ({"input": "a", "normalize": 1}, "normalize", "must be true or false"),
+        ({"input": "a", "truncate": "yes"}, "truncate", "must be true or false"),
+        ({"input": "a", "service_tier": "fast"}, "service_tier", "'flex' or 'priority'"),
     ],
 )
 async def test_wrong_embeddings_body_is_400_and_names_the_field(
@@ -57,6 +63,43 @@ async def test_wrong_embeddings_body_is_400_and_names_the_field(
     assert error["type"] == "invalid_request_error"
     assert message in error["message"]
     assert runtime.embeddings.calls == []
+
+
+async def test_form_of_the_vectors_reaches_the_use_case(client, runtime) -> None:
+    asked = {"input": "a", "pooling": "cls", "normalize": False, "truncate": True}
+    await client.post(EMBEDDINGS, json=asked)
+    await client.post(EMBEDDINGS, json={"input": "a"} | dict.fromkeys(asked.keys() - {"input"}))
+    form = VectorForm(pooling=Pooling.CLS, normalise=False, truncate=True)
+    assert [call[2] for call in runtime.embeddings.calls] == [form, VectorForm()]
+
+
+async def test_vectors_of_tokens_are_lists_of_vectors(client, runtime) -> None:
+    made = EmbedResult(vectors=(VECTOR + VECTOR[::-1] + VECTOR, VECTOR, b""), num_tokens=4)
+    runtime.embeddings.answers["embed"] = made
+    asked = {"input": ["a b c", "d", ""], "pooling": "none"}
+    data = (await client.post(EMBEDDINGS, json=asked)).json()["data"]
+    first = data[0]["embedding"]
+    assert (len(first), first[0], first[2]) == (3, [0.5, -0.25], [0.5, -0.25])
+    assert [entry["embedding"] for entry in data[1:]] == [[[0.5, -0.25]], []]
+    asked["encoding_format"] = "base64"
+    data = (await client.post(EMBEDDINGS, json=asked)).json()["data"]
+    assert [base64.b64decode(each) for each in data[0]["embedding"]] == [
+        VECTOR,
+        VECTOR[::-1],
+        VECTOR,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tier", "told"),
+    [(None, {}), ("auto", {}), ("priority", {}), ("flex", {"is_background": True})],
+)
+async def test_flex_is_background_work(client, runtime, tier, told) -> None:
+    await client.post(EMBEDDINGS, json={"input": "a", "service_tier": tier})
+    await client.post(RERANK, json=DOCUMENTS | {"service_tier": tier, "truncate": True})
+    embed, rank = runtime.embeddings.calls
+    assert embed[3:] == ((told,) if told else ())
+    assert rank[3] == {"truncate": True, **told}
 
 
 async def test_ranking_is_results_best_first_with_usage(client, runtime) -> None:
@@ -82,6 +125,8 @@ async def test_ranking_is_results_best_first_with_usage(client, runtime) -> None
         ({"documents": "a"}, "documents"),
         ({"documents": ["a", 1]}, "documents.1"),
         ({"top_n": 0}, "top_n"),
+        ({"truncate": 1}, "truncate"),
+        ({"service_tier": "scale"}, "service_tier"),
     ],
 )
 async def test_wrong_rerank_body_is_400_and_names_the_field(client, change, param: str) -> None:

@@ -7,10 +7,18 @@ from typing import Any
 import pytest
 
 from webui.actor import Actor, local_actor
-from webui.chat.embeddings import MAX_BYTES, MAX_QUERY_BYTES, MAX_TEXT_BYTES, MAX_TEXTS, Embeddings
+from webui.chat.embeddings import (
+    MAX_BYTES,
+    MAX_QUERY_BYTES,
+    MAX_TEXT_BYTES,
+    MAX_TEXTS,
+    Embeddings,
+    VectorForm,
+)
 from webui.chat.running import Doing, ProgramRequests, Running, Task
 from webui.engine.fake import FakeEngine
 from webui.engine.fake_vectors import EMBEDDING_SIZE, vector
+from webui.engine.interface import Pooling, Priority
 from webui.errors import InvalidRequest, PermissionDenied
 
 ME = local_actor()
@@ -68,7 +76,7 @@ async def test_key_of_another_model_makes_no_vectors(embeddings: Embeddings) -> 
 
 
 async def test_each_text_has_its_vector(embeddings: Embeddings) -> None:
-    result = await embeddings.embed(ME, ["a b", "ü"], size=EMBEDDING_SIZE)
+    result = await embeddings.embed(ME, ["a b", "ü"], VectorForm(size=EMBEDDING_SIZE))
     assert result.vectors == (vector("a b"), vector("ü"))
     assert result.num_tokens > 2
 
@@ -83,19 +91,49 @@ async def test_documents_are_ranked_best_first_and_cut(embeddings: Embeddings) -
     assert best.num_tokens == ranking.num_tokens
 
 
-async def test_requests_are_the_owners(embeddings: Embeddings, engine: FakeEngine) -> None:
-    asked = []
+@pytest.fixture
+def asked(engine: FakeEngine) -> list[Any]:
+    """What the engine is asked."""
+    requests: list[Any] = []
     embed = engine.embed
 
     async def note(request: Any) -> Any:
-        asked.append(request)
+        requests.append(request)
         return await embed(request)
 
     engine.embed = note  # type: ignore[method-assign]
+    return requests
+
+
+async def test_requests_are_the_owners(embeddings: Embeddings, asked: list[Any]) -> None:
     await embeddings.embed(ME, ["a"])
     await embeddings.rank(ME, "q", ["a"])
     assert {request.owner for request in asked} == {ME.user_id}
     assert len({request.request_id for request in asked}) == 2
+    assert {request.priority for request in asked} == {Priority.API}
+    embed, rank = asked
+    assert (embed.pooling, embed.normalise, embed.truncate) == (None, True, False)
+    assert (rank.pooling, rank.truncate) == (None, False)
+
+
+async def test_form_and_priority_reach_the_engine(embeddings: Embeddings, asked: list[Any]) -> None:
+    form = VectorForm(pooling=Pooling.NONE, normalise=False, truncate=True)
+    result = await embeddings.embed(ME, ["a b"], form, is_background=True)
+    await embeddings.rank(ME, "q", ["a"], truncate=True, is_background=True)
+    assert len(result.vectors[0]) == 2 * 4 * EMBEDDING_SIZE
+    embed, rank = asked
+    assert (embed.pooling, embed.normalise, embed.truncate) == (Pooling.NONE, False, True)
+    assert rank.truncate
+    assert {request.priority for request in asked} == {Priority.BACKGROUND}
+
+
+async def test_more_vectors_of_tokens_than_an_answer_holds_are_refused(
+    embeddings: Embeddings,
+) -> None:
+    form = VectorForm(pooling=Pooling.NONE)
+    with pytest.raises(InvalidRequest, match="8,388,608 are allowed") as caught:
+        await embeddings.embed(ME, ["a " * 140_000] * 2, form)
+    assert caught.value.field == "pooling"
 
 
 async def test_it_is_seen_who_waits_and_whose_texts_are_read(
@@ -128,7 +166,7 @@ async def test_it_is_seen_who_waits_and_whose_texts_are_read(
 
 async def test_other_dimensions_than_the_models_are_refused(embeddings: Embeddings) -> None:
     with pytest.raises(InvalidRequest, match=f"dimensions must be {EMBEDDING_SIZE}") as caught:
-        await embeddings.embed(ME, ["a"], size=EMBEDDING_SIZE + 1)
+        await embeddings.embed(ME, ["a"], VectorForm(size=EMBEDDING_SIZE + 1))
     assert caught.value.field == "dimensions"
 
 

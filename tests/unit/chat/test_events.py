@@ -280,6 +280,7 @@ def figures(running):
         waiting=0,
         tokens_per_s=0.0,
         reused=None,
+        guessed=None,
         decode_threads=1,
         prompt_threads=1,
     )

@@ -59,3 +59,11 @@ def test_reused_share_is_of_all_prompt_tokens():
     heard = Heard()
     Figures(heard).note(EngineStats(num_prompt_tokens=25, num_ram_tokens=50, num_slot_tokens=25))
     assert heard.figures[0].reused == 0.75
+
+
+def test_share_of_guesses_that_held_is_told_where_there_were_any():
+    heard = Heard()
+    figures = Figures(heard)
+    figures.note(EngineStats(num_running=1))
+    figures.note(EngineStats(num_drafted_tokens=40, num_accepted_tokens=30))
+    assert [told.guessed for told in heard.figures] == [None, 0.75]

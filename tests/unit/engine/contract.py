@@ -331,6 +331,14 @@ class EngineContract:
         alone = await engine.embed(make_embed(texts[1], owner="bob"))
         assert array("f", alone.vectors[0]).tolist() == pytest.approx(other, abs=1e-3)
 
+    async def test_each_token_has_a_vector_with_pooling_none(self, engine):
+        result = await engine.embed(make_embed("three old rivers", pooling=Pooling.NONE))
+        size, (data,) = 4 * engine.info.embedding_size, result.vectors
+        assert len(data) == size * result.num_tokens
+        assert result.num_tokens > 1
+        last = await engine.embed(make_embed("three old rivers", pooling=Pooling.LAST))
+        assert {len(vector) for vector in last.vectors} == {size}
+
     async def test_vectors_come_while_a_reply_is_written(self, engine):
         request = make_request(QUESTIONS[0], **ENDLESS)
         async with aclosing(engine.generate(request)) as deltas:

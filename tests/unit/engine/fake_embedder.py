@@ -27,6 +27,8 @@ class FakeEmbedder:
     """
 
     max_text_tokens = 32
+    longest_text_tokens = 32
+    size = 2
     max_batch_tokens = 48
     max_batch_texts = 4
 
@@ -49,11 +51,12 @@ class FakeEmbedder:
 
     def begin(self, texts: Sequence[TextRow], pooling: Pooling | None) -> None:
         assert 0 < len(texts) <= self.max_batch_texts
-        assert sum(len(text.tokens) for text in texts) <= self.max_batch_tokens
+        num_tokens = sum(len(text.tokens) for text in texts)
+        assert len(texts) == 1 or num_tokens <= self.max_batch_tokens
         assert all(0 < len(text.tokens) <= self.max_text_tokens for text in texts)
         self.batches.append([bytes(t for t in text.tokens if t < BEGIN).decode() for text in texts])
         self._texts, self._pooling = texts, pooling
-        self._num_left = sum(len(text.tokens) for text in texts)
+        self._num_left = num_tokens
 
     def read(self, max_tokens: int | None) -> TextsRead:
         assert self._num_left > 0, "nothing is begun"

@@ -264,3 +264,42 @@ def test_batch_has_one_pooling(pooling):
 
 def test_numbers_are_float32():
     assert len(vector_of([1, 2])) == 2 * array("f").itemsize
+
+
+def test_text_longer_than_a_batch_is_read_alone_and_in_parts():
+    embedder = FakeEmbedder(has_parts=True)
+    embedder.max_text_tokens = 100
+    loop = EmbedLoop(embedder)
+    long, short = request_of("a" * 99, owner="ann"), request_of("b", owner="bob")
+    give(loop, long)
+    give(loop, short)
+    vectors, _ = run(loop, max_tokens=48)
+    assert embedder.batches == [["a" * 99], ["b"]]
+    assert embedder.reads == [48, 48, 4, 2]
+    tokens = embedder.tokenize_text("a" * 99, None)
+    assert vectors[long.request_id] == [vector_of(tokens)]
+
+
+def test_full_queue_says_how_long_texts_took_so_far():
+    now_s = 0.0
+
+    def read(max_tokens):
+        nonlocal now_s
+        now_s += 8.0
+        return real(max_tokens)
+
+    embedder = FakeEmbedder()
+    real, embedder.read = embedder.read, read
+    loop = EmbedLoop(embedder, max_waiting_tokens=40, clock=lambda: now_s)
+    give(loop, request_of("z" * 15, owner="ann"))
+    run(loop)  # 16 tokens in 8 s
+    give(loop, request_of("a" * 15, owner="ann"))
+    (mine,) = give(loop, request_of("b" * 11, owner="ann"))
+    assert mine.retry_after_s == 4.0, "8 tokens too many"
+    assert mine.hint == "Try again when some of them are done, in about 4 s."
+    assert "Your part" in mine.message
+    give(loop, request_of("c" * 30, owner="bob"))
+    (mine,) = give(loop, request_of("b" * 11, owner="ann"))
+    assert mine.retry_after_s == 8.0, "bob has every other turn"
+    (all_full,) = give(loop, request_of("d", owner="cyd"))
+    assert all_full.retry_after_s == 3.5, "7 tokens too many"

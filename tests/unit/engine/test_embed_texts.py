@@ -5,6 +5,8 @@ import pytest
 from tests.unit.engine.fake_embedder import BEGIN, BETWEEN, FakeEmbedder
 from tests.unit.engine.test_embed_loop import request_of
 from webui.engine.embed_texts import COUNTED_CHARS, TextMaker
+from webui.engine.embedding import MAX_NUMBERS
+from webui.engine.interface import Pooling
 from webui.errors import ContextLengthExceeded, InvalidRequest
 
 
@@ -82,3 +84,27 @@ def test_long_query_is_refused_even_where_documents_are_cut(maker):
     with pytest.raises(ContextLengthExceeded, match="The query has 42 tokens") as info:
         make(maker, "d", query="q" * 40, truncate=True)
     assert info.value.field == "query"
+
+
+def test_hint_names_what_helps_and_nothing_else(maker, embedder):
+    def hint_of(**asked):
+        with pytest.raises(ContextLengthExceeded) as info:
+            make(maker, "d" * 40, **asked)
+        return info.value.hint
+
+    whole = "Shorten it, split it into several, or have it cut (truncate)."
+    assert hint_of() == hint_of(query="q") == whole
+    assert hint_of(query="q" * 40) == "Shorten it."
+    embedder.longest_text_tokens = 2048
+    longer = "load the model with a larger context_length, up to 2,048."
+    assert hint_of() == f"Shorten it, split it into several, have it cut (truncate), or {longer}"
+    assert hint_of(query="q" * 40) == f"Shorten it, or {longer}"
+
+
+def test_vectors_of_tokens_are_bounded_and_those_of_texts_are_not(maker, embedder):
+    embedder.size = MAX_NUMBERS // 4
+    assert len(make(maker, "ab", "", pooling=Pooling.NONE)) == 2
+    with pytest.raises(InvalidRequest, match="of 5 tokens have 10,485,760 numbers") as info:
+        make(maker, "ab", "c", pooling=Pooling.NONE)
+    assert info.value.field == "pooling"
+    assert len(make(maker, "ab", "c", pooling=Pooling.MEAN)) == 2

@@ -5,7 +5,8 @@ from array import array
 
 import pytest
 
-from webui.engine.fake_vectors import EMBEDDING_SIZE, score, vector
+from webui.engine.fake_vectors import EMBEDDING_SIZE, pooled, score, vector
+from webui.engine.interface import Pooling
 
 
 def cosine(left: str, right: str) -> float:
@@ -31,3 +32,18 @@ def test_score_is_the_share_of_words():
         1.0,
         0.0,
     ]
+
+
+def test_pooling_goes_by_the_tokens():
+    tokens = ["old ", "grey ", "stone"]
+    assert pooled(tokens, None) == pooled(tokens, Pooling.MEAN) == vector("old grey stone")
+    assert pooled(tokens, Pooling.CLS) == vector("old")
+    assert pooled(tokens, Pooling.LAST) == vector("stone")
+    assert pooled(tokens, Pooling.NONE) == vector("old") + vector("grey") + vector("stone")
+
+
+def test_vectors_keep_their_length_if_wanted():
+    raw = array("f", pooled(["old ", "stone"], None, normalise=False))
+    length = math.hypot(*raw)
+    assert length > 2
+    assert [number / length for number in raw] == pytest.approx(array("f", vector("old stone")))

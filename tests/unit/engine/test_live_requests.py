@@ -8,9 +8,11 @@ from contextlib import ExitStack
 import pytest
 
 from webui.engine import live_requests
-from webui.engine.interface import Queued, Text
+from webui.engine.interface import Finish, FinishReason, Queued, Text, Timings, Usage
 from webui.engine.live_requests import LiveRequests
-from webui.errors import Busy, Conflict
+from webui.errors import Busy, Conflict, EngineDied
+
+FINISH = Finish(FinishReason.STOP, Usage(1, 1), Timings(0.0, 0.0, 0.0))
 
 
 def test_owner_has_a_part_and_leaves_the_rest_to_others():
@@ -71,6 +73,50 @@ def test_request_is_on_its_way_once():
         with pytest.raises(Conflict), live.opened("a", "ann"):
             pass
         assert live.mailboxes == {"a": mailbox}
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def served(live: LiveRequests, clock: Clock, took_s: float, word: object = FINISH) -> None:
+    """Let a request come and end."""
+    with live.opened("x", "zoe") as mailbox:
+        clock.now_s += took_s
+        if word is not None:
+            mailbox.put(word)
+
+
+def refused(live: LiveRequests, owner: str) -> Busy:
+    with pytest.raises(Busy) as caught, live.opened("one more", owner):
+        pass
+    return caught.value
+
+
+def test_full_queue_says_when_one_of_them_may_end():
+    clock = Clock()
+    live = LiveRequests(max_requests=3, max_per_owner=2, clock=clock)
+    served(live, clock, 30.0)
+    with live.opened("a1", "ann"), live.opened("a2", "ann"):
+        mine = refused(live, "ann")
+        assert mine.retry_after_s == 15.0
+        assert mine.hint == "Try again when some of them are done, in about 15 s."
+        with live.opened("b", "bob"):
+            assert refused(live, "bob").retry_after_s == 10.0
+
+
+def test_full_queue_of_which_none_has_ended_says_no_time():
+    clock = Clock()
+    live = LiveRequests(max_requests=1, max_per_owner=1, clock=clock)
+    served(live, clock, 50.0, word=None)  # taken back
+    served(live, clock, 50.0, word=EngineDied("gone"))
+    with live.opened("a", "ann"):
+        error = refused(live, "bob")
+    assert error.retry_after_s == 1.0
+    assert error.hint == "Try again when some of them are done."
 
 
 async def test_drained_waits_for_the_last():

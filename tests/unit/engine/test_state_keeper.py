@@ -307,6 +307,7 @@ def test_what_everybody_reads_is_read_once(num_owners):
     assert runner.num_tokens_read <= 200 + num_owners * 20
     told = sorted(got[str(i)][-1].usage.cached_tokens for i in range(num_owners))
     assert told == [0] + [200] * (num_owners - 1)
+    assert loop.present.num_shared_tokens == sum(told)
 
 
 def test_shared_state_holds_the_administrators_tokens_alone():

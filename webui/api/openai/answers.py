@@ -23,7 +23,7 @@ from webui.api.openai.shapes import Places
 from webui.api.openai.whole import WholeAnswer, server_ending
 from webui.api.sse import KEEP_ALIVE, STREAM_HEADERS, BodyWriter, Ending
 from webui.chat.event_log import KEEP_ALIVE_S
-from webui.engine.interface import Finish, FinishReason, Shifted, Text, Trimmed
+from webui.engine.interface import Finish, FinishReason, Queued, Shifted, Text, Trimmed
 from webui.errors import EngineError, WebuiError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Heading:
         with_logprobs: Whether the log-probabilities of tokens are told.
         with_usage: Whether a stream ends with a chunk of token counts.
         echoes: For each prompt the text that replies to it begin with.
+        service_tier: How urgent it is, where the client asked for that.
     """
 
     shape: Shape
@@ -65,6 +66,7 @@ class Heading:
     with_logprobs: bool
     with_usage: bool
     echoes: tuple[str, ...] = ("",)
+    service_tier: str | None = None
 
     @property
     def num_each(self) -> int:
@@ -77,11 +79,13 @@ class Heading:
 
     def common(self, kind: str) -> dict[str, Any]:
         """Return the fields that begin every object."""
+        tier = {} if self.service_tier is None else {"service_tier": self.service_tier}
         return {
             "id": self.completion_id,
             "object": kind,
             "created": int(time.time()),
             "model": self.model,
+            **tier,
         }
 
 
@@ -277,6 +281,8 @@ class CompletionStream(Response):
                 ending = self._shape.ending(index, finish_reason(delta))
                 told = self._left_out[index].told() | limited(delta)
                 await body.write(self._chunk(ending | told))
+            elif isinstance(delta, Queued):
+                await body.write(self._place(index, delta))
             else:
                 self._left_out[index].take(delta)
         if len(self._finishes) < self._heading.num_choices:
@@ -302,6 +308,12 @@ class CompletionStream(Response):
         """Return the bytes before and behind the text of a chunk."""
         head, tail = self._chunk(self._shape.piece(index, MARK, None)).rsplit(encode(MARK), 1)
         return head, tail
+
+    def _place(self, index: int, queued: Queued) -> bytes:
+        """Return a comment, which clients pass over, of the place of a reply that waits."""
+        whose = f" index={index}" if self._heading.num_choices > 1 else ""
+        eta = "" if queued.eta_s is None else f" eta_s={queued.eta_s:g}"
+        return f": queued{whose} place={queued.place}{eta}\n\n".encode()
 
     def _piece(self, index: int, text: Text) -> bytes:
         logprobs = self._shape.logprobs(text.logprobs, self._places[index])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from webui.api.openai.sampler_fields import Known, SamplerFields
+from webui.api.openai.service_tier import Tiered
 from webui.api.openai.unsupported import Unsupported, no_tools
 from webui.engine.adapters import MAX_ADAPTERS, MAX_LORA_SCALE, ChosenScale
 from webui.engine.answer_form import AnswerForm
@@ -155,7 +156,7 @@ class LoraScale(Known):
     scale: Annotated[StrictFloat | StrictInt, Field(ge=-MAX_LORA_SCALE, le=MAX_LORA_SCALE)]
 
 
-class Asked(SamplerFields, Unsupported):
+class Asked(SamplerFields, Unsupported, Tiered):
     """What chats and texts have in common."""
 
     model: str | None = None

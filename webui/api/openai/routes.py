@@ -103,6 +103,7 @@ def _complete(
         with_logprobs=params.logprobs,
         with_usage=asked.wants_usage,
         echoes=tuple((echo and prompt.text) or "" for prompt in prompts),
+        service_tier=asked.told_tier,
     )
     admission = runtime.quotas.admission(actor, num_requests=num_replies)
     replies = [
@@ -115,6 +116,7 @@ def _complete(
             form=form,
             admission=admission,
             lora=asked.lora_scales(),
+            is_background=asked.is_background,
         )
         for prompt in prompts
         for choice in asked.choices(params)

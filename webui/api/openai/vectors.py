@@ -11,30 +11,44 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends
-from pydantic import Field, StrictInt, StrictStr, TypeAdapter
+from pydantic import Field, StrictBool, StrictInt, StrictStr, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from webui.api.deps import ActorDep, Json, RuntimeDep, StreamsDep, parse
 from webui.api.openai.model_name import check_model
 from webui.api.openai.sampler_fields import Known
+from webui.api.openai.service_tier import Tiered
 from webui.api.openai.whole import WholeAnswer
-from webui.chat.embeddings import Ranking
-from webui.engine.interface import EmbedResult
+from webui.chat.embeddings import Ranking, VectorForm
+from webui.engine.interface import EmbedResult, Pooling
 from webui.errors import InvalidRequest
 
 router = APIRouter(prefix="/v1")
 
 Encoding = Literal["float", "base64"]
+PoolingName = Literal["none", "mean", "cls", "last"]
 
 
-class EmbeddingsRequest(Known):
+class EmbeddingsRequest(Tiered):
     """Body of `POST /v1/embeddings`."""
 
     model: str | None = None
     given: Any = Field(alias="input")
     encoding_format: Encoding | None = None
     dimensions: StrictInt | None = Field(default=None, ge=1)
+    pooling: PoolingName | None = None
+    normalize: StrictBool | None = None
+    truncate: StrictBool | None = None
+
+    def form(self) -> VectorForm:
+        """Return what the vectors are to be like; null stands for the default."""
+        return VectorForm(
+            size=self.dimensions,
+            pooling=None if self.pooling is None else Pooling(self.pooling),
+            normalise=self.normalize is not False,
+            truncate=bool(self.truncate),
+        )
 
     def texts(self) -> list[str]:
         """Return what to make vectors of.
@@ -64,13 +78,14 @@ class Document(Known):
     text: StrictStr
 
 
-class RerankRequest(Known):
+class RerankRequest(Tiered):
     """Body of `POST /v1/rerank`."""
 
     model: str | None = None
     query: StrictStr
     documents: list[StrictStr | Document]
     top_n: StrictInt | None = Field(default=None, ge=1)
+    truncate: StrictBool | None = None
 
     def texts(self) -> list[str]:
         """Return the documents."""
@@ -99,12 +114,15 @@ async def embed(
     asked: Annotated[EmbeddingsRequest, Depends(read_embeddings_request)],
 ) -> Response:
     """Turn texts into vectors."""
-    model, texts = check_model(asked.model, runtime), asked.texts()
+    model, texts, form = check_model(asked.model, runtime), asked.texts(), asked.form()
+    encoding = asked.encoding_format or "float"
 
     async def make() -> Response:
-        result = await runtime.embeddings.embed(actor, texts, size=asked.dimensions)
+        result = await runtime.embeddings.embed(
+            actor, texts, form, is_background=asked.is_background
+        )
         # Millions of numbers would hold the event loop.
-        body = await asyncio.to_thread(_write, model, result, asked.encoding_format or "float")
+        body = await asyncio.to_thread(_write, model, result, encoding, form.pooling)
         return Response(body, media_type="application/json")
 
     return WholeAnswer(streams, make)
@@ -121,20 +139,44 @@ async def rerank(
     model, texts = check_model(asked.model, runtime), asked.texts()
 
     async def make() -> Response:
-        ranking = await runtime.embeddings.rank(actor, asked.query, texts, max_ranked=asked.top_n)
+        ranking = await runtime.embeddings.rank(
+            actor,
+            asked.query,
+            texts,
+            max_ranked=asked.top_n,
+            truncate=bool(asked.truncate),
+            is_background=asked.is_background,
+        )
         return Json(_ranking(model, ranking))
 
     return WholeAnswer(streams, make)
 
 
-def _write(model: str, result: EmbedResult, encoding: Encoding) -> bytes:
+def _write(model: str, result: EmbedResult, encoding: Encoding, pooling: Pooling | None) -> bytes:
     """Return the JSON of some vectors. Blocks."""
+    width_bytes = 0
+    if pooling is Pooling.NONE:  # each token that was read has a vector of its own
+        width_bytes = sum(map(len, result.vectors)) // max(1, result.num_tokens)
     data = [
-        {"object": "embedding", "index": index, "embedding": _vector(vector, encoding)}
-        for index, vector in enumerate(result.vectors)
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": _embedding(each, encoding, width_bytes),
+        }
+        for index, each in enumerate(result.vectors)
     ]
     usage = _usage(result.num_tokens)
     return msgspec.json.encode({"object": "list", "data": data, "model": model, "usage": usage})
+
+
+def _embedding(
+    data: bytes, encoding: Encoding, width_bytes: int
+) -> msgspec.Raw | list[msgspec.Raw]:
+    """Return the vector of a text, or with a width those of its tokens."""
+    if not width_bytes:
+        return _vector(data, encoding)
+    starts = range(0, len(data), width_bytes)
+    return [_vector(data[start : start + width_bytes], encoding) for start in starts]
 
 
 def _vector(data: bytes, encoding: Encoding) -> msgspec.Raw:

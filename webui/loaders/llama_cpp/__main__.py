@@ -19,6 +19,7 @@ from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.draft_model import DraftModel, check_draft_file
 from webui.loaders.llama_cpp.embedder import LlamaCppEmbedder
 from webui.loaders.llama_cpp.gpu_fit import fitted
+from webui.loaders.llama_cpp.metadata import metadata
 from webui.loaders.llama_cpp.opening import open_model
 from webui.loaders.llama_cpp.options import (
     LlamaCppOptions,
@@ -61,7 +62,8 @@ def open_spec(spec: RunnerSpec, on_progress: Callable[[float], None]) -> OpenedM
     report, report_draft = _shares(path, options, on_progress)
     runner = LlamaCppRunner(path, spec["name"], options, report)
     drafter = _open_draft(runner, options, report_draft)
-    embedder = PartEmbedder(runner.model, options, runner.adapters)
+    length = runner.info.context_length
+    embedder = PartEmbedder(runner.model, options, runner.adapters, context_length=length)
     info = msgspec.structs.replace(
         runner.info,
         can_embed=True,
@@ -141,7 +143,7 @@ def _open_embedder(
     except LoadFailed:
         llama_cpp.llama_model_free(model)
         raise
-    embedder = LlamaCppEmbedder(model, options, pooling, adapters, is_encoder=header.is_encoder)
+    embedder = _embedder_of(model, options, pooling, adapters, header)
     embedder.warm_up()
     weights_bytes: int = llama_cpp.llama_model_size(model) + adapters.num_bytes
     info = ModelInfo(
@@ -154,6 +156,7 @@ def _open_embedder(
         can_embed=not embedder.can_rerank,
         can_rerank=embedder.can_rerank,
         embedding_size=0 if embedder.can_rerank else embedder.size,
+        can_embed_tokens=embedder.can_embed_tokens,
         max_text_tokens=embedder.max_text_tokens,
     )
 
@@ -162,6 +165,27 @@ def _open_embedder(
         llama_cpp.llama_model_free(model)
 
     return OpenedModel(info, None, embedder, close)
+
+
+def _embedder_of(
+    model: int,
+    options: LlamaCppOptions,
+    pooling: Pooling | None,
+    adapters: Adapters,
+    header: GGUFHeader,
+) -> LlamaCppEmbedder:
+    """Return what reads texts in parts, where the network allows that, else what reads them whole.
+
+    Raises:
+        EngineError: There is no memory for its context.
+    """
+    is_causal = metadata(model, f"{header.architecture}.attention.causal") != "false"
+    if is_causal and not header.is_encoder and pooling is not Pooling.RANK:
+        parts = PartEmbedder(model, options, adapters, pooling=pooling)
+        if parts.can_embed_tokens and parts.has_memory:
+            return parts
+        parts.close()
+    return LlamaCppEmbedder(model, options, pooling, adapters, is_encoder=header.is_encoder)
 
 
 if __name__ == "__main__":

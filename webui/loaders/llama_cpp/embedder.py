@@ -1,12 +1,13 @@
 """Vectors and scores of texts through llama.cpp; obeys `engine.embedder.Embedder`.
 
-Owns contexts apart from that of the replies, one for each kind of pooling, made when first
-asked for: a chat model pays for them only when somebody wants vectors. Each text is one sequence,
-all of it in one micro-batch, because pooling looks at nothing else.
+Owns contexts apart from that of the replies, one for the model's own pooling and one for another,
+made when first asked for. Each text is one sequence, all of it in one micro-batch, because pooling
+looks at nothing else; what can be read in parts is the business of `part_embedder`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import llama_cpp
@@ -17,6 +18,8 @@ from webui.engine.interface import Pooling
 from webui.engine.runner import Row
 from webui.errors import EngineError
 from webui.loaders.llama_cpp.batch import Batch
+from webui.loaders.llama_cpp.combinations import longest_context
+from webui.loaders.llama_cpp.opening import set_positions
 from webui.loaders.llama_cpp.options import LlamaCppOptions, num_threads_batch
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
@@ -65,14 +68,16 @@ class LlamaCppEmbedder:
         self._contexts: dict[Pooling, int] = {}
         self._pooling = Pooling.MEAN if pooling in (None, Pooling.NONE) else pooling
         trained: int = llama_cpp.llama_model_n_ctx_train(model)
+        self.longest_text_tokens = longest_context(options, trained)
         # A decoder computes the chances of all words for each token, which takes memory.
         default = DEFAULT_TEXT_TOKENS if is_encoder else options.ubatch_size
-        asked = options.context_length if is_encoder else 0
-        self.max_text_tokens = min(trained, asked or default)
-        # llama.cpp asserts that each sequence can have a token in one step.
-        self.max_batch_tokens = max(self.max_text_tokens, options.ubatch_size, MAX_BATCH_TEXTS)
+        asked = options.context_length or min(trained, default)
+        self.max_text_tokens = min(asked, self.longest_text_tokens)
+        self.max_batch_tokens = in_whole_steps(max(self.max_text_tokens, options.ubatch_size))
         self.max_batch_texts = MAX_BATCH_TEXTS
         self.size: int = llama_cpp.llama_model_n_embd_out(model)
+        # Where a layer behind the pooling changes the size, no token has a vector of its own.
+        self.can_embed_tokens: bool = self.size == llama_cpp.llama_model_n_embd(model)
         self.can_rerank = self._pooling is Pooling.RANK
         self._batch: Batch | None = None
         self._texts: Sequence[TextRow] = ()
@@ -183,11 +188,25 @@ class LlamaCppEmbedder:
         return np.stack([np.ctypeslib.as_array(pointer, (size,)) for pointer in pointers])
 
     def _context(self, pooling: Pooling) -> int:
+        """Return the context of a pooling; beside the model's own one only the latest is kept."""
         if known := self._contexts.get(pooling):
             return known
+        for other in self._contexts.keys() - {self._pooling}:
+            llama_cpp.llama_free(self._contexts.pop(other))
         num_tokens = self.max_batch_tokens
+        context = self._make_context(pooling, num_cells=num_tokens, num_step_tokens=num_tokens)
+        self._contexts[pooling] = context
+        return context
+
+    def _make_context(self, pooling: Pooling, *, num_cells: int, num_step_tokens: int) -> int:
+        """Return a new context that holds `num_cells` tokens.
+
+        Raises:
+            EngineError: llama.cpp cannot make it.
+        """
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = params.n_batch = params.n_ubatch = num_tokens
+        params.n_ctx = num_cells
+        params.n_batch = params.n_ubatch = num_step_tokens
         params.n_seq_max = MAX_BATCH_TEXTS
         params.n_threads = params.n_threads_batch = num_threads_batch(self._options)
         params.embeddings = True
@@ -195,13 +214,14 @@ class LlamaCppEmbedder:
         # With streams of their own, sequences of different lengths would be torn into micro-batches.
         params.kv_unified = True
         params.no_perf = True
+        set_positions(params, self._options)
         context: int | None = llama_cpp.llama_init_from_model(self._model, params)
         if not context:
             raise EngineError(
-                f"llama.cpp cannot make a context for texts of {num_tokens} tokens",
-                "There may not be enough memory.",
+                f"llama.cpp cannot make a context for texts of {num_cells:,} tokens",
+                "There may not be enough memory: shorten them, or load the model with a smaller "
+                "context_length.",
             )
-        self._contexts[pooling] = context
         self._adapters.apply(context, self._adapters.scales)
         return context
 
@@ -216,3 +236,12 @@ class LlamaCppEmbedder:
 
 def _cut(tokens: list[int], max_tokens: int | None, num_others: int) -> list[int]:
     return tokens if max_tokens is None else tokens[: max(0, max_tokens - num_others)]
+
+
+def in_whole_steps(num_tokens: int) -> int:
+    """Return the least number of tokens, not below this one, for which llama.cpp makes a context.
+
+    It asserts that each sequence can have a token in one step, and plans steps in which all have
+    as many: pooling by the mean ends the process where that does not come out even.
+    """
+    return math.ceil(num_tokens / MAX_BATCH_TEXTS) * MAX_BATCH_TEXTS

@@ -136,7 +136,7 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
     Raises:
         LoadFailed: The length is more than the model knows or the memory holds.
     """
-    token_bytes = _kv_bytes_per_token(model, options)
+    token_bytes = kv_bytes_per_token(model, options)
     length = _choose_context_length(model, options, token_bytes)
     params = llama_cpp.llama_context_default_params()
     num_cells = _num_cells(options, length)
@@ -150,7 +150,8 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
     # Off unless asked for: one pool makes everybody's attention run over everybody's cells.
     params.kv_unified = options.kv_unified
     params.no_perf = True
-    _set_cache_and_positions(params, options)
+    _set_cache(params, options)
+    set_positions(params, options)
     log.forget_memory()
     context: int | None = llama_cpp.llama_init_from_model(model, params)
     if not context or not llama_cpp.llama_get_memory(context):
@@ -169,7 +170,7 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
     )
 
 
-def _set_cache_and_positions(params: Any, options: LlamaCppOptions) -> None:  # noqa: ANN401 - a C struct
+def _set_cache(params: Any, options: LlamaCppOptions) -> None:  # noqa: ANN401 - a C struct
     params.type_k = CACHE_TYPES[options.cache_type_k].ggml_type
     params.type_v = CACHE_TYPES[options.cache_type_v].ggml_type
     has_gpu = bool(llama_cpp.llama_supports_gpu_offload())
@@ -177,6 +178,10 @@ def _set_cache_and_positions(params: Any, options: LlamaCppOptions) -> None:  # 
     params.offload_kqv = options.offload_kqv
     params.op_offload = options.op_offload
     params.swa_full = options.swa_full
+
+
+def set_positions(params: Any, options: LlamaCppOptions) -> None:  # noqa: ANN401 - a C struct
+    """Write into a context's parameters how positions are stretched."""
     params.rope_scaling_type = ROPE_SCALING[options.rope_scaling]
     params.rope_freq_base = options.rope_freq_base
     params.rope_freq_scale = options.rope_freq_scale
@@ -212,7 +217,7 @@ def _num_cells(options: LlamaCppOptions, length: int) -> int:
     return options.kv_cells or length * options.slots
 
 
-def _kv_bytes_per_token(model: int, options: LlamaCppOptions) -> int:
+def kv_bytes_per_token(model: int, options: LlamaCppOptions) -> int:
     """Return the bytes of keys and values of one token in all layers (upper bound).
 
     Raises:

@@ -214,9 +214,14 @@ function figureTexts(figures) {
     [t("model.running"), integer(figures.running)],
     [t("model.waiting"), integer(figures.waiting)],
     [t("model.rate"), decimal(figures.tokens_per_s)],
-    [t("model.reused"), figures.reused === null ? "–" : percent(figures.reused)],
+    [t("model.reused"), shareText(figures.reused)],
+    [t("model.guessed"), shareText(figures.guessed)],
     [t("model.threads"), decode === prompt ? integer(decode) : t("model.threads_apart", apart)],
   ];
+}
+
+function shareText(part) {
+  return part === null ? "–" : percent(part);
 }
 
 /** One bar split into what takes the memory, with a legend. */
