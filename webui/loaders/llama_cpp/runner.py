@@ -129,7 +129,7 @@ class LlamaCppRunner:
                 kv_bytes=opened.kv_bytes,
                 compute_bytes=self._log.compute_bytes,
             ),
-            state_key=state_key(path, options),
+            state_key=state_key(path, options, is_long=opened.is_long),
             chat_template_sha256=hashlib.sha256(template).hexdigest() if template else "",
             max_threads=max_threads(options),
             num_prompt_threads=options.threads_batch,
