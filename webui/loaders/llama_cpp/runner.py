@@ -110,6 +110,7 @@ class LlamaCppRunner:
             self._window: int = llama_cpp.llama_model_n_swa(self._model)
             self._can_shift = can_shift(self._model, self._memory, options)
             self.max_batch_tokens: int = llama_cpp.llama_n_batch(self._context)
+            self._num_at_once: int = llama_cpp.llama_n_ubatch(self._context)
             self._batch = Batch(self.max_batch_tokens)
             template: bytes | None = llama_cpp.llama_model_chat_template(self._model, None)
         except BaseException:
@@ -236,7 +237,7 @@ class LlamaCppRunner:
                 positions on, so `forget` from there before going on.
             StepAborted: `set_abort` ended it; the same holds.
         """
-        groups, rest = apart(rows)
+        groups, rest = apart(rows, self._num_at_once)
         for group in groups:
             self._decode(group)
         results: list[RowResult] = [None] * len(rows)
