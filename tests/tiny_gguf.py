@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFWriter, TokenType, quants
+from gguf import GGMLQuantizationType, GGUFWriter, RopeScalingType, TokenType, quants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +32,7 @@ NUM_HEADS = 4
 NUM_KV_HEADS = 2
 EMBEDDING = 64
 FEED_FORWARD = 96
+ROPE_FACTORS = EMBEDDING // NUM_HEADS // 2
 LORA_RANK = 2
 NOISE_TOKENS = 256 + len(CONTROL_TOKENS) + 2
 
@@ -60,6 +61,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
     num_words: int = 0,
     add_bos: bool = False,
     is_tied: bool = False,
+    has_long_rope: bool = False,
 ) -> Path:
     """Write the file and return its path.
 
@@ -75,6 +77,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
         add_bos: Whether texts begin with the token for that.
         num_words: Tokens more, words of six to nine letters, to make the vocabulary large.
         is_tied: No output of its own: words are written with the weights that read them.
+        has_long_rope: Positions are turned by other factors in long slots than in short ones.
         broken_token: Whoever reads this one computes with NaN from there on.
     """
     writer = GGUFWriter(str(path), "llama")
@@ -99,6 +102,7 @@ def write_tiny_gguf(  # noqa: PLR0913 - each is a thing in which models differ
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     tensors = _random_weights(len(tokens), seed)
+    tensors |= _rope_factors(writer) if has_long_rope else {}
     if says:
         _teach(tensors, tokens, _spelled(says), ends=ends)
     if is_tied:
@@ -238,6 +242,15 @@ def _random_weights(vocab_size: int, seed: int) -> dict[str, np.ndarray]:
     tensors["output_norm.weight"] = ones
     tensors["output.weight"] = matrix(vocab_size, EMBEDDING, 3 * scale)
     return tensors
+
+
+def _rope_factors(writer: GGUFWriter) -> dict[str, np.ndarray]:
+    """Say that there are two sets of factors; return them."""
+    writer.add_rope_scaling_type(RopeScalingType.LONGROPE)
+    return {
+        "rope_factors_short.weight": np.ones(ROPE_FACTORS, np.float32),
+        "rope_factors_long.weight": np.linspace(1, 4, ROPE_FACTORS, dtype=np.float32),
+    }
 
 
 def _teach(

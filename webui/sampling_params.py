@@ -156,8 +156,8 @@ class SamplingParams(BaseModel):
         ge=-1,
         le=2**32 - 2,
         title="Seed",
-        description="The same seed and question give the same answer; -1 takes a new one "
-        "each time.",
+        description="The same seed and question give the same answer, as far as numbers are "
+        "rounded alike; -1 takes a new one each time.",
     )
     stop: Annotated[tuple[StopString, ...], Control("Length", lines=2)] = Field(
         default=(),

@@ -1,8 +1,9 @@
 """Puts guessed tokens behind the last token of rows, for the model to check in the same step.
 
 Ties together where guesses come from and whether checking them pays; knows no cells (the caller
-says how many are spare) and no model. What is said stays the same to the bit: a guess holds only
-where the sequence's own sampler chooses the same token.
+says how many are spare) and no model. A guess holds only where the sequence's own sampler
+chooses the same token: what is said stays the same, to the bit where several tokens at once give
+the numbers of single ones.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from webui.engine.sequence import Sequence
 
 # From 64 tokens on llama.cpp computes attention by tiles, which changes low bits of the logits
-# (measured with SmolLM2 Q4_1); below that a step gives what single tokens give.
+# (measured with SmolLM2 Q4_1); below that a step gives what single tokens give, but where a lone
+# token is computed in parts: of 512 cells or more, on a processor, by several threads.
+# Source: llama.cpp, ggml-cpu/ops.cpp, ggml_compute_forward_flash_attn_ext_f16.
 MAX_STEP_TOKENS = 63
 
 _log = logging.getLogger(__name__)

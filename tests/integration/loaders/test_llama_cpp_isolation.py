@@ -21,6 +21,8 @@ import pytest
 
 from tests.integration.loaders.conftest import TEST_MODEL
 from tests.integration.loaders.watched_runner import (
+    CANARIES,
+    WORDS,
     WatchedRunner,
     abort,
     ask,
@@ -34,8 +36,12 @@ from tests.tiny_gguf import write_tiny_gguf
 from webui.engine.interface import Finish, GrammarTrigger, Priority, Shifted
 from webui.engine.mail import Purged
 from webui.engine.prompt import PromptMaker
+from webui.engine.runner import Row
 from webui.engine.states import SHARED_OWNER
+from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.loaders.llama_cpp.runner import LlamaCppRunner
 from webui.messages import Message, Role
+from webui.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,26 +50,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
-WORDS = [
-    "the",
-    "fire",
-    "burns",
-    "low",
-    "and",
-    "rain",
-    "falls",
-    "on",
-    "a",
-    "roof",
-    "of",
-    "old",
-    "grey",
-    "slate",
-    "while",
-    "we",
-    "read",
-]
-CANARIES = ("zebrafinch-4711", "quagmire-0815")
 VOWELS = 'root ::= [aeiou]+ "."'
 SHAPES: tuple[dict[str, Any], ...] = (
     {},
@@ -166,6 +152,30 @@ def test_logits_of_random_loads_are_those_of_one_at_a_time(
     assert num_compared >= 100
 
 
+@pytest.mark.parametrize("num_rows", [1, 2])
+def test_chunk_of_more_than_is_computed_at_once_gives_the_bits_of_smaller_ones(
+    model: Path, num_rows: int
+) -> None:
+    sizes = {"batch_size": 128, "ubatch_size": 33 * num_rows}
+    options = LlamaCppOptions(context_length=256, slots=2, threads=1, flash_attn="off", **sizes)
+    runner = LlamaCppRunner(model, "parts", options, lambda _: None)
+    tokens = (runner.tokenize(" ".join(WORDS), special=False) * 4)[:35]
+    seen = []
+    # Left to itself, llama.cpp would compute 33 of 34 tokens and then the last one, whose bits are
+    # others then in SmolLM2.
+    for num in (34, 17):
+        for slot in range(num_rows):
+            runner.forget(slot, 0)
+            runner.open_sampler(slot, SamplingParams(temperature=0), tokens)
+        for begin in range(0, 34, num):
+            part = tokens[begin : begin + num]
+            runner.forward([Row(slot, part, begin, sample=False) for slot in range(num_rows)])
+        runner.forward([Row(slot, tokens[34:], 34, sample=True) for slot in range(num_rows)])
+        seen.append([runner._logits(slot).tobytes() for slot in range(num_rows)])
+    assert seen[0] == seen[1]
+    runner.close()
+
+
 @pytest.mark.parametrize("flash_attn", ["off", "on"])
 def test_logits_are_those_of_one_at_a_time_where_full_contexts_are_shifted(
     model: Path, flash_attn: Literal["off", "on"], soak: bool
@@ -200,65 +210,6 @@ def _shifting(request: GenerateRequest, number: int) -> GenerateRequest:
 
 def _is_shifting(job: Job) -> bool:
     return job.request.params.context_overflow == "shift"
-
-
-def _turns(owner: str, num: int) -> list[str]:
-    chance = random.Random(owner)
-    own = CANARIES if owner == "ann" else ("hello",)
-    return [
-        f" {chance.choice(own)} {' '.join(chance.choices(WORDS, k=chance.randint(1, 6)))}"
-        for _ in range(num)
-    ]
-
-
-def _talk(
-    runner: WatchedRunner, turns: dict[str, list[str]], order: list[str]
-) -> dict[str, list[Delta]]:
-    """Let owners talk, each in a conversation that begins anew when it is full."""
-    loop, got = runner.new_loop(), {}
-    history: dict[str, list[int]] = {key: [] for key in turns}
-    num_said: Counter[str] = Counter()
-    for owner in order:
-        number = num_said[owner]
-        num_said[owner] += 1
-        said = runner.tokenize(turns[owner][number], special=False)
-        past = history[owner]
-        prompt = (past if len(past) + len(said) < 180 else []) + said
-        name = f"{owner} {number}"
-        request = ask(name, owner, seed=number, max_tokens=8, temperature=0.9)
-        send(loop, request, prompt)
-        if number % 3 == 0:
-            continue  # the next one comes while this one writes
-        finish(loop, got)
-        history[owner] = prompt + runner.tokenize(text_of(got[name]), special=False)
-    finish(loop, got)
-    runner.check_nothing_is_left()
-    return got
-
-
-def test_turns_beside_another_owner_are_those_of_a_worker_that_never_saw_it(
-    model: Path, soak: bool
-) -> None:
-    # Memory for states is short here: some of what bob wrote is read again as a part of a prompt.
-    # Only with flash attention that gives the same bits as when it was written.
-    num = 250 if soak else 40
-    turns = {owner: _turns(owner, num) for owner in ("ann", "bob")}
-    order = ["ann", "bob"] * num
-    random.Random(7).shuffle(order)
-    both = WatchedRunner(model, slots=2, flash_attn="on")
-    got = _talk(both, turns, order)
-    both.close()
-    fresh = WatchedRunner(model, slots=2, flash_attn="on")
-    pure = _talk(fresh, {"bob": turns["bob"]}, ["bob"] * num)
-    fresh.close()
-    bobs = {name: seen for name, seen in both.seen.items() if name.startswith("bob")}
-    assert len(bobs) == num
-    assert bobs == fresh.seen
-    for name in bobs:
-        assert text_of(got[name]) == text_of(pure[name])
-        assert not any(canary in repr(got[name]) for canary in CANARIES)
-    ends = [got[name][-1] for name in bobs]
-    assert any(end.usage.cached_tokens for end in ends if isinstance(end, Finish)), "no slot reuse"
 
 
 def test_prompt_that_another_owner_sent_is_read_anew(runner: WatchedRunner) -> None:

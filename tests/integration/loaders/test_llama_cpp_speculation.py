@@ -1,4 +1,7 @@
-"""Guesses change neither text nor logits: with the real llama.cpp, alone and in company."""
+"""Guesses change neither text nor logits: with the real llama.cpp, alone and in company.
+
+With flash attention on either side, without which nothing is guessed, and computed by one thread.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from webui.engine.mail import Announced, Prepared
 from webui.engine.prefill_budget import PrefillBudget
 from webui.engine.speculation import Choice, SpeculationControl
 from webui.loaders.llama_cpp import LlamaCppOptions
+from webui.loaders.llama_cpp.options import max_draft
 from webui.loaders.llama_cpp.runner import LlamaCppRunner
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 NUM = 40
 SLOTS = 4
+LONGEST = 31  # guesses at once, as long as nothing else is asked for
+FEW = dict.fromkeys(b"abcd", 100.0)  # nothing else is said, so that it repeats itself
 Logits = dict[tuple[int, int], bytes]
 
 
@@ -42,9 +48,8 @@ class Recorder(LlamaCppRunner):
 
     def __init__(self, path: Path, **options: object) -> None:
         given = {"context_length": 256, "slots": SLOTS, "batch_size": 256, "threads": 1}
-        super().__init__(
-            path, "recorder", LlamaCppOptions.model_validate(given | options), lambda _: None
-        )
+        self.options = LlamaCppOptions.model_validate(given | options)
+        super().__init__(path, "recorder", self.options, lambda _: None)
         self.seen: Logits = {}
         self.counts: dict[int, int] = {}
         self.most = 0
@@ -110,7 +115,8 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def runner(quantized: Path) -> Iterator[Recorder]:
-    runner = Recorder(quantized)
+    runner = Recorder(quantized, speculation="ngram", flash_attn="on")
+    assert max_draft(runner.options, has_gpu=False) == LONGEST
     yield runner
     runner.close()
 
@@ -168,27 +174,38 @@ def test_greedy_text_and_logits_are_equal_to_the_bit(runner: Recorder, num: int)
         assert 0 < end.usage.accepted_tokens < end.usage.drafted_tokens
 
 
+@pytest.mark.parametrize("num", [1, 3, SLOTS])
 @pytest.mark.parametrize(
     "params",
     [
+        {"temperature": 0},
         {"temperature": 1.5, "seed": 3, "repeat_penalty": 1.3},
         {"temperature": 1.0, "seed": 4, "dry_multiplier": 0.8, "xtc_probability": 0.5},
         {"temperature": 1.0, "seed": 5, "mirostat": 2, "min_tokens": 9},
-        {"temperature": 0.0, "banned_strings": ("a", "e")},
+        {"temperature": 0.0, "banned_strings": ("ab", "dd")},
     ],
+    ids=str,
 )
-def test_sampled_text_is_the_same_with_guesses(runner: Recorder, params: dict[str, object]) -> None:
-    request = request_of("", "abcabcabcabcabcabc", max_tokens=80, **params)
-    texts, _, _ = write(runner, None, [request])
-    again, _, ends = write(runner, Drafting(runner, 31, Eager()), [request])
+def test_what_is_looked_up_changes_no_text_and_no_bit(
+    runner: Recorder, params: dict[str, object], num: int
+) -> None:
+    names = ["abcdabcdabcd", "aaaabbbbaaaabbbb", "dcbadcba", "abacadabacad"][:num]
+    asked = {"max_tokens": 120, "ignore_eos": True, "logit_bias": FEW} | params
+    requests = [request_of("", name, **asked) for name in names]
+    texts, logits, ends = write(runner, None, requests)
+    assert not any(end.usage.drafted_tokens for end in ends.values())
+    again, logits_again, ends = write(runner, Drafting(runner, LONGEST, Eager()), requests)
     assert again == texts
-    assert ends[request.request_id].usage.completion_tokens
+    if "banned_strings" not in params:  # what is taken back is chosen from again
+        assert logits_again == logits
+    for end in ends.values():
+        assert 0 < end.usage.accepted_tokens <= end.usage.drafted_tokens
 
 
 async def test_worker_tells_what_it_guessed(tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "p.gguf", says=[b"on ", b"and ", b"so "], ends=False)
     asked = {"temperature": 0, "max_tokens": 200, "ignore_eos": True}
-    async with opened(path, speculation="off", context_length=1024) as engine:
+    async with opened(path, speculation="off", flash_attn="on", context_length=1024) as engine:
         plain, end = await text_of(engine, request_of("Hello", **asked))
         assert end.usage.drafted_tokens == 0
     async with opened(path, speculation="ngram", context_length=1024) as engine:

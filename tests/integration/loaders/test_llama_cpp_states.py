@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.integration.loaders.conftest import request_of, spec_of, text_of
+from tests.tiny_gguf import write_tiny_gguf
 from webui.engine.ipc import CacheSpec
 from webui.engine.process import Limits, LocalEngine
 from webui.engine.runner import Row
@@ -145,6 +146,32 @@ def test_state_of_another_number_of_slots_has_the_same_key_only_where_it_is_take
             one.close()
     (first, _), (second, is_taken) = found
     assert (first == second) is is_taken is is_pooled
+
+
+@pytest.mark.parametrize("has_long_rope", [False, True])
+@pytest.mark.parametrize("is_pooled", [False, True])
+def test_key_differs_where_the_length_of_a_slot_turns_positions_otherwise(
+    tmp_path: Path, *, is_pooled: bool, has_long_rope: bool
+) -> None:
+    border = {"llama.rope.scaling.original_context_length": 512} if has_long_rope else None
+    path = write_tiny_gguf(tmp_path / "a.gguf", has_long_rope=has_long_rope, metadata=border)
+    found = set()
+    for num in (1, 2, 4, 8):
+        # In one pool a slot is as long as all together.
+        lengths = (
+            {"context_length": 256, "slots": num, "kv_unified": True}
+            if is_pooled
+            else {"context_length": 256 * num}
+        )
+        one = LlamaCppRunner(path, "one", OPTIONS.model_copy(update=lengths), lambda _: None)
+        try:
+            tokens = tokens_of(one, QUESTION, 64)
+            read(one, 0, tokens)
+            found.add((one.info.state_key, logits_after(one, 0, tokens[5], 64).tobytes()))
+        finally:
+            one.close()
+    keys, logits = zip(*found, strict=True)
+    assert len(found) == len(set(keys)) == len(set(logits)) == 1 + has_long_rope
 
 
 def test_key_tells_files_and_options_apart(noise: Path, parrot: Path, tmp_path: Path) -> None:

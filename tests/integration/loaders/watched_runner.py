@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from webui.engine.interface import Delta, GenerateRequest
+    from webui.engine.prefix_cache import PrefixCache
     from webui.engine.runner import Row, RowResult
 
 # With flash attention llama.cpp computes by tiles from 64 tokens of a sequence on, and the last
 # bits change; without it a chunk may be of any length but one.
 CHUNK_TOKENS = {"on": 48, "off": 200}
+WORDS = [
+    *("the", "fire", "burns", "low", "and", "rain", "falls", "on", "a"),
+    *("roof", "of", "old", "grey", "slate", "while", "we", "read"),
+]
+CANARIES = ("zebrafinch-4711", "quagmire-0815")
 
 
 class WatchedRunner(LlamaCppRunner):
@@ -53,7 +59,7 @@ class WatchedRunner(LlamaCppRunner):
         self.loop = self.new_loop()
         self._now: dict[int, tuple[str, int]] = {}
 
-    def new_loop(self) -> GenerationLoop:
+    def new_loop(self, cache: PrefixCache | None = None) -> GenerationLoop:
         """Begin with a scheduler that knows nothing of before."""
         ticks = itertools.count()
         scheduler = Scheduler(
@@ -63,7 +69,7 @@ class WatchedRunner(LlamaCppRunner):
             quantum_tokens=4,
         )
         budget = PrefillBudget(self.max_batch_tokens, first_token_s=0.05)
-        self.loop = GenerationLoop(self, budget, lambda: next(ticks) * 0.003, scheduler)
+        self.loop = GenerationLoop(self, budget, lambda: next(ticks) * 0.003, scheduler, cache)
         return self.loop
 
     def forward(self, rows: Sequence[Row]) -> list[RowResult]:

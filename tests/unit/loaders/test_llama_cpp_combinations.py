@@ -314,6 +314,7 @@ def test_each_option_that_shapes_states_changes_their_key(tmp_path: Path) -> Non
     pooled = [state_key(path, options_of(kv_unified=True, slots=slots)) for slots in (1, 9)]
     pooled.append(state_key(path, options_of(kv_unified=True, kv_cells=4096)))
     assert pooled[0] == pooled[1] == pooled[2] != state_key(path, options_of(slots=1))
+    assert state_key(path, LlamaCppOptions(), is_long=True) not in keys
     with_draft = options_of(flash_attn="on", speculation="draft", draft_model="small")
     assert state_key(path, with_draft) == state_key(path, options_of(flash_attn="on"))
 

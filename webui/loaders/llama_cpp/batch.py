@@ -6,6 +6,7 @@ Knows how rows lie in memory and what llama.cpp answers; owns no context and no 
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import llama_cpp
@@ -14,11 +15,12 @@ from webui.engine.runner import StepAborted
 from webui.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from webui.engine.runner import Row
 
 ABORTED = 2
+LEAST_TOKENS = 3  # of a part of a chunk, so that it can leave one to the next
 DECODE_FAILURES = {
     1: "llama.cpp found no room for this step in its cache",
     -1: "llama.cpp refused the batch",
@@ -99,13 +101,17 @@ class Batch:
         return last
 
 
-def apart(rows: Sequence[Row]) -> tuple[list[list[Row]], list[int]]:
-    """Return the chunks of prompts by their length, and the places of all other rows.
+def apart(rows: Sequence[Row], num_at_once: int) -> tuple[list[list[Row]], list[int]]:
+    """Return the calls that read chunks of prompts, and the places of all other rows.
 
     With a cache for each slot llama.cpp cuts a call at every length there is and computes the
     first token of a chunk beside replies alone (`split_equal` of llama-batch.cpp), in another
     order than the rest. Calls of their own cost as much and leave chunks whole. What chooses
     tokens comes last, so that a failure before has chosen nothing.
+
+    Args:
+        rows: Of a step.
+        num_at_once: Tokens that llama.cpp computes at once, at least `LEAST_TOKENS`.
     """
     chunks: dict[int, list[Row]] = {}
     rest: list[int] = []
@@ -114,4 +120,30 @@ def apart(rows: Sequence[Row]) -> tuple[list[list[Row]], list[int]]:
             rest.append(place)
         else:
             chunks.setdefault(len(row.tokens), []).append(row)
-    return list(chunks.values()), rest
+    return [call for group in chunks.values() for call in _calls(group, num_at_once)], rest
+
+
+def _calls(chunks: list[Row], num_at_once: int) -> Iterator[list[Row]]:
+    """Cut chunks of one length where llama.cpp would compute a token of them alone.
+
+    A longer call than it computes at once it cuts by itself, for as many sequences together as
+    lie in slots side by side, and leaves to the last part what there is.
+    """
+    length = len(chunks[0].tokens)
+    parts = (max(1, num_at_once // num) for num in range(1, len(chunks) + 1))
+    if not any(length > part and (part == 1 or length % part == 1) for part in parts):
+        yield chunks
+        return
+    num_rows = num_at_once // LEAST_TOKENS
+    for first in range(0, len(chunks), num_rows):
+        together = chunks[first : first + num_rows]
+        most, begin = num_at_once // len(together), 0
+        while begin < length:
+            end = min(begin + most, length)
+            if length - end == 1:
+                end -= 1
+            yield [
+                replace(row, tokens=row.tokens[begin:end], position=row.position + begin)
+                for row in together
+            ]
+            begin = end

@@ -75,12 +75,15 @@ class OpenedContext:
         context_length: Tokens that a slot may hold.
         kv_bytes: Of its cache.
         kv_cells: Tokens that all slots may hold together, where they share one cache.
+        is_long: Whether a slot is longer than the positions were made for; a model with a second
+            set of factors for that (LongRoPE) turns all its positions by those then.
     """
 
     context: int
     context_length: int
     kv_bytes: int
     kv_cells: int | None
+    is_long: bool
 
 
 def open_model(
@@ -162,11 +165,13 @@ def open_context(model: int, log: NativeLog, options: LlamaCppOptions) -> Opened
             f"llama.cpp cannot make a context of {length:,} tokens for {options.slots} replies{said}",
             "Take a shorter context or fewer parallel replies.",
         )
+    slot_length: int = llama_cpp.llama_n_ctx_seq(context)
     return OpenedContext(
         context=context,
-        context_length=min(length, llama_cpp.llama_n_ctx_seq(context)),
+        context_length=min(length, slot_length),
         kv_bytes=log.kv_bytes or token_bytes * num_cells,
         kv_cells=num_cells if options.kv_unified else None,
+        is_long=slot_length > _original_length(model),
     )
 
 
@@ -215,6 +220,19 @@ def _choose_context_length(model: int, options: LlamaCppOptions, token_bytes: in
 def _num_cells(options: LlamaCppOptions, length: int) -> int:
     """Return the tokens that all slots may hold together, of contexts of some length."""
     return options.kv_cells or length * options.slots
+
+
+def _original_length(model: int) -> int:
+    """Return up to which length of a slot positions are turned as they are in short ones.
+
+    Nothing else that is computed depends on the length of a slot.
+
+    Source: llama.cpp, src/llama-model.cpp, llama_model::get_rope_factors.
+    """
+    architecture = metadata(model, "general.architecture")
+    names = ("rope.scaling.original_context_length", "context_length")
+    said = (metadata(model, f"{architecture}.{name}") for name in names)
+    return next((int(length) for length in said if length.isdigit()), 0)
 
 
 def kv_bytes_per_token(model: int, options: LlamaCppOptions) -> int:

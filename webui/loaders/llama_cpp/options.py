@@ -297,8 +297,10 @@ class LlamaCppOptions(BaseModel):
             title="Speculation",
             description="Guess how a reply goes on and check several tokens in one step: ngram looks "
             "up what stood there before, draft asks the draft model, off guesses nothing. auto does "
-            "both, the first only on a graphics card or beside a draft model. All need flash attention. "
-            "Replies stay the same; where it does not pay it is left out.",
+            "both, the first only on a graphics card or beside a draft model. All need flash attention, "
+            "which a processor does without otherwise. A guess is kept only where the model itself says "
+            "the same; but numbers are rounded otherwise, so that now and then a reply goes another "
+            "way than without. Where it does not pay it is left out.",
         )
     )
     draft_model: Annotated[str, Control("Speculation")] = Field(
@@ -364,8 +366,7 @@ def flash_attention(options: LlamaCppOptions, *, has_gpu: bool) -> FlashAttentio
 def max_draft(options: LlamaCppOptions, *, has_gpu: bool) -> int:
     """Return the most tokens that are guessed at once; 0 guesses none.
 
-    Without flash attention several tokens are computed in another order than one, and replies
-    would not stay the same.
+    Without flash attention several tokens are always computed in another order than one.
     """
     if options.speculation == "off" or flash_attention(options, has_gpu=has_gpu) == "off":
         return 0

@@ -94,6 +94,7 @@ class LlamaCppRunner:
             self._window: int = llama_cpp.llama_model_n_swa(self._model)
             self._can_shift = can_shift(self._model, self._memory, options)
             self.max_batch_tokens: int = llama_cpp.llama_n_batch(self._context)
+            self._num_at_once: int = llama_cpp.llama_n_ubatch(self._context)
             self._batch = Batch(self.max_batch_tokens)
             template: bytes | None = llama_cpp.llama_model_chat_template(self._model, None)
         except BaseException:
@@ -114,7 +115,7 @@ class LlamaCppRunner:
                 kv_bytes=opened.kv_bytes,
                 compute_bytes=self._log.compute_bytes,
             ),
-            state_key=state_key(path, options),
+            state_key=state_key(path, options, is_long=opened.is_long),
             chat_template_sha256=hashlib.sha256(template).hexdigest() if template else "",
             max_threads=max_threads(options),
             num_prompt_threads=options.threads_batch,
@@ -230,7 +231,7 @@ class LlamaCppRunner:
                 positions on, so `forget` from there before going on.
             StepAborted: `set_abort` ended it; the same holds.
         """
-        groups, rest = apart(rows)
+        groups, rest = apart(rows, self._num_at_once)
         for group in groups:
             self._decode(group)
         results: list[RowResult] = [None] * len(rows)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 SAMPLE_BYTES = 1 << 20
 NUM_SAMPLES = 16
-# They say how much is computed at once and where, and change no meaning of what is kept.
+# They say how much is computed at once and where, and change no meaning of what is kept; what the
+# length of a slot may change is told apart.
 HARMLESS = {
     *(
         "context_length",
@@ -36,15 +37,21 @@ HARMLESS = {
 }
 
 
-def state_key(path: Path, options: LlamaCppOptions) -> str:
+def state_key(path: Path, options: LlamaCppOptions, *, is_long: bool = False) -> str:
     """Return a hex digest that differs where a state must not be loaded.
 
     A model of many gigabytes is not read whole: its length, its beginning with all names, sizes
     and the vocabulary, its end and some places between tell one file from another. Who wants to
     fool that can write into the folder of states as well.
+
+    Args:
+        path: Of the model, its first file.
+        options: It is loaded with.
+        is_long: Whether a slot is longer than the positions were made for; see `OpenedContext`.
     """
     digest = hashlib.sha256(llama_cpp.__version__.encode())
     digest.update(options.model_dump_json(exclude=HARMLESS | {"lora"}).encode())
+    digest.update(bytes([is_long]))
     if not options.kv_unified:
         # Each slot has a stream of its own, and a state counts them.
         # Source: llama.cpp, src/llama-kv-cache.cpp, llama_kv_cache::state_read.
