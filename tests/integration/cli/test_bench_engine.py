@@ -14,6 +14,7 @@ from tests import fake_llama_server
 from tests.tiny_gguf import write_tiny_gguf
 from webui.cli.bench.own_engine import ask_behind, own_engine
 from webui.cli.bench.own_server import own_server
+from webui.cli.bench.owner_scenarios import REPLY_TOKENS, _ask_peer_behind
 from webui.cli.bench.peers import Shape, peer_server, peer_system_info
 from webui.cli.bench.scenario import chat_body
 from webui.cli.bench.served import Served
@@ -189,4 +190,10 @@ async def test_others_ask_once_the_first_has_its_first_token(model: Path) -> Non
         owners = ["a", "b", "c"]
         first, *others = await ask_behind(engine, owners, ["one", "two", "three"], 16, "Be brief.")
     assert [reply.completion_tokens for reply in (first, *others)] == [16] * 3
+    assert all(reply.started_s >= first.stamps_s[0] for reply in others)
+
+
+def test_peer_is_asked_behind_the_first_as_our_engine_is(peer: Served) -> None:
+    first, *others = _ask_peer_behind(peer, ["one", "two", "three"], "Be brief.")
+    assert [reply.completion_tokens for reply in (first, *others)] == [REPLY_TOKENS] * 3
     assert all(reply.started_s >= first.stamps_s[0] for reply in others)
