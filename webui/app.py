@@ -42,6 +42,7 @@ from webui.api.page import Page
 from webui.chat.conversations import Conversations
 from webui.chat.embeddings import Embeddings
 from webui.chat.event_log import EventLog
+from webui.chat.events import MeChanged
 from webui.chat.figures import Figures
 from webui.chat.generations import Generations
 from webui.chat.models import Models
@@ -129,12 +130,7 @@ def end_streams(app: FastAPI) -> None:
 def _construct(settings: Settings) -> Runtime:
     events = EventLog()
     database = Database(settings.database_path, lock_wait_s=LOCK_WAIT_S)
-    cache = CacheSpec(
-        ram_bytes=settings.cache_ram_mb << 20,
-        disk_bytes=settings.cache_disk_mb << 20,
-        folder=str(settings.states_dir),
-    )
-    limits = Limits(max_gap_ms=settings.max_gap_ms, cache=cache)
+    limits = Limits(max_gap_ms=settings.max_gap_ms, cache=_cache(settings))
     figures = Figures(events)
     open_engine = partial(LocalEngine.open, limits=limits, on_stats=figures.note)
     pool = EnginePool(open_engine, drain_s=settings.drain_s, stall_s=settings.load_stall_s)
@@ -154,7 +150,10 @@ def _construct(settings: Settings) -> Runtime:
         await quotas.forget(user_id)
         await states.purge(user_id)
 
-    accounts.tell(on_shut_out=generations.stop_of, on_gone=forget)
+    def note_change(user_id: str) -> None:
+        events.append(user_id, MeChanged())
+
+    accounts.tell(on_shut_out=generations.stop_of, on_gone=forget, on_change=note_change)
     return Runtime(
         settings=settings,
         database=database,
@@ -163,7 +162,7 @@ def _construct(settings: Settings) -> Runtime:
         proxy_sign_in=ProxySignIn(database, accounts, settings),
         users=Users(database, accounts),
         sign_ins=SignIns(database, accounts),
-        administration=Administration(database, backups, generations, settings),
+        administration=Administration(database, backups, generations, events, settings),
         backups=backups,
         api_keys=ApiKeys(database, accounts),
         passkeys=Passkeys(database, accounts),
@@ -181,7 +180,7 @@ def _construct(settings: Settings) -> Runtime:
         conversations=conversations,
         sharing=Sharing(database, accounts, quotas, events),
         trash=Trash(database),
-        reading=Reading(database, conversations),
+        reading=Reading(database, conversations, events),
         models=Models(pool, catalog, jobs, database, events, settings),
         parameters=parameters,
         server_prompt=server_prompt,
@@ -191,6 +190,14 @@ def _construct(settings: Settings) -> Runtime:
 def _lifetime(settings: Settings) -> Lifetime:
     idle, longest = settings.session_idle_days, settings.session_days
     return Lifetime(timedelta(days=idle), timedelta(days=longest))
+
+
+def _cache(settings: Settings) -> CacheSpec:
+    return CacheSpec(
+        ram_bytes=settings.cache_ram_mb << 20,
+        disk_bytes=settings.cache_disk_mb << 20,
+        folder=str(settings.states_dir),
+    )
 
 
 async def _open(runtime: Runtime, stack: AsyncExitStack) -> None:

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 RUN = "hit()"
 
+# What a template of JavaScript or of Handlebars would fill in; file names can be so.
+TEMPLATES = (
+    f"${{{RUN}}}",
+    f"`${{{RUN}}}`",
+    f"`;{RUN};`",
+    f"`+{RUN}+`",
+    f"\\`${{{RUN}}}",
+    f"#{{{RUN}}}",
+    f"<%= {RUN} %>",
+    f"{{{{{{constructor.constructor('{RUN}')()}}}}}}",
+    f"{{{{#with this}}}}${{{RUN}}}{{{{/with}}}}",
+)
 # The page has a function `hit` that must never be called.
 SCRIPTS = (
     f"<script>{RUN}</script>",
@@ -72,6 +84,7 @@ SCRIPTS = (
     f"| <img src=x onerror={RUN}> |\n|---|\n| <svg onload={RUN}> |",
     f"<x onclick={RUN} tabindex=1 autofocus onfocus={RUN}>",
     f"{{{{constructor.constructor('{RUN}')()}}}}",
+    *TEMPLATES,
 )
 
 # Each would tell somebody outside that this was read; OUT is the address of a server that listens.

@@ -225,9 +225,7 @@ def test_admin_tab_is_for_administrators_and_looks_right(
     page.locator(".admin-log").scroll_into_view_if_needed()
     page.screenshot(path=pictures / f"admin-end-{name}.png")
     assert page.locator(".admin").evaluate("e => e.scrollWidth - e.clientWidth") <= 0
-    other.reload()
     expect(other.locator(".banner")).to_have_text(f"Updates tonight ({name})")
-    ChatPage(other)
     other.wait_for_timeout(700)  # for the picture alone: what slides has slid
     other.screenshot(path=pictures / f"banner-{name}.png")
 
@@ -242,8 +240,10 @@ def test_reading_of_chats_is_told_to_everybody_and_switched_off_again(
     sign_in(page, "Ann", ANN)
     ChatPage(page).open_tab("Admin")
     switch = page.get_by_label("Administrators may read chats")
+    expect(other.locator(".banner")).not_to_contain_text("can read chats")
     with page.expect_response("**/api/admin/reading"):
         switch.check()
+    expect(other.locator(".banner")).to_contain_text("can read chats")
     page.get_by_role("button", name="Open people…").click()
     page.locator(".sheet .rows details", has_text="Bob").locator("summary").click()
     page.get_by_role("button", name="Read chats…").click()
@@ -251,13 +251,32 @@ def test_reading_of_chats_is_told_to_everybody_and_switched_off_again(
     chat.locator("summary").click()
     expect(chat.locator(".chat-text")).to_contain_text("short canary")
     page.screenshot(path=pictures / "reading.png")
-    other.reload()
-    expect(other.locator(".banner")).to_contain_text("can read chats")
-    ChatPage(other)
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
     with page.expect_response("**/api/admin/reading"):
         switch.uncheck()
-    other.reload()
-    ChatPage(other)
     expect(other.locator(".banner")).not_to_contain_text("can read chats")
+
+
+def test_open_page_follows_a_change_of_its_account(house: Server, open_page) -> None:
+    house.token = house.sign_in("Ann", ANN)
+    made = house.ask("POST", "/api/users", {"name": "Eve", "password": BOB})["user"]
+    path = f"/api/users/{made['id']}"
+    page = open_page(house.url, may_be_refused=True)
+    sign_in(page, "Eve", BOB)
+    chat = ChatPage(page)
+    tab = page.get_by_role("tab", name="Admin")
+    expect(tab).to_be_hidden()
+    house.ask("PATCH", path, {"role": "administrator", "name": "Eva"})
+    expect(page.locator(".side-user")).to_have_text("Eva")
+    chat.open_tab("Admin")
+    expect(page.locator(".admin dd").first).to_be_visible()
+    house.ask("PATCH", path, {"role": "user"})
+    expect(tab).to_be_hidden()
+    expect(chat.composer).to_be_visible()
+    expect(page.locator(".admin")).to_be_hidden()
+    refused = []
+    page.on("response", lambda answer: refused.append(answer.url) if answer.status == 403 else None)
+    page.wait_for_timeout(3_500)  # the tab asked every three seconds
+    assert refused == []
+    house.ask("DELETE", path)

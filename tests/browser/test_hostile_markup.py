@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.canary import watched, what_ran
 from tests.browser.chat_page import ChatPage
 from tests.browser.payloads import LEAKS, SCRIPTS
 from tests.serving import Server
@@ -68,14 +69,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def page(browser: Browser, server: Server) -> Iterator[Page]:
     """A page of Ann's in which `hit` tells that something ran."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.add_cookies([{"name": "hearthside", "value": server.token, "url": server.url}])
-    page = context.new_page()
-    page.ran = []
-    context.expose_function("hit", lambda *_: page.ran.append(page.url))
-    page.on("dialog", lambda dialog: (page.ran.append(dialog.message), dialog.dismiss()))
+    page = watched(browser, server, server.token)
     yield page
-    context.close()
+    page.context.close()
 
 
 def told(server: Server, texts: list[str]) -> str:
@@ -97,6 +93,24 @@ def look_everywhere(page: Page) -> None:
         message.hover(force=True)
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "document.body.insertAdjacentHTML('beforeend', `<img src=x onerror=hit()>`)",
+        "document.body.insertAdjacentHTML('beforeend', `<details open ontoggle=hit()>x</details>`)",
+        "void Function('return `${hit()}`')()",
+        "void setTimeout(() => alert(1))",
+    ],
+)
+def test_what_does_run_is_counted(server: Server, page: Page, script: str) -> None:
+    """The policy of the page lets scripts of its own run: that none does is for the page to see to."""
+    page.goto(server.url)
+    ChatPage(page)
+    assert what_ran(page) == []
+    page.evaluate(script)
+    assert len(what_ran(page)) == 1
+
+
 def test_nothing_that_was_said_runs(server: Server, page: Page) -> None:
     assert len(SCRIPTS) >= 60
     conversation_id = told(server, list(SCRIPTS))
@@ -111,7 +125,7 @@ def test_nothing_that_was_said_runs(server: Server, page: Page) -> None:
     )
     handlers = "e => [...e.attributes].some(a => a.name.startsWith('on'))"
     assert not any(page.locator(".thread *").evaluate_all(f"all => all.map({handlers})"))
-    assert page.ran == []
+    assert what_ran(page) == []
 
 
 def test_nothing_runs_while_it_is_being_written(server: Server, page: Page) -> None:
@@ -120,7 +134,7 @@ def test_nothing_runs_while_it_is_being_written(server: Server, page: Page) -> N
     for payload in SCRIPTS[:20]:
         chat.send(f"echo {payload}")
         chat.wait_until_done()
-    assert page.ran == []
+    assert what_ran(page) == []
 
 
 def test_nothing_runs_in_any_other_field(server: Server, page: Page) -> None:
@@ -142,7 +156,7 @@ def test_nothing_runs_in_any_other_field(server: Server, page: Page) -> None:
     chat = ChatPage(page)
     expect(page.locator(".side-list .row").nth(40)).to_be_attached()
     page.locator(".side-list .row").first.click()
-    for tab in ("Parameters", "Model", "Admin"):
+    for tab in ("Parameters", "Model", "Usage", "Admin"):
         chat.open_tab(tab)
         page.wait_for_timeout(300)
     page.locator(".side-user").click()
@@ -150,7 +164,7 @@ def test_nothing_runs_in_any_other_field(server: Server, page: Page) -> None:
     expect(page.locator(".sheet.account .rows details").first).to_be_visible()
     page.get_by_text("What was done", exact=True).click()
     expect(page.locator(".sheet.account .log li").first).to_be_visible()
-    assert page.ran == []
+    assert what_ran(page) == []
 
 
 def test_nothing_that_was_said_asks_outside(server: Server, page: Page, outside: Outside) -> None:

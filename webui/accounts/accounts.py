@@ -1,7 +1,7 @@
 """One's own account: making the first one, signing in and out, the password, the end of it.
 
 Knows people, passwords and sign-ins; nothing of requests. What else a person has open or stored is
-ended by whoever made this (`on_shut_out`, `on_gone`).
+ended by whoever made this (`on_shut_out`, `on_gone`), who hears of changes too (`on_change`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from webui.storage.tables import UserRow
 
     Hook = Callable[[str], Awaitable[None]]
+    Change = Callable[[str], None]
 
 FIRST_RUN = "first run"  # where wrong codes are counted; no name has a key like it
 
@@ -95,6 +96,7 @@ class Accounts:
         self._code = ""
         self._on_shut_out: Hook = _nothing
         self._on_gone: Hook = _nothing
+        self.on_change: Change = lambda _: None
 
     @property
     def is_claimed(self) -> bool:
@@ -106,9 +108,9 @@ class Accounts:
         """What makes the first administrator; None when there is one. For the terminal alone."""
         return self._code or None
 
-    def tell(self, *, on_shut_out: Hook, on_gone: Hook) -> None:
-        """Say who must hear of ends: of all sign-ins of somebody, and of the account itself."""
-        self._on_shut_out, self._on_gone = on_shut_out, on_gone
+    def tell(self, *, on_shut_out: Hook, on_gone: Hook, on_change: Change = lambda _: None) -> None:
+        """Say who hears of the end of all sign-ins of somebody, of the account's and of changes."""
+        self._on_shut_out, self._on_gone, self.on_change = on_shut_out, on_gone, on_change
 
     async def open(self) -> None:
         """Find out whether there is an administrator; else the machine's own user is one."""

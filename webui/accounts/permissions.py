@@ -81,10 +81,11 @@ def people_in(session: Session, user_ids: Iterable[str] | None = None) -> list[P
 
 
 def refresh(accounts: Accounts, people: Iterable[Person]) -> None:
-    """Let what people may do hold from now on, for all of their sign-ins and keys."""
+    """Let what people are and may do hold from now on, for all of their sign-ins and keys."""
     for person in people:
         accounts.sessions.refresh(person.row, person.actor)
         accounts.keys.refresh(person.row, person.actor)
+        accounts.on_change(person.row.id)
 
 
 def checked(permissions: Sequence[str]) -> list[str]:

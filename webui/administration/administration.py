@@ -16,6 +16,7 @@ import msgspec
 from webui import __version__
 from webui.actor import LOCAL_USER_ID, Permission
 from webui.administration.log_tail import LogTail
+from webui.chat.events import MeChanged
 from webui.errors import InvalidRequest
 from webui.storage import settings as choices
 from webui.storage import users
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from webui.actor import Actor
+    from webui.chat.event_log import EventLog
     from webui.chat.generations import Generations
     from webui.settings import Settings
     from webui.storage.backup import Backup, Backups
@@ -95,17 +97,24 @@ class Administration:
         database: Where choices and people are kept.
         backups: Of that database.
         generations: What runs.
+        events: Where everybody hears of the banner.
         settings: What the server was told.
     """
 
     def __init__(
-        self, database: Database, backups: Backups, generations: Generations, settings: Settings
+        self,
+        database: Database,
+        backups: Backups,
+        generations: Generations,
+        events: EventLog,
+        settings: Settings,
     ) -> None:
         self.log_tail = LogTail()
         self.banner = ""
         self._database = database
         self._backups = backups
         self._generations = generations
+        self._events = events
         self._settings = settings
         self._started_at = datetime.now(UTC)
 
@@ -157,7 +166,7 @@ class Administration:
         return _backup_view(await asyncio.to_thread(self._backups.make))
 
     async def set_banner(self, actor: Actor, text: str) -> str:
-        """Show everybody a line; an empty one takes it away.
+        """Show everybody a line, also where the page is open; an empty one takes it away.
 
         Raises:
             PermissionDenied: The actor is no administrator.
@@ -173,6 +182,7 @@ class Administration:
             )
         await self._database.run(choices.put, LOCAL_USER_ID, BANNER, text)
         self.banner = text
+        self._events.broadcast(MeChanged())
         return text
 
     def log(self, actor: Actor, num_lines: int) -> Sequence[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from webui.accounts.accounts import note
 from webui.accounts.permissions import actor_of
 from webui.actor import LOCAL_USER_ID, Permission
+from webui.chat.events import MeChanged
 from webui.errors import PermissionDenied
 from webui.storage import settings as choices
 from webui.storage import users
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from webui.accounts.identity import Sender
     from webui.actor import Actor
     from webui.chat.conversations import Conversations
+    from webui.chat.event_log import EventLog
     from webui.chat.views import Page, Transcript
     from webui.storage.database import Database
 
@@ -39,19 +41,21 @@ class Reading:
     Args:
         database: Where the switch is kept, and each look written down.
         conversations: What is looked into.
+        events: Where everybody hears of the switch.
     """
 
-    def __init__(self, database: Database, conversations: Conversations) -> None:
+    def __init__(self, database: Database, conversations: Conversations, events: EventLog) -> None:
         self.is_on = False
         self._database = database
         self._conversations = conversations
+        self._events = events
 
     async def open(self) -> None:
         """Read how it was left."""
         self.is_on = bool(await self._database.read(choices.find, LOCAL_USER_ID, READING))
 
     async def switch(self, actor: Actor, sender: Sender, *, is_on: bool) -> None:
-        """Let administrators read chats from now on, or no more.
+        """Let administrators read chats from now on, or no more; every open page hears of it.
 
         Raises:
             PermissionDenied: The actor is no administrator.
@@ -59,6 +63,7 @@ class Reading:
         actor.require(Permission.ADMINISTER)
         await self._database.run(_switch, actor, sender, is_on=is_on)
         self.is_on = is_on
+        self._events.broadcast(MeChanged())
 
     async def list(
         self,

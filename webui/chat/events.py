@@ -125,6 +125,10 @@ class SharesChanged(msgspec.Struct, frozen=True, tag_field="type", tag="shares")
     """What one shares, or is shown by others, changed."""
 
 
+class MeChanged(msgspec.Struct, frozen=True, tag_field="type", tag="me"):
+    """Who one is, what one may, or what everybody is told changed; `GET /api/me` says to what."""
+
+
 class Hello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
     """The first event of every subscription: where it starts."""
 
@@ -145,6 +149,7 @@ Event = (
     | FiguresChanged
     | JobChanged
     | SharesChanged
+    | MeChanged
     | Hello
     | Reset
 )

@@ -20,6 +20,7 @@ from webui.chat.events import (
     Event,
     Failed,
     FiguresChanged,
+    MeChanged,
     Reasoning,
     SharesChanged,
     Text,
@@ -159,7 +160,7 @@ class OwnerLog:
         if isinstance(event, Text | Reasoning):
             self._append_piece(event, last)
         elif (
-            isinstance(event, FiguresChanged | SharesChanged)
+            isinstance(event, FiguresChanged | SharesChanged | MeChanged)
             and isinstance(last, _Single)
             and type(last.event) is type(event)
         ):

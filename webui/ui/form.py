@@ -30,17 +30,15 @@ Drawn: TypeAlias = "Slider | Number | Checkbox | Dropdown | Textbox"
 
 MAX_LINES = 12  # of a text box before it scrolls
 WAIT = "wait"  # tone of the line while the controls do not show yet what is saved
-# Small help for Gradio's controls (see forms.js), and how the page says that a form was saved.
+# How the page says that a form was saved (see forms.js). What people, files and models are called
+# is in no template: Gradio (6.31) takes what it is filled with for a script and runs it.
 # A form that waits takes no edit: the values on their way would overwrite it. Where two answers
 # could cross, the page itself puts the line to `WAIT` as soon as it asks (`hold`).
-STATE_TEMPLATE = '<span class="form-state {{value.tone}}">{{value.message}}</span>'
+STATE_TEMPLATE = '<span class="form-state"></span>'
 STATE_JS = (
-    "element.setAttribute('role', 'status');"
-    "const form = element.closest('.form-page');"
-    "form.inert = props.value.tone === 'wait';"
-    f"const help = import(new URL('forms.js', {APP_SRC}));"
-    "help.then(forms => forms.adopt(props.form, field => trigger('reset', {field})));"
-    "watch('value', () => help.then(forms => forms.mark(props.form, props.value, form)));"
+    "element.closest('.form-page').inert = props.value.tone === 'wait';"
+    f"import(new URL('forms.js', {APP_SRC})).then(forms => "
+    "forms.adopt(element, props, watch, field => trigger('reset', {field})));"
 )
 
 
@@ -79,15 +77,7 @@ class Form(Generic[ModelT]):
 
         The form takes no edit until a handler sets the line.
         """
-        self.state = gr.HTML(
-            self._waiting(),
-            html_template=STATE_TEMPLATE,
-            js_on_load=STATE_JS,
-            apply_default_css=False,
-            elem_id=f"{self.name}-state",
-            elem_classes="form-state-line",
-            form=self.name,
-        )
+        self.state = state_line(self.name, self._waiting())
         return self.state
 
     def hold(self, event: Callable[..., object]) -> None:
@@ -191,6 +181,24 @@ def heading(text: str, *, level: int, note: str = "") -> gr.HTML:
     below = f"<p>{escape(note)}</p>" if note else ""
     html = f"<h{level}>{escape(text)}</h{level}>{below}"
     return gr.HTML(html, apply_default_css=False, elem_classes="form-heading")
+
+
+def state_line(name: str, value: dict[str, str]) -> gr.HTML:
+    """Draw the line of a form; its script puts the words there, as text.
+
+    Args:
+        name: Prefix of the ids on the page.
+        value: What it says at first, as `state` returns it.
+    """
+    return gr.HTML(
+        value,
+        html_template=STATE_TEMPLATE,
+        js_on_load=STATE_JS,
+        apply_default_css=False,
+        elem_id=f"{name}-state",
+        elem_classes="form-state-line",
+        form=name,
+    )
 
 
 def state(message: str, tone: str = "", field: str = "") -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from webui.actor import Actor, Permission, command_line_actor
+from webui.chat.events import MeChanged
 from webui.engine.fake import FakeEngine
 from webui.errors import PermissionDenied
 
@@ -80,6 +81,41 @@ async def test_banner_is_seen_by_everybody_and_outlives_a_restart(household: Hou
     assert (await bob.get("/api/me")).json()["banner"] == ""
     long = await ann.put("/api/admin/banner", json={"banner": "x" * 501})
     assert (long.status_code, long.json()["error"]["field"]) == (422, "banner")
+
+
+async def test_open_pages_hear_of_what_everybody_is_told_and_of_their_own_account(
+    household: Household,
+) -> None:
+    events, ids, ann = household.runtime.events, household.ids, household.clients["Ann"]
+    before = {name: events.cursor(ids[name]) for name in ids}
+
+    def who_heard() -> list[str]:
+        heard = []
+        for name, cursor in before.items():
+            entries = events._log(ids[name]).read(int(cursor.rpartition(":")[2]))
+            heard += [name] if any(isinstance(one.event, MeChanged) for one in entries) else []
+        before.update((name, events.cursor(ids[name])) for name in ids)
+        return heard
+
+    async def change(method: str, path: str, body: object) -> list[str]:
+        answer = await ann.request(method, path, json=body)
+        assert answer.status_code < 300, answer.text
+        return who_heard()
+
+    bob = f"/api/users/{ids['Bob']}"
+    assert await change("PUT", "/api/admin/banner", {"banner": "Down at noon"}) == list(ids)
+    assert await change("PUT", "/api/admin/reading", {"is_on": True}) == list(ids)
+    assert await change("PATCH", bob, {"role": "administrator"}) == ["Bob"]
+    assert await change("PATCH", bob, {"role": "user", "permissions": ["chat"]}) == ["Bob"]
+    assert await change("PATCH", bob, {"name": "Rob"}) == ["Bob"]
+    group = {"name": "Few", "member_ids": [ids["Cid"]], "permissions": ["download_models"]}
+    assert await change("POST", "/api/groups", group) == ["Cid"]
+    assert await change("PUT", "/api/defaults", {"role": "guest"}) == list(ids)
+    assert await change("PUT", "/api/limits", {"limits": {"tokens_per_day": 9}}) == []
+    for path in ("/api/admin/banner", "/api/admin/reading"):
+        body = {"banner": "x"} if path.endswith("banner") else {"is_on": False}
+        assert (await household.clients["Cid"].put(path, json=body)).status_code == 403
+    assert who_heard() == []
 
 
 async def test_backup_in_one_click_is_listed(household: Household) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.api.conftest import PASSWORD, Household, status_of
+from tests.integration.api.test_fuzz import BODIES
 from webui.accounts import api_keys
 from webui.storage import conversations, jobs, passkeys
 from webui.storage.sign_in_tables import PasskeyRow
@@ -28,7 +29,7 @@ LOAD = {"model_id": "nothing.gguf"}
 SHOW = dict.fromkeys(("client_data", "authenticator_data", "signature", "user_handle"), "AA")
 SHOW["id"] = "AA"
 MADE = {"id": "AA", "client_data": "AA", "attestation": "AA"}
-SHARE = {"conversation_id": "x", "everybody": True}
+SHARE = {"conversation_id": "{conversation_id}", "everybody": True}
 LIMITS = {"limits": {"tokens_per_day": 1_000_000}}
 WRONG = {"password": "wrong wrong"}
 CHANGE = {"old": "wrong wrong", "new": PASSWORD}
@@ -36,6 +37,10 @@ CHANGE = {"old": "wrong wrong", "new": PASSWORD}
 # Of the starter; else the administrator would really fetch it.
 OTHERS = SimpleNamespace(job=SimpleNamespace(id="x", owner_id="x"), path=None)
 THEIRS = "/api/users/{user_id}/conversations"
+CHOICES = "/api/shares/choices?conversation_id={conversation_id}"
+ID = re.compile(r"\{\w+_id\}")
+# No body may say whose something is to be, nor what somebody is.
+NOT_TO_BE_SET = ("owner_id", "user_id", "actor_id", "id", "role", "permissions")
 
 # Method, path, body: what a stranger, a guest, another user, the administrator, the owner get.
 ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
@@ -103,8 +108,8 @@ ROUTES: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "/api/usage/all", None, (401, 403, 403, 200, 403)),
     ("GET", "/api/lan", None, (401, 200, 200, 200, 200)),
     ("GET", "/api/shares", None, (401, 200, 200, 200, 200)),
-    ("POST", "/api/shares", SHARE, (401, 403, 404, 404, 404)),
-    ("GET", "/api/shares/choices", None, (401, 422, 422, 422, 422)),
+    ("POST", "/api/shares", SHARE, (401, 403, 404, 404, 201)),
+    ("GET", CHOICES, None, (401, 403, 404, 404, 200)),
     ("GET", "/api/shares/received", None, (401, 200, 200, 200, 200)),
     ("GET", "/api/shares/received/{share_id}", None, (401, 404, 404, 200, 404)),
     ("POST", "/api/shares/received/{share_id}/copy", None, (401, 404, 404, 201, 404)),
@@ -157,6 +162,18 @@ def inventory(routes: Any) -> Iterator[tuple[str, str]]:
                 yield method, re.sub(r"\{(user|spare)_id\}", "{user_id}", route.path)
 
 
+def names_id(path: str, body: Any) -> bool:
+    """Whether something of somebody is named, in the address or in the body."""
+    return ID.search(f"{path} {body}") is not None
+
+
+def filled(part: Any, ids: dict[str, str]) -> Any:
+    """Return an address or a body with ids where it names some."""
+    if isinstance(part, dict):
+        return {key: filled(value, ids) for key, value in part.items()}
+    return part.format(**ids) if isinstance(part, str) else part
+
+
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every request count as one: the things of each row are made anew."""
@@ -200,7 +217,8 @@ async def bobs(household: Household) -> dict[str, str]:
 
 
 async def test_every_route_as_everybody(household: Household) -> None:
-    written = {(method, path.replace("{spare_id}", "{user_id}")) for method, path, _, _ in ROUTES}
+    paths = [(method, path.partition("?")[0]) for method, path, _, _ in ROUTES]
+    written = {(method, path.replace("{spare_id}", "{user_id}")) for method, path in paths}
     assert written == set(inventory(household.app.routes))
     household.runtime.models._starter._running = OTHERS
     wrong = []
@@ -209,14 +227,14 @@ async def test_every_route_as_everybody(household: Household) -> None:
             if name:
                 await household.sign_in(name)
         await household.sign_in("Bob")
-        ids = await bobs(household) if "{" in path else {}
+        ids = await bobs(household) if names_id(path, body) else {}
         if path in OF_THE_TRASH:
             await household.runtime.database.run(
                 conversations.delete, ids["user_id"], ids["conversation_id"]
             )
-        place = path.format(**ids)
+        place, sent = filled(path, ids), filled(body, ids)
         for name, status in zip(ORDER, wanted, strict=True):
-            got = await status_of(household, name, method, place, body)
+            got = await status_of(household, name, method, place, sent)
             if got != status:
                 wrong.append(f"{method} {path} as {name or 'stranger'}: {got}, not {status}")
     assert not wrong, "\n".join(wrong)
@@ -275,17 +293,17 @@ async def test_every_route_by_keys(household: Household, monkeypatch: pytest.Mon
     column = {"Ann": 3, "Bob": 4}
     for method, path, body, wanted in ROUTES:
         for name in ("Ann", "Bob"):
-            ids = await bobs(household) if "{" in path else {}
+            ids = await bobs(household) if names_id(path, body) else {}
             if path in OF_THE_TRASH:
                 await household.runtime.database.run(
                     conversations.delete, ids["user_id"], ids["conversation_id"]
                 )
-            place = path.format(**ids)
+            place, sent = filled(path, ids), filled(body, ids)
             full = wanted[column[name] if path in OPEN_TO_KEYS else 0]
             full = full if path in OPEN_TO_KEYS | OPEN_TO_ALL else 403
             narrow = full if path in {"/v1/embeddings", "/v1/rerank", *OPEN_TO_ALL} else 403
             for who, status in ((f"{name}'s narrow key", narrow), (f"{name}'s key", full)):
-                got = await status_of(household, who, method, place, body)
+                got = await status_of(household, who, method, place, sent)
                 if got != status:
                     wrong.append(f"{method} {path} as {who}: {got}, not {status}")
     assert not wrong, "\n".join(wrong)
@@ -319,12 +337,14 @@ async def test_id_of_another_is_answered_as_one_that_never_was(household: Househ
     await household.sign_in("Bob")
     ids = await bobs(household)
     for method, path, body, wanted in ROUTES:
-        if 404 not in wanted[1:4] or "{" not in path:
+        if 404 not in wanted[1:4] or not names_id(path, body):
             continue
-        theirs = path.format(**ids)
-        nobodys = path.format(**dict.fromkeys(ids, "AAAAAAAAAAAAAAAAAAAAAA"))
+        nobodys = dict.fromkeys(ids, "AAAAAAAAAAAAAAAAAAAAAA")
         cid = household.clients["Cid"]
-        answers = [await cid.request(method, place, json=body) for place in (theirs, nobodys)]
+        answers = [
+            await cid.request(method, filled(path, named), json=filled(body, named))
+            for named in (ids, nobodys)
+        ]
         errors = [
             {
                 **answer.json()["error"],
@@ -336,21 +356,52 @@ async def test_id_of_another_is_answered_as_one_that_never_was(household: Househ
         assert errors[0] == errors[1], path
 
 
-@pytest.mark.parametrize("body", [{"owner_id": "x"}, {"user_id": "x"}, {"role": "administrator"}])
-async def test_fields_that_nobody_may_set_are_refused(household: Household, body: Any) -> None:
-    bob = household.clients["Bob"]
-    conversation_id, _, _ = await household.talk("Bob", "Hello")
-    calls = [
-        ("POST", "/api/conversations", {}),
-        ("PATCH", f"/api/conversations/{conversation_id}", {"title": "x"}),
-        ("POST", f"/api/conversations/{conversation_id}/messages", SEND),
-        ("PUT", "/api/parameters", {}),
-        ("PUT", "/api/me/password", CHANGE),
-        ("POST", "/api/session", {"name": "Bob", "password": PASSWORD}),
-    ]
-    for method, path, given in calls:
-        answer = await bob.request(method, path, json=given | body)
-        assert answer.status_code == 422, path
-        assert answer.json()["error"]["field"] == next(iter(body))
-    me = (await bob.get("/api/me")).json()["user"]
-    assert me["role"] == "user"
+async def test_fields_that_nobody_may_set_are_refused(household: Household) -> None:
+    """Whoever asks, on every route that reads a body, but for those of other programs under /v1."""
+    await household.sign_in("Bob")
+    ids = await bobs(household)
+    before = await everything(household, ids)
+    wrong = []
+    asked = [(*name.split(), body) for name, body in BODIES.items() if " /v1/" not in name]
+    assert len(asked) > 25
+    for method, path, body in asked:
+        for field in NOT_TO_BE_SET:
+            if field in body.names():
+                continue
+            for name in ("Bob", "Ann"):
+                sent = body.example | {field: "administrator" if field == "role" else "x"}
+                client = household.clients[name]
+                answer = await client.request(method, filled(path, ids), json=sent)
+                if answer.status_code != 422 or answer.json()["error"].get("field") != field:
+                    wrong.append(f"{method} {path} with {field} as {name}: {answer.text}")
+    assert not wrong, "\n".join(wrong)
+    assert await everything(household, ids) == before
+
+
+async def everything(household: Household, ids: dict[str, str]) -> list[str]:
+    """Return what there is of people and of their things."""
+    of_all = ("users", "groups", "limits/all", "defaults", "me")
+    of_bob = ("conversations", "conversations/{conversation_id}", "parameters", "keys", "shares")
+    found = []
+    for name, paths in (("Ann", of_all), ("Bob", (*of_bob, "passkeys", "me"))):
+        for path in paths:
+            answer = await household.clients[name].get(filled(f"/api/{path}", ids))
+            assert answer.status_code == 200, path
+            kept = {key: value for key, value in answer.json().items() if key != "cursor"}
+            found.append(f"{name} {path} {kept}")
+    return found
+
+
+async def test_role_and_permissions_are_set_by_administrators_alone(household: Household) -> None:
+    """Where a body may name them it is the administrator's, and Bob is refused."""
+    await household.sign_in("Bob")
+    ids = await bobs(household)
+    for operation, body in BODIES.items():
+        method, path = operation.split()
+        named = {"role", "permissions", "user_id", "owner_id"} & set(body.names())
+        if not named:
+            continue
+        for field in named:
+            sent = body.example | {field: ["chat"] if field == "permissions" else "user"}
+            status = await status_of(household, "Bob", method, filled(path, ids), sent)
+            assert status == 403, (operation, field)

@@ -97,6 +97,19 @@ async def test_page_is_drawn_and_small(client: httpx.AsyncClient) -> None:
         assert f'"{elem_id}"' in answer.text
 
 
+async def test_no_template_is_filled_with_what_people_or_files_say(config: dict[str, Any]) -> None:
+    """Gradio (6.31) runs what it filled a template with; `${value}` alone is set as HTML."""
+    drawn = {one["id"]: one["props"] for one in config["components"] if one["type"] == "html"}
+    templates = {props["html_template"] for props in drawn.values()}
+    assert "${value}" in templates
+    assert not [one for one in templates - {"${value}"} if set(one) & set("${}`")]
+    assert not [props for props in drawn.values() if props.get("css_template")]
+    as_html = {one for one, props in drawn.items() if props["html_template"] == "${value}"}
+    changed = {one for event in config["dependencies"] for one in event["outputs"]}
+    # A table of numbers; whatever else is set as HTML stands in the catalogue of texts.
+    assert [drawn[one]["elem_id"] for one in as_html & changed] == ["usage-limits"]
+
+
 async def test_foreign_origin_gets_no_leave_to_read(client: httpx.AsyncClient) -> None:
     headers = {"origin": "http://evil.example", "host": "box.lan"}
     for path in ("/", "/config"):

@@ -76,6 +76,26 @@ async def test_group_adds_to_what_its_members_may_until_they_leave(people: Peopl
     assert not people.bob.ended.is_set()
 
 
+async def test_who_is_changed_hears_of_it_when_it_holds(people: People) -> None:
+    heard: list[tuple[str, frozenset[Permission]]] = []
+    people.house.accounts.on_change = lambda user_id: heard.append(
+        (user_id, people.bob.actor.permissions)
+    )
+    await people.change_bob(permissions=["chat"])
+    assert heard.pop() == (people.bob_id, {CHAT})
+    await people.change_bob(resets_permissions=True)
+    assert heard.pop() == (people.bob_id, USUAL)
+    group_id = await people.group("Helpful", "download_models")
+    assert heard.pop() == (people.bob_id, USUAL | {DOWNLOAD})
+    await people.change(group_id, leaving_ids=[people.bob_id])
+    assert heard.pop() == (people.bob_id, USUAL)
+    await people.groups.delete(people.admin, group_id, HERE)
+    assert heard == []
+    await people.defaults.set(people.admin, UserRole.USER, ["chat"], HERE)
+    assert {user_id for user_id, _ in heard} == {people.bob_id, people.admin.user_id}
+    assert heard[-1][1] == {CHAT}
+
+
 async def test_groups_come_together_and_guests_gain_too(people: People) -> None:
     await people.group("One", "download_models")
     await people.group("Two", "api_keys", "download_models")

@@ -13,6 +13,7 @@ from webui.chat.events import (
     ConversationChanged,
     FiguresChanged,
     Hello,
+    MeChanged,
     Notice,
     Reasoning,
     Reset,
@@ -365,15 +366,16 @@ async def test_figures_that_follow_each_other_are_kept_as_the_latest():
     assert events.size_bytes < 1_000
 
 
-async def test_changes_of_shares_that_follow_each_other_are_one():
+@pytest.mark.parametrize("change", [SharesChanged, MeChanged])
+async def test_changes_without_words_that_follow_each_other_are_one(change):
     events = log()
     for _ in range(50_000):
-        events.append("o", SharesChanged())
+        events.append("o", change())
     events.append("o", figures(1))
-    events.append("o", SharesChanged())
+    events.append("o", change())
     for place, num in ((0, 3), (7, 3), (50_000, 2), (50_001, 1)):
         kinds = [type(entry.event) for entry in await all_after(events, place, 50_002)]
-        assert kinds == [SharesChanged, FiguresChanged, SharesChanged][-num:]
+        assert kinds == [change, FiguresChanged, change][-num:]
     assert events.size_bytes < 1_000
 
 

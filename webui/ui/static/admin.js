@@ -23,7 +23,8 @@ const STORED = ["database", "backups", "states", "models", "free"];
 
 export class AdminPage {
   #timer = 0;
-  me = null; // set when it is an administrator who looks
+  #me = null;
+  isSeen = false;
 
   constructor() {
     this.running = el("tbody");
@@ -38,7 +39,17 @@ export class AdminPage {
     this.signedIn = new SignedInSection();
     this.groups = new GroupsSection({ changed: () => this.quotas.load().catch(toastError) });
     this.node = el("div", { class: "admin account" }, el("h1", {}, t("admin.title")), ...this.#sections());
-    new IntersectionObserver(([seen]) => this.#look(seen.isIntersecting)).observe(this.node);
+    new IntersectionObserver(([seen]) => {
+      this.isSeen = seen.isIntersecting;
+      this.#look();
+    }).observe(this.node);
+  }
+
+  /** Who looks, where it is an administrator; else null. */
+  set me(me) {
+    const isOther = this.#me?.id !== me?.id;
+    this.#me = me;
+    if (isOther) this.#look();
   }
 
   /** What is shown of people: asked for when somebody looks, and when something changed it. */
@@ -48,7 +59,7 @@ export class AdminPage {
   }
 
   #openPeople() {
-    if (this.me) showPeople(this.me, { canRead: this.reads.checked, closed: () => this.#askPeople() });
+    if (this.#me) showPeople(this.#me, { canRead: this.reads.checked, closed: () => this.#askPeople() });
   }
 
   #sections() {
@@ -100,9 +111,9 @@ export class AdminPage {
   }
 
   /** Ask while somebody looks who may. */
-  #look(isSeen) {
+  #look() {
     clearInterval(this.#timer);
-    if (!isSeen || !this.me) return;
+    if (!this.isSeen || !this.#me) return;
     this.#timer = setInterval(() => document.hidden || this.#ask(), ASK_EVERY_MS);
     this.#ask();
     this.#askPeople();

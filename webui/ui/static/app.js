@@ -35,6 +35,8 @@ const shareInAddress = () => /\/s\/([\w-]+)\/?$/.exec(location.pathname)?.[1] ??
 const idInAddress = () => /\/c\/([\w-]+)\/?$/.exec(location.pathname)?.[1] ?? null;
 
 class App {
+  #asked = 0; // how often it was asked who this is
+  #answered = 0; // which of those questions was answered last
   stream = new EventStream(api.eventsUrl);
   transcript = new Transcript(this.stream);
   conversations = new Conversations(this.stream);
@@ -78,8 +80,10 @@ class App {
     const { transcript } = this;
     this.stream.on("connection", (isConnected) => {
       this.chat.setConnected(isConnected);
-      if (!isConnected) this.#whoAmI(); // a stream cannot say that the sign-in was ended
+      this.#whoAmI(); // a stream says neither that the sign-in was ended nor what was before it began
     });
+    this.stream.on("event", ({ event }) => event.type === "me" && this.#whoAmI());
+    this.stream.on("reset", () => this.#whoAmI());
     transcript.on("created", (id) => {
       history.pushState({}, "", hrefOf(id));
       this.sidebar.select(id);
@@ -147,9 +151,14 @@ class App {
     if (page) this.shell.show(page);
   }
 
+  /** Ask who this is and what everybody is told; answers may cross. */
   async #whoAmI() {
+    const asked = (this.#asked += 1);
     try {
-      this.me = await api.me();
+      const me = await api.me();
+      if (asked < this.#answered) return;
+      this.#answered = asked;
+      this.me = me;
       const { user, banner, is_claimed: isClaimed, administrators_read: isRead } = this.me;
       const administers = isClaimed && user.role === "administrator";
       this.sidebar.setUser(user.name, { canShare: isClaimed && user.role !== "guest" && user.permissions.includes("sharing") });
@@ -159,6 +168,7 @@ class App {
       document.body.classList.toggle("administers", administers);
       const aim = takeAim(); // back from where they went to confirm it
       if (aim) showAccount(user, { aim });
+      if (!administers && this.adminPage.isSeen) this.shell.show("chat");
     } catch (error) {
       console.debug(error);
     }

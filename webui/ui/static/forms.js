@@ -14,13 +14,18 @@ import { toast } from "./toast.js";
 const resets = new Map();
 const left = new WeakMap(); // where the focus was when a form was closed
 
-/** Serve a form: `name` is the prefix of its ids, `reset` asks the server to reset a field. */
-export function adopt(name, reset) {
-  resets.set(name, reset);
+/** Serve the line of a form: it says what `props.value` says; `reset` asks the server to reset a field. */
+export function adopt(element, props, watch, reset) {
+  const form = element.closest(".form-page");
+  const show = () => mark(props.form, props.value, form);
+  element.setAttribute("role", "status");
+  resets.set(props.form, reset);
+  watch("value", show);
+  show();
 }
 
 /** Show a form's state: mark the field it speaks of while it is bad; a state of no field clears all. */
-export function mark(name, { field, tone, message, alert }, form) {
+function mark(name, { field, tone, message, alert }, form) {
   if (alert) toast(alert, { kind: "error" }); // the line may be out of sight
   hold(form, tone === "wait");
   const fields = field ? [document.getElementById(`${name}-${field}`)] : document.querySelectorAll(`[id^="${name}-"].bad`);
@@ -30,16 +35,15 @@ export function mark(name, { field, tone, message, alert }, form) {
     if (node) node.dataset.error = isBad ? message : "";
     for (const input of node?.querySelectorAll("input, textarea") ?? []) input.setAttribute("aria-invalid", String(isBad));
   }
-  requestAnimationFrame(() => say(form, message, tone)); // after Gradio drew the line itself
+  say(form, message, tone);
 }
 
-/** Set the line of a form; while another field is wrong, that one's message goes before "Saved". */
+/** Set the line of a form, as text; while another field is wrong, that one's message goes before "Saved". */
 function say(form, message, tone) {
   const line = form.querySelector(".form-state");
   const error = tone === "ok" ? form.querySelector(".form-field.bad")?.dataset.error : "";
-  if (!line) return;
   line.textContent = error || message;
-  line.className = `form-state ${error ? "bad" : tone}`;
+  line.className = `form-state ${error ? "bad" : tone}`.trim();
 }
 
 function hold(form, isWaiting) {

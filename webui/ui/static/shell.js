@@ -53,7 +53,7 @@ export class Shell {
       this.#tabs.get(other).tabIndex = isShown ? 0 : -1;
     }
     this.shown = name;
-    const gradioTab = gradioTabs()[PAGES.indexOf(name)];
+    const gradioTab = document.getElementById(`tab-${name}-button`);
     if (gradioTab && gradioTab.getAttribute("aria-selected") !== "true") gradioTab.click();
   }
 
@@ -80,8 +80,4 @@ export class Shell {
     this.show(name);
     this.#tabs.get(name).focus();
   }
-}
-
-function gradioTabs() {
-  return [...document.querySelectorAll("#tabs .tab-container:not(.visually-hidden) button[role=tab]")];
 }

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from webui.actor import Permission
 from webui.errors import InvalidRequest
-from webui.ui.form import STATE_TEMPLATE, heading, state
+from webui.ui.form import heading, state, state_line
 from webui.ui.tab import Tab
 
 if TYPE_CHECKING:
@@ -46,13 +46,7 @@ class UsageTab(Tab):
         with gr.Column(elem_classes="page form-page usage-page"):
             with gr.Row(elem_classes="form-head"):
                 heading(self.strings("usage.title"), level=2, note=self.strings("usage.note"))
-                self.state = gr.HTML(
-                    state(""),
-                    html_template=STATE_TEMPLATE,
-                    apply_default_css=False,
-                    elem_id="usage-state",
-                    elem_classes="form-state-line",
-                )
+                self.state = state_line(self.id, state(""))
                 self.days = gr.Dropdown(
                     [(self.strings("usage.days", count=days), days) for days in DAYS],
                     value=DEFAULT_DAYS,
