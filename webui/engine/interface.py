@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from webui.engine.adapters import Adapter, Scales
+from webui.engine.token_logprob import TokenLogprob
 from webui.messages import Message
 from webui.sampling_params import SamplingParams
 
@@ -161,20 +162,6 @@ class Prefill(msgspec.Struct, frozen=True, tag="prefill"):
     done: int
     total: int
     cached: int = 0
-
-
-class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
-    """How likely one token was, before any sampler changed its chance.
-
-    Attributes:
-        data: The bytes it says; may be a part of a character, or nothing.
-        logprob: Natural logarithm of its probability; -inf when it had none.
-        top: The likeliest tokens at its place in the same form, likeliest first.
-    """
-
-    data: bytes
-    logprob: float
-    top: tuple[tuple[bytes, float], ...] = ()
 
 
 class Text(msgspec.Struct, frozen=True, tag="text", omit_defaults=True):

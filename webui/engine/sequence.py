@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
     from webui.engine.drafting import Draft
-    from webui.engine.interface import Delta, GenerateRequest, TokenLogprob
+    from webui.engine.interface import Delta, GenerateRequest
     from webui.engine.runner import Sampled
+    from webui.engine.token_logprob import TokenLogprob
     from webui.sampling_params import SamplingParams
 
 NUM_SEEDS = 2**32 - 1
@@ -128,9 +129,8 @@ class Sequence:
         self._banned_strings = BannedStrings(request.params.banned_strings)
         self.rewinds = Rewinds()
         self._held: list[Written] = []  # may begin a banned string: the last of `tokens`
-        self._text = ""
+        self._text, self._prefill_told = "", -1
         self._logprobs: list[TokenLogprob] = []
-        self._prefill_told = -1
         self.arrived_s = arrived_s
         self._started_s: float | None = None
         self._num_at_place = self._num_read_at_place = 0

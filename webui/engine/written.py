@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from webui.engine.interface import TokenLogprob
+from webui.engine.token_logprob import TokenLogprob
 
 if TYPE_CHECKING:
     from webui.engine.runner import Sampled

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.loaders.conftest import opened, request_of, text_of
 from tests.tiny_gguf import write_tiny_gguf
 from webui.engine.grammar import check_grammar
-from webui.engine.interface import FinishReason, Text, TokenLogprob
+from webui.engine.interface import FinishReason, Text
 from webui.engine.runner import Row, Sampled
 from webui.errors import InvalidRequest, NothingAllowed
 from webui.loaders.llama_cpp import LlamaCppOptions
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from webui.engine.interface import GenerateRequest
     from webui.engine.process import LocalEngine
+    from webui.engine.token_logprob import TokenLogprob
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.tiny_gguf import write_tiny_gguf
 from webui.engine.generation_loop import Announced, GenerationLoop, Prepared
-from webui.engine.interface import Finish, GenerateRequest, Priority, Text, TokenLogprob
+from webui.engine.interface import Finish, GenerateRequest, Priority, Text
 from webui.engine.ipc import Outputs, RequestError
 from webui.engine.prefill_budget import PrefillBudget
 from webui.loaders.llama_cpp import LlamaCppOptions
@@ -20,6 +20,8 @@ from webui.sampling_params import SAMPLER_ORDER, SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from webui.engine.token_logprob import TokenLogprob
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 

@@ -13,7 +13,8 @@ from tests.unit.api.fakes import FINISH
 from webui.api.openai.answers import usage
 from webui.api.openai.fan import numbered
 from webui.api.openai.sampler_fields import ALIASES
-from webui.engine.interface import Finish, FinishReason, Text, TokenLogprob, Usage
+from webui.engine.interface import Finish, FinishReason, Text, Usage
+from webui.engine.token_logprob import TokenLogprob
 from webui.errors import EngineDied
 from webui.messages import Message, Role
 from webui.sampling_params import SAMPLER_ORDER, SamplingParams

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from webui.api.openai.shapes import Shape
     from webui.api.sse import Streams
-    from webui.engine.interface import Delta, TokenLogprob
+    from webui.engine.interface import Delta
+    from webui.engine.token_logprob import TokenLogprob
 
 logger = logging.getLogger(__name__)
 

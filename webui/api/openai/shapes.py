@@ -13,7 +13,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from webui.engine.interface import TokenLogprob
+    from webui.engine.token_logprob import TokenLogprob
 
 LEAST_LOGPROB = -9999.0  # stands for minus infinity, which JSON does not have
 
