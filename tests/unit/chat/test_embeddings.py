@@ -160,7 +160,7 @@ async def test_it_is_seen_who_waits_and_whose_texts_are_read(
         for doing in (Doing.WAITING, Doing.READING)
     ]
     with pytest.raises(InvalidRequest):
-        await embeddings.embed(ME, ["a"], size=EMBEDDING_SIZE + 1)
+        await embeddings.embed(ME, ["a"], VectorForm(size=EMBEDDING_SIZE + 1))
     assert requests.running() == []
 
 
