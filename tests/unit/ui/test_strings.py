@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from string import Formatter
@@ -42,3 +43,12 @@ def test_texts_are_plain_and_well_formed() -> None:
         assert text.strip() == text != "", key
         assert "<" not in text, key
         list(Formatter().parse(text))
+
+
+def test_no_key_is_there_twice() -> None:
+    pairs: list[tuple[str, str]] = []
+    text = (UI / "static" / "strings.en.json").read_text("utf-8")
+    json.loads(text, object_pairs_hook=pairs.extend)
+    keys = [key for key, _ in pairs]
+    assert len(keys) > 500
+    assert [key for key in set(keys) if keys.count(key) > 1] == []

@@ -76,7 +76,7 @@ export class AdminPage {
       this.serverPrompt.node,
       section("admin.backups", this.backups, button(t("admin.back_up"), backUp)),
       section("admin.everybody", formOf({ fields: [this.banner], action: t("admin.banner_save"), send: api.setBanner, done: told })),
-      section("admin.reading", el("p", {}, t("admin.reading_text")), this.#reading()),
+      section("admin.read_chats", el("p", {}, t("admin.reading_text")), this.#reading()),
       section("admin.disk", this.disk, this.#texts()),
       section("admin.about", this.about),
       section("admin.log", this.log, button(t("admin.log_again"), () => this.#askLog())),
