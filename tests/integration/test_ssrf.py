@@ -6,9 +6,10 @@ import threading
 import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, override
+from typing import TYPE_CHECKING
 
 import pytest
+from typing_extensions import override
 
 from tests.serving import Server
 
