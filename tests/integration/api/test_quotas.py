@@ -191,6 +191,8 @@ async def test_text_that_is_stored_is_bounded_and_deleting_makes_room(
     assert (await bob.post(path, json=edit)).status_code == 429
     await bob.delete(f"/api/conversations/{conversation_id}")
     other = (await bob.post("/api/conversations")).json()["conversation"]["id"]
+    assert (await send(bob, other, "Hi")).status_code == 429, "it can still be brought back"
+    await bob.delete(f"/api/trash/{conversation_id}")
     assert (await send(bob, other, "Hi")).status_code == 202
 
 

@@ -207,12 +207,14 @@ def _choose_context_length(model: int, options: LlamaCppOptions, token_bytes: in
         fits = _num_cells(options, usual) * token_bytes <= free_bytes * KV_SHARE
         asked = usual if fits else min(usual, SHORT_CONTEXT_LENGTH)
     needed_bytes = _num_cells(options, asked) * token_bytes
+    cells = options.kv_cells
+    wanted = f"One cache of {cells:,}" if cells else f"A context of {asked:,}"
     if needed_bytes > free_bytes and not llama_cpp.llama_supports_gpu_offload():
         raise LoadFailed(
-            f"A cache for {_num_cells(options, asked):,} tokens of {options.slots} replies takes "
+            f"{wanted} tokens for {options.slots} replies takes "
             f"{needed_bytes / GIB:.1f} GiB, and {free_bytes / GIB:.1f} GiB are free",
-            "Take a shorter context or fewer parallel replies.",
-            field="context_length",
+            "Take a smaller one." if cells else "Take a shorter context or fewer parallel replies.",
+            field="kv_cells" if cells else "context_length",
         )
     return asked
 
