@@ -39,12 +39,12 @@ def test_pool_takes_the_memory_of_its_cells(best_model: Path) -> None:
         taken.append(runner.info.memory.kv_bytes)
         runner.close()
     assert taken[0::2] == [(512, 256), (2048, 256)]
-    assert taken[3] == 4 * taken[1]
+    assert taken[3] / taken[1] == pytest.approx(4, rel=0.05)  # llama.cpp says it in 0.01 MiB
 
 
 async def test_replies_wait_for_room_and_all_come_to_their_end(best_model: Path) -> None:
-    """Of eight prompts of some 150 tokens three fit at a time."""
-    texts = [f"{number} " + "sun moon star tree " * 35 for number in range(8)]
+    """Of eight prompts of some 140 bytes, tokens of the tiny model, three fit at a time."""
+    texts = [f"{number} " + "sun moon " * 12 for number in range(8)]
     async with opened(best_model, **POOL) as engine:
         asked = [
             request_of(text, f"r{place}", max_tokens=20, temperature=0, ignore_eos=True)
