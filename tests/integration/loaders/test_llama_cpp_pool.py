@@ -51,7 +51,7 @@ async def test_replies_wait_for_room_and_all_come_to_their_end(best_model: Path)
             for place, text in enumerate(texts)
         ]
         got = await asyncio.gather(*(text_of(engine, one) for one in asked))
-        assert (engine.stats.num_deaths, engine.stats.num_running) == (0, 0)
+        assert engine.stats.num_deaths == 0
     for _, end in got:
         assert (end.reason, end.usage.completion_tokens) == (FinishReason.LENGTH, 20)
 
