@@ -39,7 +39,7 @@ export function showTrash(conversations, go) {
   const row = (one) => {
     const times = el("small", {}, t("trash.times", { deleted: moment(one.deleted_at), ends: moment(one.ends_at) }));
     const words = el("div", { class: "row-words" }, el("span", {}, titleOf(one)), times);
-    const node = el("li", {}, words, button(t("trash.restore"), () => restore(one)), button(t("trash.end"), () => endOne(one), { danger: true }));
+    const node = el("li", { class: "wraps" }, words, el("div", { class: "act-buttons" }, button(t("trash.restore"), () => restore(one)), button(t("trash.end"), () => endOne(one), { danger: true })));
     return { node, update() {} };
   };
   const list = new LongList({ row, filter: t("list.filter"), none: t("trash.none") });
