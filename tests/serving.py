@@ -209,6 +209,21 @@ class Server:
                     child.kill()
 
 
+@contextlib.contextmanager
+def house_with_page(folder: Path, *flags: str) -> Iterator[Server]:
+    """Serve the whole page to its administrator Ann, with a made-up model and an empty library."""
+    models = folder / "models"
+    models.mkdir()
+    fast = ("--fake-engine", "500", "--requests-per-s", "1000")
+    server = Server(folder / "data", *fast, "--models-dir", str(models), *flags).start()
+    try:
+        server.token = server.claim("Ann", "four words in a row")
+        server.wait_for_ui()
+        yield server
+    finally:
+        server.close()
+
+
 def _parse_sse(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
     event_id, deadline = "", time.monotonic() + LISTEN_TIMEOUT_S
     while line := response.readline():

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 from typing_extensions import override
 
-from tests.serving import Server
+from tests.serving import house_with_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+    from tests.serving import Server
 
-PASSWORD = "four words in a row"  # noqa: S105 - of nobody
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 
 class Canary:
@@ -63,14 +63,8 @@ def canary() -> Iterator[Canary]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("ssrf")
-    (folder / "models").mkdir()
-    flags = ("--fake-engine", "500", "--models-dir", str(folder / "models"))
-    server = Server(folder / "data", *flags, "--requests-per-s", "1000").start()
-    server.token = server.claim("Ann", PASSWORD)
-    server.wait_for_ui()
-    yield server
-    server.close()
+    with house_with_page(tmp_path_factory.mktemp("ssrf")) as server:
+        yield server
 
 
 def test_way_of_gradio_to_fetch_for_others_is_shut(server: Server, canary: Canary) -> None:

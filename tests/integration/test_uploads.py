@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.serving import Server
+from tests.serving import house_with_page
 from webui.api.http_app import ROUTE_GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.serving import Server
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-PASSWORD = "four words in a row"  # noqa: S105 - of nobody
 MARK = b"upload-canary-51c9"
 BOUNDARY = "b0undary"
 FORM = (
@@ -44,14 +45,8 @@ OF_GRADIO = (
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("uploads")
-    (folder / "models").mkdir()
-    flags = ("--fake-engine", "500", "--models-dir", str(folder / "models"))
-    server = Server(folder / "data", *flags, "--requests-per-s", "1000").start()
-    server.token = server.claim("Ann", PASSWORD)
-    server.wait_for_ui()
-    yield server
-    server.close()
+    with house_with_page(tmp_path_factory.mktemp("uploads")) as server:
+        yield server
 
 
 def files(server: Server) -> set[Path]:
