@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -274,54 +273,3 @@ def test_threads_that_change_at_every_step_change_nothing(chat_runner: LlamaCppR
     chat_runner.close_sampler(0)
     chat_runner.set_threads(1, 1)
     assert written == expected
-
-
-SEVERAL = (
-    SamplingParams(temperature=0),
-    SamplingParams(temperature=1.5, seed=7, top_k=0, top_p=1, min_p=0),
-    SamplingParams(temperature=0.8, seed=3, dry_multiplier=0.8, repeat_penalty=1.2),
-    SamplingParams(temperature=1, seed=9, logprobs=True, top_logprobs=3),
-    SamplingParams(temperature=1, seed=5),  # with a grammar, which the loop's thread follows
-)
-
-
-def written_together(runner: LlamaCppRunner, num_threads: int) -> list[list[Sampled]]:
-    runner.set_threads(num_threads, num_threads)
-    prompt = runner.tokenize("Once upon a time", special=False)
-    for slot, params in enumerate(SEVERAL):
-        runner.forget(slot, 0)
-        grammar = "root ::= [a-z ]+" if slot == len(SEVERAL) - 1 else ""
-        runner.open_sampler(slot, params, prompt, grammar=grammar)
-    rows = [Row(slot, prompt, 0, sample=True) for slot in range(len(SEVERAL))]
-    written: list[list[Sampled]] = [[] for _ in SEVERAL]
-    for position in range(len(prompt), len(prompt) + 30):
-        for slot, result in enumerate(runner.forward(rows)):
-            assert isinstance(result, Sampled)
-            written[slot].append(result)
-        rows = [
-            Row(slot, [written[slot][-1].token], position, sample=True)
-            for slot in range(len(SEVERAL))
-        ]
-    return written
-
-
-def test_tokens_that_several_threads_choose_are_those_of_one(
-    best_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = LlamaCppOptions(context_length=256, slots=len(SEVERAL), threads=1)
-    runner = LlamaCppRunner(best_model, "best", options, lambda _: None)
-    chosen_by: set[int] = set()
-    sample = LlamaCppRunner._sample
-
-    def noting(self: LlamaCppRunner, slot: int, index: int) -> Sampled | RowFailed:
-        chosen_by.add(threading.get_ident())
-        return sample(self, slot, index)
-
-    monkeypatch.setattr(LlamaCppRunner, "_sample", noting)
-    try:
-        alone = written_together(runner, 1)
-        assert len(chosen_by) == 1
-        assert written_together(runner, 4) == alone
-        assert len(chosen_by) > 1
-    finally:
-        runner.close()

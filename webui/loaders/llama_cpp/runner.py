@@ -7,6 +7,7 @@ that `Vocabulary` answers. A slot is a sequence id of llama.cpp with a cache par
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import llama_cpp
@@ -21,7 +22,6 @@ from webui.loaders.llama_cpp.adapters import Adapters
 from webui.loaders.llama_cpp.banned_tokens import SpelledTokens
 from webui.loaders.llama_cpp.batch import Batch, apart
 from webui.loaders.llama_cpp.chain import Chain
-from webui.loaders.llama_cpp.choosers import Choosers
 from webui.loaders.llama_cpp.devices import gpus
 from webui.loaders.llama_cpp.dry import DrySamplers
 from webui.loaders.llama_cpp.gpu_fit import num_on_cards
@@ -34,12 +34,11 @@ from webui.loaders.llama_cpp.opening import open_context, open_model
 from webui.loaders.llama_cpp.options import LlamaCppOptions, max_threads, num_threads
 from webui.loaders.llama_cpp.sampler import Recipe, Vocab, choose_seed, dry_wish, has_dry
 from webui.loaders.llama_cpp.shifting import can_shift, shift
-from webui.loaders.llama_cpp.slot_sampler import SlotSampler
 from webui.loaders.llama_cpp.state_key import state_key
 from webui.loaders.llama_cpp.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -48,6 +47,25 @@ if TYPE_CHECKING:
     from webui.engine.runner import OpenSampler, RowResult
     from webui.loaders.llama_cpp.native_log import NativeLog
     from webui.sampling_params import SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class _Sampler:
+    """How the tokens of one slot are chosen.
+
+    Attributes:
+        chain: llama.cpp's samplers.
+        params: What it was made from.
+        grammar: What the reply keeps to.
+    """
+
+    chain: Chain
+    params: SamplingParams
+    grammar: GrammarSampler | LazyGrammarSampler | None
+
+    def close(self) -> None:
+        """Free the chain; idempotent."""
+        self.chain.close()
 
 
 class LlamaCppRunner:
@@ -73,9 +91,8 @@ class LlamaCppRunner:
         self._log: NativeLog
         self._model, self._log = open_model(path, options, on_progress)
         self._context = 0
-        self._samplers: dict[int, SlotSampler] = {}
+        self._samplers: dict[int, _Sampler] = {}
         self._abort = AbortFlag()
-        self._choosers, self._num_threads = Choosers(), num_threads(options)
         self._spoilt: dict[int, int] = {}  # by slot, how many cells may hold what is no number
         self._dry = DrySamplers(llama_cpp, llama_cpp.llama_model_get_vocab(self._model))
         try:
@@ -198,11 +215,11 @@ class LlamaCppRunner:
         holding = self._bans.get(params.banned_strings)
         recipe = Recipe(llama_cpp, params, vocab, self._dry, choose_seed(params), holding)
         chain = Chain(recipe, tokens, num_reply=num_reply, banned=banned)
-        self._samplers[slot] = SlotSampler(chain, params, None)
+        self._samplers[slot] = _Sampler(chain, params, None)
         if grammar:
             reply = tokens[len(tokens) - num_reply :]
             keeper = self._open_grammar(grammar, triggers, reply, chain.banned)
-            self._samplers[slot] = SlotSampler(chain, params, keeper)
+            self._samplers[slot] = _Sampler(chain, params, keeper)
 
     def close_sampler(self, slot: int) -> None:
         """Free the chain of a slot and drop its grammar; idempotent."""
@@ -215,7 +232,7 @@ class LlamaCppRunner:
 
     def put_sampler(self, slot: int, sampler: OpenSampler) -> None:
         """Let chain and grammar that were taken go on in a slot."""
-        assert isinstance(sampler, SlotSampler)
+        assert isinstance(sampler, _Sampler)
         self.close_sampler(slot)
         self._samplers[slot] = sampler
 
@@ -237,8 +254,9 @@ class LlamaCppRunner:
         results: list[RowResult] = [None] * len(rows)
         if rest:
             last = self._decode([rows[place] for place in rest])
-            for place, result in self._choose_all(rows, dict(zip(rest, last, strict=True))):
-                row, results[place] = rows[place], result
+            for place, index in zip(rest, last, strict=True):
+                row = rows[place]
+                results[place] = result = self._choose(row, index) if row.sample else None
                 if isinstance(result, RowFailed) and isinstance(result.error, EngineError):
                     self._spoilt[row.slot] = row.position + len(row.tokens)
         return results
@@ -285,7 +303,6 @@ class LlamaCppRunner:
         """Free everything; idempotent."""
         for slot in list(self._samplers):
             self.close_sampler(slot)
-        self._choosers.close()
         self._dry.close()
         if self._context:
             llama_cpp.llama_free(self._context)
@@ -297,7 +314,6 @@ class LlamaCppRunner:
     def set_threads(self, decode: int, batch: int) -> None:
         """Set the compute threads of steps of one token and of more, from the next one on."""
         llama_cpp.llama_set_n_threads(self._context, decode, batch)
-        self._num_threads = decode
 
     def set_lora(self, scales: Sequence[float]) -> None:
         """Let adapters work so strongly from the next step on; the same as before costs nothing."""
@@ -305,22 +321,6 @@ class LlamaCppRunner:
         if scales != self._scales and len(scales) == len(self._scales):
             self.adapters.apply(self._context, scales)
             self._scales = scales
-
-    def _choose_all(
-        self, rows: Sequence[Row], last: Mapping[int, int]
-    ) -> list[tuple[int, RowResult]]:
-        """Choose for the rows that ask; `last` and what comes back go by a row's place."""
-        asking = [place for place in last if rows[place].sample]
-        if len(asking) > 1:  # llama.cpp sorts its outputs at the first look, which is ours alone
-            llama_cpp.llama_get_logits_ith(self._context, last[asking[0]])
-        # What grammars know of their places is shared, and not for two threads at once.
-        free = [place for place in asking if self._samplers[rows[place].slot].grammar is None]
-
-        def choose(place: int) -> tuple[int, RowResult]:
-            return place, self._choose(rows[place], last[place])
-
-        chosen = self._choosers.each(choose, free, num_threads=self._num_threads)
-        return chosen + [choose(place) for place in asking if place not in free]
 
     def _choose(self, row: Row, last: int) -> RowResult:
         """Choose from the token before the guesses on, until one is not as guessed."""
@@ -364,7 +364,7 @@ class LlamaCppRunner:
             return Sampled(token)
         return Sampled(token, *logprobs_of(self._logits(index), token, sampler.params.top_logprobs))
 
-    def _no_choice(self, sampler: SlotSampler, index: int) -> EngineError | NothingAllowed:
+    def _no_choice(self, sampler: _Sampler, index: int) -> EngineError | NothingAllowed:
         """Return why no token was chosen: the model's fault, or that of what was asked for."""
         # The greatest of logits among which one is no number is none either.
         if np.isfinite(self._logits(index).max()):
