@@ -11,7 +11,7 @@ import pytest
 from starlette.routing import Route
 
 import webui
-from webui.accounts import passkeys  # noqa: F401 - has an error of its own
+from webui.accounts import newcomers, passkeys  # noqa: F401 - have errors of their own
 from webui.administration import reading  # noqa: F401 - has an error of its own
 from webui.api import errors as api_errors
 from webui.api.http_app import ROUTE_GROUPS
